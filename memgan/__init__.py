@@ -1,0 +1,1 @@
+from memgan.memory import MEMORY_PRESETS, MemorySettings, VMFMemory

@@ -1,0 +1,484 @@
+"""The memory of MemoryGAN: a mixture of von Mises-Fisher distributions that is read and written as it trains.
+
+    image -> inference network -> query -> memory.read   (posterior -> top-k -> P(real)) -> losses
+                                    |-----> memory.write  (EM on the matching slots | replace the oldest)
+    memory.sample -> key + noise -> generator -> image    (and round again)
+
+Slot i is a mean direction K_i (`keys`), a label v_i (`values`: 1 real, 0 generated), an age a_i (`ages`: writes
+since it was last touched) and an effective count of data h_i (`histogram`). Equation numbers refer to
+docs/notation.md; `memgan.reference` states the same method as plain loops.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from memgan import vmf
+from memgan.search import Ranked, nearest_and_matching, nearest_slots
+
+__all__ = ["MEMORY_PRESETS", "MemorySettings", "VMFMemory"]
+
+Touch = Literal["best", "all"]
+Resultants = Iterator[tuple[Any, Tensor]]  # rows of the memory, and sum_b change_bi q_b for each of them
+
+_CACHED_ELEMENTS = 2**17  # elements of the keys updated at once on a CPU: 512 KB in float32, within a cache
+_MOST_ELEMENTS = 2**26  # elements of a temporary that is not cached: 256 MB in float32
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """The settings of a `VMFMemory`, with the symbols of the paper."""
+
+    num_slots: int  # N
+    key_dim: int  # M
+    top_k: int  # k; at N/16 ages still tell slots apart, at N every slot is always young
+    kappa: float = 60.0  # vMF concentration; at the paper's 1 the likelihood spans only e^2
+    alpha: float = 0.9  # histogram decay of a touched slot, per write; 1 never forgets
+    beta: float = 1e-8  # prior smoothing
+    em_steps: int = 1  # T
+    correct_in_top: int = 1  # how many of the nearest slots may vouch for a label; k is the paper's text
+    touch: Touch = "best"  # which slots EM makes young: the best match (Kaiser et al.) or all k (authors' code)
+    replace_within_label: bool = True  # overwrite the oldest slot of the sample's own label: no label takes over
+    epsilon: float = 1e-3  # D(x) is clipped to [epsilon, 1 - epsilon]
+
+
+_AUTHORS_SIZE = MemorySettings(num_slots=4096, key_dim=256, top_k=128)
+
+MEMORY_PRESETS = {
+    # The paper's text and settings. It does not train at small scale as printed: README, "Departures".
+    "paper": replace(
+        _AUTHORS_SIZE, kappa=1.0, alpha=0.5, correct_in_top=128, touch="all", replace_within_label=False
+    ),
+    "fashion-mnist": _AUTHORS_SIZE,
+    "fashion-mnist-slim": MemorySettings(num_slots=1024, key_dim=64, top_k=32),
+    "affine-mnist": _AUTHORS_SIZE,
+    "affine-mnist-slim": MemorySettings(num_slots=1024, key_dim=64, top_k=32),
+    "digits": MemorySettings(num_slots=512, key_dim=64, top_k=32),
+}
+
+
+class VMFMemory(nn.Module):
+    """A vMF mixture over N slots that tells real queries from generated ones and learns while it is used.
+
+        p(c=i|x)  = exp(kappa K_i . q)(h_i + beta) / sum_j exp(kappa K_j . q)(h_j + beta)            (4)
+        D(x)      = sum_{i in S} v_i p(c=i|x) / sum_{i in S} p(c=i|x),  S the k most probable slots  (6)
+
+    `read` and `sample` never change the memory, only `write` does. The arguments are those of
+    `MemorySettings`; `validate=False` leaves out the checks that need values on the host (for GPUs).
+    Keys start as random unit rows, the histogram at 1e-5, the first half of the values at 1.
+    Differs from the paper in how a batch is written: see `write`.
+    """
+
+    keys: Tensor
+    values: Tensor
+    ages: Tensor
+    histogram: Tensor
+
+    def __init__(
+        self,
+        num_slots: int,
+        key_dim: int,
+        top_k: int,
+        *,
+        kappa: float = MemorySettings.kappa,
+        alpha: float = MemorySettings.alpha,
+        beta: float = MemorySettings.beta,
+        em_steps: int = MemorySettings.em_steps,
+        correct_in_top: int = MemorySettings.correct_in_top,
+        touch: Touch = MemorySettings.touch,
+        replace_within_label: bool = MemorySettings.replace_within_label,
+        epsilon: float = MemorySettings.epsilon,
+        validate: bool = True,
+    ) -> None:
+        super().__init__()
+        self.num_slots, self.key_dim, self.top_k = num_slots, key_dim, top_k
+        self.kappa, self.alpha, self.beta = kappa, alpha, beta
+        self.em_steps, self.correct_in_top, self.touch = em_steps, correct_in_top, touch
+        self.replace_within_label, self.epsilon, self.validate = replace_within_label, epsilon, validate
+        self._check_settings()
+        self.register_buffer("keys", F.normalize(torch.randn(num_slots, key_dim), dim=1))
+        self.register_buffer("values", (torch.arange(num_slots) < num_slots // 2).long())
+        self.register_buffer("ages", torch.zeros(num_slots, dtype=torch.long))
+        self.register_buffer("histogram", torch.full((num_slots,), 1e-5))
+
+    @classmethod
+    def from_settings(cls, settings: MemorySettings, *, validate: bool = True) -> "VMFMemory":
+        return cls(**asdict(settings), validate=validate)
+
+    @classmethod
+    def from_preset(cls, name: str, *, validate: bool = True, **changes: Any) -> "VMFMemory":
+        """The memory of a preset, "paper" or a data set's name; `changes` override single settings.
+
+        With a smaller `top_k`, `correct_in_top` follows it down. Raises ValueError for an unknown name.
+        """
+        if name not in MEMORY_PRESETS:
+            raise ValueError(f"unknown memory preset {name!r}, expected one of {sorted(MEMORY_PRESETS)}")
+        preset = MEMORY_PRESETS[name]
+        top_k = changes.get("top_k", preset.top_k)
+        changes.setdefault("correct_in_top", min(preset.correct_in_top, top_k))
+        return cls.from_settings(replace(preset, **changes), validate=validate)
+
+    # ---------------------------------------------------------------- reading
+
+    def posterior(self, queries: Tensor) -> Tensor:
+        """p(c=i|x) over all slots, [B, N], for unit `queries` [B, M]; differentiable in the queries. (4)
+
+        A write before the backward pass makes autograd raise; `read` has no such limit.
+        """
+        queries = self._checked_queries(queries)
+        with _full_precision(queries):
+            return torch.addmm(self._log_prior(), queries, self.keys.T, alpha=self.kappa).softmax(dim=1)
+
+    def top_k_posterior(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """S, most probable slot first, and the posterior renormalised over it: weights [B, k], slots [B, k]. (5)
+
+        The weights are differentiable in the queries.
+        """
+        queries = self._checked_queries(queries)
+        with _full_precision(queries):
+            scores, slots = self._nearest(queries)
+            if queries.requires_grad and torch.is_grad_enabled():
+                scores = self._log_likelihood_of(queries, slots) + self._log_prior()[slots]
+            return scores.softmax(dim=1), slots
+
+    def read(self, queries: Tensor) -> Tensor:
+        """D(x) = P(real) for unit `queries` [B, M]: [B] in [epsilon, 1 - epsilon]. (6)
+
+        Its gradient, kappa sum_{i in S} p_i (v_i - D) K_i, reaches the queries only and is computed with the value,
+        so a write before the backward pass does no harm. Where the clip acts it is 0. Differentiable once.
+        """
+        queries = self._checked_queries(queries)
+        with _full_precision(queries):
+            return self._probability_real(queries, *self._nearest(queries))
+
+    def _probability_real(self, queries: Tensor, scores: Tensor, slots: Tensor) -> Tensor:
+        with torch.no_grad():
+            weights = scores.softmax(dim=1)
+            values = self.values[slots].to(weights)
+            probability = (weights * values).sum(dim=1)
+        if queries.requires_grad and torch.is_grad_enabled():
+            with torch.no_grad():
+                pull = self.kappa * weights * (values - probability.unsqueeze(1))
+                gradient = F.embedding_bag(slots, self.keys, mode="sum", per_sample_weights=pull)
+            probability = _WithGradient.apply(queries, probability, gradient)
+        return probability.clamp(self.epsilon, 1 - self.epsilon)
+
+    @torch.no_grad()
+    def log_likelihood(self, queries: Tensor, label: int | None = None) -> Tensor:
+        """log p(x) of the mixture, [B], true normaliser included; with `label`, of its slots with that value. (1-3)
+
+        Raises ValueError where no slot carries `label`.
+        """
+        queries = self._checked_queries(queries)
+        if label not in (0, 1, None):
+            raise ValueError(f"label must be 0, 1 or None, got {label!r}")
+        prior = self.histogram + self.beta
+        if label is not None:
+            prior = prior * (self.values == label)
+            if self.validate and not bool((prior > 0).any()):
+                raise ValueError(f"log_likelihood(label={label}) needs a slot with value {label}, there is none")
+        log_prior = prior.log() - prior.sum().log()
+        size = max(1, _MOST_ELEMENTS // self.num_slots)
+        with _full_precision(queries):
+            parts = [torch.addmm(log_prior, q, self.keys.T, alpha=self.kappa) for q in queries.split(size)]
+            mixture = torch.cat([part.logsumexp(dim=1) for part in parts])
+            return mixture + vmf.log_normaliser(self.kappa, self.key_dim).item()
+
+    @torch.no_grad()
+    def sample(self, num_samples: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Slots c ~ p(c=i|v=1) = h_i v_i / sum_j h_j v_j: keys [num_samples, M] and slots [num_samples]. (11)
+
+        Raises ValueError where no slot with v = 1 has a positive histogram.
+        """
+        if num_samples < 1:
+            raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+        cumulative = (self.histogram.double() * self.values).cumsum(dim=0)
+        if self._checks_values() and not bool(cumulative[-1] > 0):
+            raise ValueError("sample needs a slot with v = 1 and a positive histogram, there is none")
+        uniform = torch.rand(num_samples, dtype=torch.double, device=self.keys.device, generator=generator)
+        slots = torch.searchsorted(cumulative, uniform * cumulative[-1], right=True).clamp(max=self.num_slots - 1)
+        return self.keys[slots], slots
+
+    # ---------------------------------------------------------------- writing
+
+    @torch.no_grad()
+    def write(self, queries: Tensor, labels: Tensor) -> None:
+        """Write unit `queries` [B, M] with `labels` [B] (1 real, 0 generated) in place, without gradient. (7-10)
+
+        A sample whose label none of its `correct_in_top` nearest slots carries overwrites the oldest slot:
+        K <- q, v <- y, a <- 0, h <- mean(h). Any other takes T steps of incremental EM on S_y, the k most probable
+        slots of its own label, starting from alpha h and no responsibility:
+
+            gamma_i = exp(kappa K_i . q)(h_i + beta) / sum over S_y                                   (8)
+            h_i    <- h_i + sum over samples of the change in gamma_i                                 (9)
+            K_i    <- K_i + sum over samples of the change in gamma_i / h_i * (q - K_i), normalised  (10)
+
+        Every slot's age grows by one with each call. Differs from the paper in that a batch is one EM step on summed
+        statistics: all samples that share a slot count, each touched slot decays once, the order of the batch is
+        irrelevant. Equal to the paper's rule where no two samples share a slot. Samples that replace take distinct
+        slots, oldest first, ties by index; the one with the smallest first coordinate goes first. A slot that is
+        replaced is not also moved.
+
+        Raises ValueError, with the memory unchanged, when more samples replace than there are slots to replace
+        (under `validate=False` those beyond are not written).
+        """
+        queries, labels = self._checked_queries(queries), self._checked_labels(labels, len(queries))
+        with _full_precision(queries):
+            (_, nearest), matching = self._nearest_and_matching(queries, labels, look_at=self.correct_in_top)
+            self._update(queries, labels, nearest, *matching)
+
+    def read_write(self, queries: Tensor, labels: Tensor) -> Tensor:
+        """`read`, then `write`, on one similarity matrix: D(x) [B] as it was before the write."""
+        queries, labels = self._checked_queries(queries), self._checked_labels(labels, len(queries))
+        with _full_precision(queries):
+            nearest, matching = self._nearest_and_matching(queries, labels, look_at=self.top_k)
+            probability = self._probability_real(queries, *nearest)
+            with torch.no_grad():
+                self._update(queries, labels, nearest[1], *matching)
+        return probability
+
+    def _update(self, queries: Tensor, labels: Tensor, nearest: Tensor, scores: Tensor, slots: Tensor) -> None:
+        """Apply (7-10), given the slots `nearest` to each query and the `scores` and `slots` of its S_y."""
+        queries = F.normalize(queries, dim=1)
+        right = (self.values[nearest[:, : self.correct_in_top]] == labels.unsqueeze(1)).any(dim=1)
+        writer, target = self._assign_replacements(queries, labels, ~right)
+        new_mass = self.histogram.mean()
+
+        belongs = (scores > -torch.inf) & right.unsqueeze(1)  # S_y holds fewer than k slots where the label does
+        looked_at = 1 if self.touch == "best" else self.top_k
+        self.ages += 1
+        self.ages *= ~self._mark(slots[:, :looked_at], belongs[:, :looked_at])
+        self._em(queries, scores, slots, belongs, moves=belongs & (writer[slots] < 0))
+
+        # Every target is written, with its own content where nobody replaces it: fixed shapes and no race.
+        source, replaced = writer[target].clamp(min=0), writer[target] >= 0
+        for buffer, new in [
+            (self.keys, queries[source]),
+            (self.values, labels[source]),
+            (self.ages, torch.zeros_like(target)),
+            (self.histogram, new_mass.expand(len(target))),
+        ]:
+            mask = replaced.unsqueeze(1) if buffer.ndim == 2 else replaced
+            buffer.index_copy_(0, target, torch.where(mask, new, buffer[target]))
+
+    def _assign_replacements(self, queries: Tensor, labels: Tensor, replaces: Tensor) -> tuple[Tensor, Tensor]:
+        """The sample that overwrites each slot, `writer` [N] (-1: none), and a `target` slot per sample, [B]. (7)"""
+        slot, sample = torch.arange(self.num_slots, device=labels.device), torch.arange(len(labels), device=labels.device)
+        pool = labels if self.replace_within_label else torch.zeros_like(labels)
+        member = (self.values == slot[:2].unsqueeze(1)) if self.replace_within_label else (slot >= 0).unsqueeze(0)
+        seniority = self.ages * self.num_slots + (self.num_slots - 1 - slot)  # oldest first, ties by index
+        seniority, oldest = torch.where(member, seniority, -1).topk(min(len(labels), self.num_slots), dim=1)
+
+        first = queries[:, 0]  # who goes first must not depend on the order of the batch
+        earlier = (first < first.unsqueeze(1)) | ((first == first.unsqueeze(1)) & (sample < sample.unsqueeze(1)))
+        rank = (earlier & replaces & (pool == pool.unsqueeze(1))).sum(dim=1)
+        place = rank.clamp(max=oldest.shape[1] - 1)
+        fits = replaces & (rank == place) & (seniority[pool, place] >= 0)
+        if self.validate and bool((replaces & ~fits).any()):
+            raise ValueError(
+                f"{int(replaces.sum())} of {len(labels)} samples need a slot to replace, more than there are "
+                f"({member.sum(dim=1).tolist()} by label where labels keep their share); use a larger memory or a "
+                "smaller batch"
+            )
+        target = oldest[pool, place]
+        writer = torch.full_like(slot, -1).scatter_reduce(0, target, torch.where(fits, sample, -1), "amax")
+        return writer, target
+
+    def _em(self, queries: Tensor, scores: Tensor, slots: Tensor, belongs: Tensor, moves: Tensor) -> None:
+        """T steps of incremental EM on S_y: `belongs` [B, k] enters the E-step, `moves` [B, k] the M-step. (8-10)"""
+        likelihood = scores - self._log_prior()[slots]  # kappa K . q
+        touched = self._mark(slots, moves)
+        self.histogram *= torch.where(touched, self.alpha, 1.0).to(self.histogram)
+        remembered = torch.zeros_like(scores)
+        for step in range(self.em_steps):
+            if step > 0:
+                likelihood = self._log_likelihood_of(queries, slots)
+            joint = torch.where(belongs, likelihood + self._log_prior()[slots], -torch.inf)
+            responsibilities = torch.where(moves, joint.softmax(dim=1), 0.0)
+            self._m_step(queries, slots, moves, touched, responsibilities - remembered)
+            remembered = responsibilities
+
+    def _m_step(self, queries: Tensor, slots: Tensor, moves: Tensor, touched: Tensor, change: Tensor) -> None:
+        """Add each sample's `change` [B, k] of responsibility to the sufficient statistics of the touched slots.
+
+        With m = sum_b change_b, (9) is h <- h + m and (10) is K <- normalise(h_old/h K + sum_b change_b/h q_b),
+        because K + change/h (q - K) = ((h - change) K + change q)/h.
+        """
+        fixed_shapes = change.is_cuda or torch.compiler.is_compiling()
+        resultants = self._resultants_of_all if fixed_shapes else self._resultants_of_touched
+        mass, resultants = resultants(queries, slots, moves, change)
+        histogram = (self.histogram + mass).clamp(min=0)
+        histogram *= histogram >= torch.finfo(histogram.dtype).tiny  # subnormal numbers slow a CPU down
+        scale = histogram.clamp(min=torch.finfo(histogram.dtype).tiny).reciprocal()
+        keep = self.histogram * scale
+        for rows, resultant in resultants:
+            old = self.keys[rows]
+            new = torch.addcmul(resultant * scale[rows].unsqueeze(1), old, keep[rows].unsqueeze(1))
+            length = new.norm(dim=1, keepdim=True)
+            # a slot without mass, or pulled apart to nothing, has no direction to move to
+            self.keys[rows] = torch.where(touched[rows].unsqueeze(1) & (length > 1e-6), new / length, old)
+        self.histogram.copy_(histogram)
+
+    def _resultants_of_touched(
+        self, queries: Tensor, slots: Tensor, moves: Tensor, change: Tensor
+    ) -> tuple[Tensor, Resultants]:
+        """Mass sum_b change_bi of each slot, [N], and resultants sum_b change_bi q_b of the touched ones, in blocks.
+
+        For a CPU: contributions are sorted by slot, so a block sums each slot's few queries without a copy of them.
+        """
+        mass = torch.zeros_like(self.histogram).scatter_add_(0, slots.flatten(), change.flatten())
+        by_slot, order = torch.where(moves, slots, self.num_slots).flatten().sort(stable=True)
+        order = order[: int(moves.sum())]
+        sample, weight = order // self.top_k, change.flatten()[order]
+        rows, counts = by_slot[: len(order)].unique_consecutive(return_counts=True)
+        size = max(1, _CACHED_ELEMENTS // self.key_dim)
+
+        def blocks() -> Resultants:
+            end = 0
+            for block, count in zip(rows.split(size), counts.split(size), strict=True):
+                start, end = end, end + int(count.sum())
+                bags = count.cumsum(0) - count
+                yield block, F.embedding_bag(
+                    sample[start:end], queries, bags, mode="sum", per_sample_weights=weight[start:end]
+                )
+
+        return mass, blocks()
+
+    def _resultants_of_all(
+        self, queries: Tensor, slots: Tensor, moves: Tensor, change: Tensor
+    ) -> tuple[Tensor, Resultants]:
+        """The same as `_resultants_of_touched` in fixed shapes and without atomics: a matrix product over all slots."""
+        column = torch.where(moves, slots, self.num_slots)
+        contributions = change.new_zeros(len(queries), self.num_slots + 1).scatter(1, column, change)[:, :-1]
+        size = max(1, _MOST_ELEMENTS // self.key_dim)
+        blocks = (slice(start, start + size) for start in range(0, self.num_slots, size))
+        return contributions.sum(dim=0), ((rows, contributions[:, rows].T @ queries) for rows in blocks)
+
+    # ---------------------------------------------------------------- parts
+
+    def _log_prior(self) -> Tensor:
+        """log(h_i + beta), [N]: the log prior up to a constant. (1)"""
+        return (self.histogram + self.beta).log()
+
+    def _log_likelihood_of(self, queries: Tensor, slots: Tensor) -> Tensor:
+        """kappa K_i . q for the `slots` [B, k] of each query, [B, k]: log p(x|c=i) up to a constant. (2)"""
+        size = max(1, _MOST_ELEMENTS // (self.key_dim * self.top_k))
+        parts = zip(queries.split(size), slots.split(size), strict=True)
+        return self.kappa * torch.cat([torch.einsum("bm,bkm->bk", q, self.keys[s]) for q, s in parts])
+
+    def _nearest(self, queries: Tensor) -> Ranked:
+        """S: scores [B, k] and slots [B, k], best first. (5)"""
+        with torch.no_grad():
+            return nearest_slots(queries, self.keys, self._log_prior(), self.kappa, self.top_k)
+
+    def _nearest_and_matching(self, queries: Tensor, labels: Tensor, look_at: int) -> tuple[Ranked, Ranked]:
+        """The first `look_at` slots of S, and S_y. (5, 7)"""
+        with torch.no_grad():
+            prior = self._log_prior()
+            return nearest_and_matching(
+                queries, self.keys, prior, self.kappa, self.values, labels, look_at=look_at, top_k=self.top_k
+            )
+
+    def _mark(self, slots: Tensor, where: Tensor) -> Tensor:
+        """Which slots stand in `slots` [B, any] at a place that `where` [B, any] selects, [N] bool."""
+        marks = torch.zeros(self.num_slots + 1, dtype=torch.bool, device=slots.device)
+        return marks.scatter_(0, torch.where(where, slots, self.num_slots).flatten(), True)[:-1]
+
+    # ---------------------------------------------------------------- checks
+
+    def _checked_queries(self, queries: Tensor) -> Tensor:
+        """The queries in the memory's precision; ValueError for what is not a batch of unit vectors."""
+        if not torch.is_tensor(queries) or queries.ndim != 2 or queries.shape[1] != self.key_dim or not len(queries):
+            raise ValueError(f"queries must have shape [B, {self.key_dim}] with B >= 1, got {_describe(queries)}")
+        if not queries.is_floating_point():
+            raise ValueError(f"queries must be floating point, got {queries.dtype}")
+        if queries.device != self.keys.device:
+            raise ValueError(f"queries are on {queries.device}, the memory is on {self.keys.device}")
+        if self.keys.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"the memory must stay in float32 or float64, it was converted to {self.keys.dtype}")
+        low_precision = queries.dtype in (torch.bfloat16, torch.float16)
+        queries = queries.to(self.keys.dtype)
+        if self._checks_values():
+            self._check_unit_length(queries.detach(), tolerance=1e-2 if low_precision else 1e-3)
+        return F.normalize(queries, dim=1) if low_precision else queries
+
+    def _check_unit_length(self, queries: Tensor, tolerance: float) -> None:
+        length = queries.norm(dim=1)
+        unit = (length - 1).abs() <= tolerance  # false for NaN
+        if not bool(unit.all()):
+            row = int((~unit).nonzero()[0])
+            if not bool(queries[row].isfinite().all()):
+                raise ValueError(f"queries must be finite, row {row} of {len(queries)} holds NaN or infinity")
+            raise ValueError(
+                f"queries must have unit length to within {tolerance:g} (use F.normalize(queries, dim=1)), "
+                f"row {row} of {len(queries)} has length {float(length[row]):.6g}"
+            )
+
+    def _checked_labels(self, labels: Tensor, batch: int) -> Tensor:
+        """The labels as int64; ValueError unless they are one 0 or 1 per query."""
+        if not torch.is_tensor(labels) or labels.shape != (batch,):
+            raise ValueError(f"labels must have shape [{batch}], one for each query, got {_describe(labels)}")
+        if labels.dtype.is_complex:
+            raise ValueError(f"labels must be bool, integer or floating point, got {labels.dtype}")
+        if labels.device != self.keys.device:
+            raise ValueError(f"labels are on {labels.device}, the memory is on {self.keys.device}")
+        if self._checks_values() and not bool(((labels == 0) | (labels == 1)).all()):
+            raise ValueError(f"labels must be 0 (generated) or 1 (real), got {labels.unique().tolist()[:8]}")
+        return labels.long()
+
+    def _checks_values(self) -> bool:
+        return self.validate and not torch.compiler.is_compiling()
+
+    def _check_settings(self) -> None:
+        conditions = {
+            f"num_slots must be at least 2, got {self.num_slots}": self.num_slots >= 2,
+            f"key_dim must be at least 2, got {self.key_dim}": self.key_dim >= 2,
+            f"top_k must be in 1..num_slots = {self.num_slots}, got {self.top_k}": 1 <= self.top_k <= self.num_slots,
+            f"kappa must be positive and finite, got {self.kappa}": 0 < self.kappa < float("inf"),
+            f"alpha must be in (0, 1], got {self.alpha}": 0 < self.alpha <= 1,
+            f"beta must be positive, got {self.beta}": 0 < self.beta < float("inf"),
+            f"em_steps must be at least 1, got {self.em_steps}": self.em_steps >= 1,
+            f"correct_in_top must be in 1..top_k = {self.top_k}, got {self.correct_in_top}": (
+                1 <= self.correct_in_top <= self.top_k
+            ),
+            f"touch must be 'best' or 'all', got {self.touch!r}": self.touch in ("best", "all"),
+            f"epsilon must be in [0, 0.5), got {self.epsilon}": 0 <= self.epsilon < 0.5,
+        }
+        for message, holds in conditions.items():
+            if not holds:
+                raise ValueError(message)
+
+    def extra_repr(self) -> str:
+        return (
+            f"num_slots={self.num_slots}, key_dim={self.key_dim}, top_k={self.top_k}, kappa={self.kappa}, "
+            f"alpha={self.alpha}, em_steps={self.em_steps}, correct_in_top={self.correct_in_top}, "
+            f"touch={self.touch!r}, replace_within_label={self.replace_within_label}"
+        )
+
+
+class _WithGradient(torch.autograd.Function):
+    """`value` [B], with the row `gradient` [B, M] as its derivative with respect to the row of `queries`."""
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return upstream.unsqueeze(1) * gradient, None, None
+
+
+def _full_precision(queries: Tensor) -> torch.autocast:
+    """Autocast off: scores in half precision would change which slots enter the top k."""
+    return torch.autocast(queries.device.type, enabled=False)
+
+
+def _describe(value: Any) -> str:
+    return f"a tensor of shape {list(value.shape)}" if torch.is_tensor(value) else type(value).__name__
