@@ -1,0 +1,78 @@
+# Each task sets up what it needs: .venv with Python, then the extras of pyproject.toml. A second call starts at once.
+# Settings: make lab PORT=9999 BROWSER=none · make test PYTHON=python3.12 · make train PRESET=digits ARGS="--seed 1"
+
+PYTHON ?= python3
+PORT ?= 8888
+PRESET ?= digits
+RUN ?= runs/$(PRESET)
+
+BIN := .venv/bin
+UV := $(shell command -v uv 2>/dev/null)
+OLDEST_PYTHON := $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
+# Each worker takes one core; a whole file goes to one worker, as the cells of a notebook must.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL: # two installers must not meet in one .venv
+.DELETE_ON_ERROR:
+.PHONY: help lab test check format train figures notebooks soak clean
+
+help: ## list every task
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+lab: .venv/.installed-notebooks ## open JupyterLab on the walkthrough (PORT=8888, BROWSER=none for no window)
+	$(BIN)/jupyter lab --port=$(PORT) --LabApp.default_url=/lab/tree/notebooks \
+		$(if $(filter none,$(BROWSER)),--no-browser) $(if $(filter 0,$(shell id -u)),--allow-root)
+
+test: .venv/.installed-test ## run the unit tests, then every notebook against its stored outputs
+	$(PYTEST)
+	$(PYTEST) --nbval notebooks/
+
+check: .venv/.installed-dev ## what a commit must pass: format, lint, types, fast tests
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(PYTEST) -m "not slow and not training"
+
+format: .venv/.installed-dev ## format the code and mend what the linter can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+train: .venv/.installed-notebooks ## train a preset into runs/ (PRESET=digits, ARGS="--seed 1")
+	$(BIN)/memgan train --preset $(PRESET) --out $(RUN) $(ARGS)
+
+figures: train ## train, then draw the figures of README.md into figures/
+	$(BIN)/memgan sample $(RUN) --out figures/$(PRESET)-samples.png
+
+notebooks: .venv/.installed-notebooks ## run the notebooks from their .py and store them (NOTEBOOKS=notebooks/06_x.py, ARGS=--prose)
+	$(BIN)/python scripts/notebooks.py $(ARGS) $(NOTEBOOKS)
+
+soak: .venv/.installed-test ## run the tests that take minutes and that `make test` leaves out
+	$(PYTEST) -m slow
+
+clean: ## remove caches and build products; .venv/ and runs/ stay
+	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache notebooks/.ipynb_checkpoints
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# One stamp for each extra, written last, so that an interrupted install starts again.
+.venv/.installed-%: pyproject.toml .venv/.created
+	@echo "Installing memgan with its extra '$*' into .venv (the first time takes minutes: PyTorch is large) ..."
+ifdef UV
+	uv pip install --python $(BIN)/python --editable '.[$*]'
+else
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[$*]'
+endif
+	@touch $@
+
+.venv/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(OLDEST_PYTHON)".split("."))))' 2>/dev/null || { \
+		echo "memgan needs Python $(OLDEST_PYTHON) or later; $(PYTHON) is" \
+			"$$($(PYTHON) --version 2>/dev/null || echo not there). Name another: make PYTHON=/path/to/python3 ..." >&2; \
+		exit 1; }
+ifdef UV
+	uv venv --quiet --allow-existing --python $(PYTHON) .venv
+else
+	$(PYTHON) -m venv .venv
+endif
+	@touch $@
