@@ -1,1 +1,11 @@
+"""MemoryGAN (Kim, Kim & Kim, ICLR 2018): a GAN whose discriminator remembers.
+
+`VMFMemory` is the memory, for use in any GAN; `MemoryGAN` joins it to two networks. `memgan.reference` states the
+method as plain loops: read it first.
+"""
+
+from memgan.gan import MemoryGAN
 from memgan.memory import MEMORY_PRESETS, MemorySettings, VMFMemory
+
+__version__ = "0.1.0"
+__all__ = ["MEMORY_PRESETS", "MemoryGAN", "MemorySettings", "VMFMemory"]

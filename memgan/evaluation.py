@@ -1,53 +1,210 @@
-"""How good the images are, as told by a small classifier of the same data and by distances to it."""
+"""How good the images are: as a small classifier of the same data sees them, and how far they are from copies."""
 
+import os
+import warnings
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from memgan.data import ImageData
+from memgan.data import ImageData, load_dataset
 from memgan.gan import MemoryGAN
 
+__all__ = [
+    "Classifier",
+    "Evaluation",
+    "accuracy",
+    "classifier_for",
+    "evaluate",
+    "frechet_distance",
+    "inception_score",
+    "nearest_distances",
+    "slot_purity",
+    "train_classifier",
+]
+
+
 class Classifier(nn.Module):
-    """A small convolutional classifier; `num_features` numbers [B, 64] before its last layer."""
+    """A small convolutional classifier; `features` gives the 64 numbers that its last layer sees."""
 
     num_features = 64
 
     def __init__(self, channels: int, image_size: int, num_classes: int) -> None:
         super().__init__()
-        side = image_size // 4
         self.features = nn.Sequential(
-            nn.Conv2d(channels, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Dropout(0.3), nn.Linear(64 * side * side, self.num_features), nn.ReLU(),
+            *(nn.Conv2d(channels, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Flatten(), nn.Dropout(0.3)),
+            *(nn.Linear(64 * (image_size // 4) ** 2, self.num_features), nn.ReLU()),
         )
         self.head = nn.Linear(self.num_features, num_classes)
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))
 
 
-def train_classifier(data: ImageData, seed: int = 0, epochs: int = 15) -> Classifier:
+def train_classifier(data: ImageData, seed: int = 0, epochs: int = 15, batch_size: int = 64) -> Classifier:
+    """Train on images shifted by up to a pixel. The global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Classifier(data.images.shape[1], data.images.shape[2], int(data.labels.max()) + 1)
-        optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)
-        steps = epochs * (len(data.images) // 64)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=steps)
+        optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
+        batches = len(data.images) // batch_size
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=epochs * batches)
         for _ in range(epochs):
-            order = torch.randperm(len(data.images))
-            for index in order.split(64)[: len(data.images) // 64]:
-                images = shifted(data.images[index])
-                loss = F.cross_entropy(model(images), data.labels[index])
-                optimiser.zero_grad(); loss.backward(); optimiser.step(); schedule.step()
+            for index in torch.randperm(len(data.images)).split(batch_size)[:batches]:
+                loss = F.cross_entropy(model(_shifted(data.images[index])), data.labels[index])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
         return model.eval()
 
-def shifted(images, most=1):
-    """Each image moved by up to `most` pixels, edge repeated"""
-    n, c, h, w = images.shape
+
+def _shifted(images: Tensor, most: int = 1) -> Tensor:
+    """Each of `images` [B, C, H, W] moved by up to `most` pixels either way, its edge repeated."""
+    batch, _, height, width = images.shape
     padded = F.pad(images, [most] * 4, mode="replicate")
-    dy, dx = torch.randint(0, 2 * most + 1, (2, n))
-    rows = (dy[:, None] + torch.arange(h))[:, None, :, None]
-    cols = (dx[:, None] + torch.arange(w))[:, None, None, :]
-    return padded[torch.arange(n)[:, None, None, None], torch.arange(c)[None, :, None, None], rows, cols]
+    down, right = torch.randint(0, 2 * most + 1, (2, batch)).tolist()
+    return torch.stack(
+        [image[:, y : y + height, x : x + width] for image, y, x in zip(padded, down, right, strict=True)]
+    )
+
+
+def classifier_for(dataset: str, folder: Path | None = None) -> Classifier:
+    """The judge of a data set: trained with seed 0 on its training split the first time, then read from `folder`.
+
+    `folder` defaults to $MEMGAN_CACHE or ~/.cache/memgan.
+    """
+    train = load_dataset(dataset)
+    model = Classifier(train.images.shape[1], train.images.shape[2], int(train.labels.max()) + 1)
+    folder = folder or Path(os.environ.get("MEMGAN_CACHE") or Path.home() / ".cache" / "memgan")
+    path = folder / f"classifier-{dataset}.pt"
+    if path.is_file():
+        model.load_state_dict(torch.load(path, weights_only=True))
+        return model.eval()
+    model = train_classifier(train)
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    torch.save(model.state_dict(), unfinished)
+    os.replace(unfinished, path)
+    return model
+
+
+@torch.no_grad()
+def accuracy(model: Classifier, data: ImageData) -> float:
+    """Share of images that the classifier gets right."""
+    return float((model(data.images).argmax(dim=1) == data.labels).double().mean())
+
+
+def inception_score(logits: Tensor) -> float:
+    """exp E KL(p(y|x) || p(y)), from a classifier's `logits` [n, classes]: 1 to the number of classes.
+
+    Salimans et al. 2016, in one split, as torchmetrics computes it.
+    """
+    from torchmetrics.image.inception import InceptionScore
+
+    with warnings.catch_warnings():  # of a large memory footprint, and of the spread over a single split
+        warnings.filterwarnings("ignore", category=UserWarning)
+        metric = InceptionScore(feature=_Given(logits.shape[1]), splits=1)
+        metric.update(logits)
+        return float(metric.compute()[0])
+
+
+def frechet_distance(features: Tensor, others: Tensor) -> float:
+    """Squared Frechet distance of Gaussians fitted to two sets of features [n, d] (Heusel et al. 2017)."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    metric = FrechetInceptionDistance(feature=_Given(features.shape[1]))
+    metric.update(features.double(), real=True)
+    metric.update(others.double(), real=False)
+    return float(metric.compute())
+
+
+class _Given(nn.Module):
+    """A feature extractor for torchmetrics that is handed the features."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def nearest_distances(images: Tensor, others: Tensor) -> Tensor:
+    """Euclidean distance in pixels of each of `images` [n, ...] to the nearest of `others` [m, ...], [n]."""
+    return torch.cdist(images.flatten(1), others.flatten(1)).amin(dim=1)
+
+
+def slot_purity(classes: Tensor) -> float:
+    """Mean share of the most frequent class in a slot, from `classes` [slots, samples] of images of each slot."""
+    return float(F.one_hot(classes).double().mean(dim=1).amax(dim=1).mean())
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `memgan evaluate` reports. Scores of real images stand beside those of generated ones."""
+
+    classifier_accuracy: float  # on test images
+    inception_score: float
+    inception_score_real: float  # of the test images
+    frechet_distance: float  # as many generated images as there are training images, against test images
+    frechet_distance_real: float  # training images against test images
+    classes_covered: int  # classes that at least 1 % of the generated images belong to
+    classes: int
+    slot_purity: float  # 128 slots as the generator draws them, 16 images each
+    slots_in_use: float  # exp entropy of p(c|v=1)
+    nearest_training_distance: float  # mean over generated images, in pixels: a copy would be at 0
+    nearest_training_distance_real: float  # mean over test images
+
+    def to_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        rows = [
+            ("", "generated", "real"),
+            ("Inception Score", f"{self.inception_score:.2f}", f"{self.inception_score_real:.2f}"),
+            ("Frechet distance", f"{self.frechet_distance:.1f}", f"{self.frechet_distance_real:.1f}"),
+            ("classes covered", f"{self.classes_covered}", f"{self.classes}"),
+            (
+                "distance to nearest training image",
+                f"{self.nearest_training_distance:.2f}",
+                f"{self.nearest_training_distance_real:.2f}",
+            ),
+            ("slot purity", f"{self.slot_purity:.3f}", ""),
+            ("slots in use", f"{self.slots_in_use:.0f}", ""),
+            ("accuracy of the judge on test images", "", f"{self.classifier_accuracy:.3f}"),
+        ]
+        return "\n".join(f"{name:38}{generated:>10}{real:>8}".rstrip() for name, generated, real in rows)
+
+
+@torch.no_grad()
+def evaluate(gan: MemoryGAN, judge: Classifier, train: ImageData, test: ImageData, seed: int = 0) -> Evaluation:
+    """Judge `gan` on the CPU by its images in evaluation mode; the model is left in the mode it came in."""
+    was_training = gan.training
+    gan.eval()
+    generator = torch.Generator(gan.memory.keys.device).manual_seed(seed)
+    images = gan.generate(len(train.images), generator=generator).images.cpu()
+    of_slots = gan.sample_slots(128, 16, generator=generator)[0].cpu()
+    gan.train(was_training)
+
+    features, real_features = judge.features(images), judge.features(test.images)
+    logits = judge.head(features)
+    share = F.one_hot(logits.argmax(dim=1), judge.head.out_features).double().mean(dim=0)
+    usage = (gan.memory.histogram * gan.memory.values).double()
+    return Evaluation(
+        classifier_accuracy=accuracy(judge, test),
+        inception_score=inception_score(logits),
+        inception_score_real=inception_score(judge.head(real_features)),
+        frechet_distance=frechet_distance(features, real_features),
+        frechet_distance_real=frechet_distance(judge.features(train.images), real_features),
+        classes_covered=int((share >= 0.01).sum()),
+        classes=len(share),
+        slot_purity=slot_purity(judge(of_slots.flatten(0, 1)).argmax(dim=1).view(128, 16)),
+        slots_in_use=float(torch.special.entr(usage / usage.sum()).sum().exp()),
+        nearest_training_distance=float(nearest_distances(images, train.images).mean()),
+        nearest_training_distance_real=float(nearest_distances(test.images, train.images).mean()),
+    )

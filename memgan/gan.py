@@ -45,8 +45,22 @@ class MemoryGAN(nn.Module):
     def generate(self, num_samples: int, *, generator: torch.Generator | None = None) -> Generated:
         """Images of slots that the memory offers and of uniform noise on (-1, 1). (11)"""
         keys, slots = self.memory.sample(num_samples, generator)
-        noise = torch.rand(num_samples, self.generator.noise_dim, device=keys.device, generator=generator) * 2 - 1
+        noise = self._noise(num_samples, generator)
         return Generated(self.generator(keys, noise), keys, slots, noise)
+
+    @torch.no_grad()
+    def sample_slots(
+        self, num_slots: int, samples: int, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Images [num_slots, samples, C, H, W] of slots [num_slots] that the memory offers, and those slots."""
+        keys, slots = self.memory.sample(num_slots, generator)
+        noise = self._noise(num_slots * samples, generator)
+        images = self.generator(keys.repeat_interleave(samples, dim=0), noise)
+        return images.unflatten(0, (num_slots, samples)), slots
+
+    def _noise(self, num_samples: int, generator: torch.Generator | None) -> Tensor:
+        shape = (num_samples, self.generator.noise_dim)
+        return torch.rand(shape, device=self.memory.keys.device, generator=generator) * 2 - 1
 
 
 def discriminator_loss(real: Tensor, generated: Tensor) -> Tensor:

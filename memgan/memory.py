@@ -9,7 +9,6 @@ since it was last touched) and an effective count of data h_i (`histogram`). Equ
 docs/notation.md; `memgan.reference` states the same method as plain loops.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -18,12 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from memgan import vmf
-from memgan.search import Ranked, nearest_and_matching, nearest_slots
+from memgan.search import Nearest, nearest_and_matching, nearest_slots
 
 __all__ = ["MEMORY_PRESETS", "MemorySettings", "VMFMemory"]
 
 Touch = Literal["best", "all"]
-Resultants = Iterator[tuple[Any, Tensor]]  # rows of the memory, and sum_b change_bi q_b for each of them
 
 _CACHED_ELEMENTS = 2**17  # elements of the keys updated at once on a CPU: 512 KB in float32, within a cache
 _MOST_ELEMENTS = 2**26  # elements of a temporary that is not cached: 256 MB in float32
@@ -50,9 +48,7 @@ _AUTHORS_SIZE = MemorySettings(num_slots=4096, key_dim=256, top_k=128)
 
 MEMORY_PRESETS = {
     # The paper's text and settings. It does not train at small scale as printed: README, "Departures".
-    "paper": replace(
-        _AUTHORS_SIZE, kappa=1.0, alpha=0.5, correct_in_top=128, touch="all", replace_within_label=False
-    ),
+    "paper": replace(_AUTHORS_SIZE, kappa=1.0, alpha=0.5, correct_in_top=128, touch="all", replace_within_label=False),
     "fashion-mnist": _AUTHORS_SIZE,
     "fashion-mnist-slim": MemorySettings(num_slots=1024, key_dim=64, top_k=32),
     "affine-mnist": _AUTHORS_SIZE,
@@ -141,8 +137,10 @@ class VMFMemory(nn.Module):
         queries = self._checked_queries(queries)
         with _full_precision(queries):
             scores, slots = self._nearest(queries)
+            scores, order = scores.sort(dim=1, descending=True)
+            slots = slots.gather(1, order)
             if queries.requires_grad and torch.is_grad_enabled():
-                scores = self._log_likelihood_of(queries, slots) + self._log_prior()[slots]
+                scores = self._log_likelihood_of(queries, slots) + self._log_prior().take(slots)
             return scores.softmax(dim=1), slots
 
     def read(self, queries: Tensor) -> Tensor:
@@ -158,7 +156,7 @@ class VMFMemory(nn.Module):
     def _probability_real(self, queries: Tensor, scores: Tensor, slots: Tensor) -> Tensor:
         with torch.no_grad():
             weights = scores.softmax(dim=1)
-            values = self.values[slots].to(weights)
+            values = self.values.take(slots).to(weights)
             probability = (weights * values).sum(dim=1)
         if queries.requires_grad and torch.is_grad_enabled():
             with torch.no_grad():
@@ -228,8 +226,8 @@ class VMFMemory(nn.Module):
         """
         queries, labels = self._checked_queries(queries), self._checked_labels(labels, len(queries))
         with _full_precision(queries):
-            (_, nearest), matching = self._nearest_and_matching(queries, labels, look_at=self.correct_in_top)
-            self._update(queries, labels, nearest, *matching)
+            nearest, matching = self._nearest_and_matching(queries, labels, look_at=self.correct_in_top)
+            self._update(queries, labels, nearest, matching)
 
     def read_write(self, queries: Tensor, labels: Tensor) -> Tensor:
         """`read`, then `write`, on one similarity matrix: D(x) [B] as it was before the write."""
@@ -238,21 +236,26 @@ class VMFMemory(nn.Module):
             nearest, matching = self._nearest_and_matching(queries, labels, look_at=self.top_k)
             probability = self._probability_real(queries, *nearest)
             with torch.no_grad():
-                self._update(queries, labels, nearest[1], *matching)
+                self._update(queries, labels, nearest, matching)
         return probability
 
-    def _update(self, queries: Tensor, labels: Tensor, nearest: Tensor, scores: Tensor, slots: Tensor) -> None:
-        """Apply (7-10), given the slots `nearest` to each query and the `scores` and `slots` of its S_y."""
+    def _update(self, queries: Tensor, labels: Tensor, nearest: Nearest, matching: Nearest) -> None:
+        """Apply (7-10), given the best slots of all, at least `correct_in_top` of them, and S_y."""
         queries = F.normalize(queries, dim=1)
-        right = (self.values[nearest[:, : self.correct_in_top]] == labels.unsqueeze(1)).any(dim=1)
+        looked_at = nearest.slots.gather(1, nearest.scores.topk(self.correct_in_top).indices)
+        right = (self.values.take(looked_at) == labels.unsqueeze(1)).any(dim=1)
         writer, target = self._assign_replacements(queries, labels, ~right)
-        new_mass = self.histogram.mean()
+        mean_histogram = self.histogram.mean()
 
+        scores, slots = matching
         belongs = (scores > -torch.inf) & right.unsqueeze(1)  # S_y holds fewer than k slots where the label does
-        looked_at = 1 if self.touch == "best" else self.top_k
         self.ages += 1
-        self.ages *= ~self._mark(slots[:, :looked_at], belongs[:, :looked_at])
-        self._em(queries, scores, slots, belongs, moves=belongs & (writer[slots] < 0))
+        if self.touch == "best":
+            best = scores.argmax(dim=1, keepdim=True)
+            self.ages *= ~self._mark(slots.gather(1, best), belongs.gather(1, best))
+        else:
+            self.ages *= ~self._mark(slots, belongs)
+        self._em(queries, matching, belongs, moves=belongs & (writer.take(slots) < 0))
 
         # Every target is written, with its own content where nobody replaces it: fixed shapes and no race.
         source, replaced = writer[target].clamp(min=0), writer[target] >= 0
@@ -260,16 +263,19 @@ class VMFMemory(nn.Module):
             (self.keys, queries[source]),
             (self.values, labels[source]),
             (self.ages, torch.zeros_like(target)),
-            (self.histogram, new_mass.expand(len(target))),
+            (self.histogram, mean_histogram.expand(len(target))),
         ]:
             mask = replaced.unsqueeze(1) if buffer.ndim == 2 else replaced
             buffer.index_copy_(0, target, torch.where(mask, new, buffer[target]))
 
     def _assign_replacements(self, queries: Tensor, labels: Tensor, replaces: Tensor) -> tuple[Tensor, Tensor]:
         """The sample that overwrites each slot, `writer` [N] (-1: none), and a `target` slot per sample, [B]. (7)"""
-        slot, sample = torch.arange(self.num_slots, device=labels.device), torch.arange(len(labels), device=labels.device)
-        pool = labels if self.replace_within_label else torch.zeros_like(labels)
-        member = (self.values == slot[:2].unsqueeze(1)) if self.replace_within_label else (slot >= 0).unsqueeze(0)
+        slot = torch.arange(self.num_slots, device=labels.device)
+        sample = torch.arange(len(labels), device=labels.device)
+        if self.replace_within_label:
+            pool, member = labels, torch.stack([self.values == 0, self.values == 1])
+        else:
+            pool, member = torch.zeros_like(labels), torch.ones_like(slot, dtype=torch.bool).unsqueeze(0)
         seniority = self.ages * self.num_slots + (self.num_slots - 1 - slot)  # oldest first, ties by index
         seniority, oldest = torch.where(member, seniority, -1).topk(min(len(labels), self.num_slots), dim=1)
 
@@ -278,26 +284,27 @@ class VMFMemory(nn.Module):
         rank = (earlier & replaces & (pool == pool.unsqueeze(1))).sum(dim=1)
         place = rank.clamp(max=oldest.shape[1] - 1)
         fits = replaces & (rank == place) & (seniority[pool, place] >= 0)
-        if self.validate and bool((replaces & ~fits).any()):
+        if self._checks_values() and bool((replaces & ~fits).any()):
+            whose = "slots with values 0 and 1" if self.replace_within_label else "slots"
             raise ValueError(
-                f"{int(replaces.sum())} of {len(labels)} samples need a slot to replace, more than there are "
-                f"({member.sum(dim=1).tolist()} by label where labels keep their share); use a larger memory or a "
-                "smaller batch"
+                f"{int(replaces.sum())} of {len(labels)} samples need a slot to replace, expected at most as many as "
+                f"there are: {member.sum(dim=1).tolist()} {whose}; use a larger memory or a smaller batch"
             )
         target = oldest[pool, place]
         writer = torch.full_like(slot, -1).scatter_reduce(0, target, torch.where(fits, sample, -1), "amax")
         return writer, target
 
-    def _em(self, queries: Tensor, scores: Tensor, slots: Tensor, belongs: Tensor, moves: Tensor) -> None:
+    def _em(self, queries: Tensor, matching: Nearest, belongs: Tensor, moves: Tensor) -> None:
         """T steps of incremental EM on S_y: `belongs` [B, k] enters the E-step, `moves` [B, k] the M-step. (8-10)"""
-        likelihood = scores - self._log_prior()[slots]  # kappa K . q
+        scores, slots = matching
+        likelihood = scores - self._log_prior().take(slots)  # kappa K . q
         touched = self._mark(slots, moves)
         self.histogram *= torch.where(touched, self.alpha, 1.0).to(self.histogram)
         remembered = torch.zeros_like(scores)
         for step in range(self.em_steps):
             if step > 0:
                 likelihood = self._log_likelihood_of(queries, slots)
-            joint = torch.where(belongs, likelihood + self._log_prior()[slots], -torch.inf)
+            joint = torch.where(belongs, likelihood + self._log_prior().take(slots), -torch.inf)
             responsibilities = torch.where(moves, joint.softmax(dim=1), 0.0)
             self._m_step(queries, slots, moves, touched, responsibilities - remembered)
             remembered = responsibilities
@@ -309,54 +316,48 @@ class VMFMemory(nn.Module):
         because K + change/h (q - K) = ((h - change) K + change q)/h.
         """
         fixed_shapes = change.is_cuda or torch.compiler.is_compiling()
-        resultants = self._resultants_of_all if fixed_shapes else self._resultants_of_touched
-        mass, resultants = resultants(queries, slots, moves, change)
+        if fixed_shapes:  # and no atomics: a dense matrix of contributions, each entry written once
+            column = torch.where(moves, slots, self.num_slots)
+            dense = change.new_zeros(len(queries), self.num_slots + 1).scatter(1, column, change)[:, :-1]
+            mass = dense.sum(dim=0)
+        else:
+            mass = torch.zeros_like(self.histogram).scatter_add_(0, slots.flatten(), change.flatten())
+        tiny = torch.finfo(mass.dtype).tiny
         histogram = (self.histogram + mass).clamp(min=0)
-        histogram *= histogram >= torch.finfo(histogram.dtype).tiny  # subnormal numbers slow a CPU down
-        scale = histogram.clamp(min=torch.finfo(histogram.dtype).tiny).reciprocal()
+        histogram *= histogram >= tiny  # subnormal numbers slow a CPU down
+        scale = histogram.clamp(min=tiny).reciprocal()
         keep = self.histogram * scale
-        for rows, resultant in resultants:
-            old = self.keys[rows]
-            new = torch.addcmul(resultant * scale[rows].unsqueeze(1), old, keep[rows].unsqueeze(1))
-            length = new.norm(dim=1, keepdim=True)
-            # a slot without mass, or pulled apart to nothing, has no direction to move to
-            self.keys[rows] = torch.where(touched[rows].unsqueeze(1) & (length > 1e-6), new / length, old)
+        if fixed_shapes:
+            self._move_all(queries, dense * scale, keep, touched)
+        else:
+            self._move_touched(queries, slots, moves, change * scale.take(slots), keep)
         self.histogram.copy_(histogram)
 
-    def _resultants_of_touched(
-        self, queries: Tensor, slots: Tensor, moves: Tensor, change: Tensor
-    ) -> tuple[Tensor, Resultants]:
-        """Mass sum_b change_bi of each slot, [N], and resultants sum_b change_bi q_b of the touched ones, in blocks.
+    def _move_touched(self, queries: Tensor, slots: Tensor, moves: Tensor, pull: Tensor, keep: Tensor) -> None:
+        """K_i <- normalise(keep_i K_i + sum_b pull_bi q_b) for the touched slots, a cache-sized block at a time.
 
-        For a CPU: contributions are sorted by slot, so a block sums each slot's few queries without a copy of them.
+        For a CPU: pulls are sorted by slot, so each slot sums its few queries where they are, without a copy.
         """
-        mass = torch.zeros_like(self.histogram).scatter_add_(0, slots.flatten(), change.flatten())
         by_slot, order = torch.where(moves, slots, self.num_slots).flatten().sort(stable=True)
         order = order[: int(moves.sum())]
-        sample, weight = order // self.top_k, change.flatten()[order]
-        rows, counts = by_slot[: len(order)].unique_consecutive(return_counts=True)
-        size = max(1, _CACHED_ELEMENTS // self.key_dim)
+        sample, weight = order // self.top_k, pull.flatten()[order]
+        touched, counts = by_slot[: len(order)].unique_consecutive(return_counts=True)
+        size, end = max(1, _CACHED_ELEMENTS // self.key_dim), 0
+        for rows, count in zip(touched.split(size), counts.split(size), strict=True):
+            start, end = end, end + int(count.sum())
+            bags, part = count.cumsum(0) - count, slice(start, end)
+            resultant = F.embedding_bag(sample[part], queries, bags, mode="sum", per_sample_weights=weight[part])
+            old = self.keys.index_select(0, rows)
+            self.keys.index_copy_(0, rows, _moved(old, keep[rows], resultant))
 
-        def blocks() -> Resultants:
-            end = 0
-            for block, count in zip(rows.split(size), counts.split(size), strict=True):
-                start, end = end, end + int(count.sum())
-                bags = count.cumsum(0) - count
-                yield block, F.embedding_bag(
-                    sample[start:end], queries, bags, mode="sum", per_sample_weights=weight[start:end]
-                )
-
-        return mass, blocks()
-
-    def _resultants_of_all(
-        self, queries: Tensor, slots: Tensor, moves: Tensor, change: Tensor
-    ) -> tuple[Tensor, Resultants]:
-        """The same as `_resultants_of_touched` in fixed shapes and without atomics: a matrix product over all slots."""
-        column = torch.where(moves, slots, self.num_slots)
-        contributions = change.new_zeros(len(queries), self.num_slots + 1).scatter(1, column, change)[:, :-1]
+    def _move_all(self, queries: Tensor, pull: Tensor, keep: Tensor, touched: Tensor) -> None:
+        """The same in fixed shapes, for a GPU: `pull` is dense, [B, N], and every slot is visited."""
         size = max(1, _MOST_ELEMENTS // self.key_dim)
-        blocks = (slice(start, start + size) for start in range(0, self.num_slots, size))
-        return contributions.sum(dim=0), ((rows, contributions[:, rows].T @ queries) for rows in blocks)
+        for start in range(0, self.num_slots, size):
+            rows = slice(start, start + size)
+            old = self.keys[rows]
+            new = _moved(old, keep[rows], pull[:, rows].T @ queries)
+            old.copy_(torch.where(touched[rows].unsqueeze(1), new, old))
 
     # ---------------------------------------------------------------- parts
 
@@ -370,12 +371,12 @@ class VMFMemory(nn.Module):
         parts = zip(queries.split(size), slots.split(size), strict=True)
         return self.kappa * torch.cat([torch.einsum("bm,bkm->bk", q, self.keys[s]) for q, s in parts])
 
-    def _nearest(self, queries: Tensor) -> Ranked:
+    def _nearest(self, queries: Tensor) -> Nearest:
         """S: scores [B, k] and slots [B, k], best first. (5)"""
         with torch.no_grad():
             return nearest_slots(queries, self.keys, self._log_prior(), self.kappa, self.top_k)
 
-    def _nearest_and_matching(self, queries: Tensor, labels: Tensor, look_at: int) -> tuple[Ranked, Ranked]:
+    def _nearest_and_matching(self, queries: Tensor, labels: Tensor, look_at: int) -> tuple[Nearest, Nearest]:
         """The first `look_at` slots of S, and S_y. (5, 7)"""
         with torch.no_grad():
             prior = self._log_prior()
@@ -473,6 +474,17 @@ class _WithGradient(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return upstream.unsqueeze(1) * gradient, None, None
+
+
+def _moved(old: Tensor, keep: Tensor, resultant: Tensor) -> Tensor:
+    """normalise(keep K + resultant), or K where that is nothing: no mass, or pulled apart to no direction."""
+    new = (old * keep.unsqueeze(1)).add_(resultant)
+    length = torch.linalg.vector_norm(new, dim=1, keepdim=True)
+    lost = length < 1e-6
+    new /= length.masked_fill(lost, 1.0)
+    return (
+        new if not (new.is_cuda or torch.compiler.is_compiling() or bool(lost.any())) else torch.where(lost, old, new)
+    )
 
 
 def _full_precision(queries: Tensor) -> torch.autocast:

@@ -24,12 +24,11 @@ class NetworkSettings:
     stages: int = 2  # halvings of the image
     hidden: int = 1024  # units of the fully connected layer; 0 leaves it out
     noise_dim: int = 2  # Z
-    normalise_queries: bool = True  # batch normalisation of the query before it is put on the sphere
 
     def __post_init__(self) -> None:
         if self.stages < 1 or self.image_size % 2**self.stages:
             raise ValueError(
-                f"image_size must be divisible by 2^stages = {2**max(self.stages, 0)}, got {self.image_size}"
+                f"image_size must be divisible by 2^stages = {2 ** max(self.stages, 0)}, got {self.image_size}"
             )
 
     @property
@@ -58,8 +57,7 @@ class InferenceNetwork(nn.Module):
             layers += [nn.Linear(features, settings.hidden, bias=False), nn.BatchNorm1d(settings.hidden)]
             layers.append(nn.LeakyReLU(0.2))
             features = settings.hidden
-        layers.append(nn.Linear(features, key_dim, bias=not settings.normalise_queries))
-        layers += [nn.BatchNorm1d(key_dim, affine=False)] if settings.normalise_queries else []
+        layers.append(nn.Linear(features, key_dim))
         self.layers = nn.Sequential(*layers)
         self.apply(_initialise)
 
@@ -72,7 +70,7 @@ class Generator(nn.Module):
 
     def __init__(self, settings: NetworkSettings, key_dim: int) -> None:
         super().__init__()
-        self.noise_dim, self.key_dim = settings.noise_dim, key_dim
+        self.noise_dim = settings.noise_dim
         layers: list[nn.Module] = []
         features = key_dim + settings.noise_dim
         for width in [settings.hidden] * bool(settings.hidden) + [math.prod(settings.innermost)]:
@@ -89,8 +87,8 @@ class Generator(nn.Module):
         self.apply(_initialise)
 
     def forward(self, keys: Tensor, noise: Tensor) -> Tensor:
-        # a unit key has entries of size 1/sqrt(M); scaled up it weighs as much as the noise, entry by entry
-        return self.layers(torch.cat([keys * math.sqrt(self.key_dim), noise], dim=1))
+        # a unit key weighs about as much as all the noise; scaled up it would drown it, and slots would lose variety
+        return self.layers(torch.cat([keys, noise], dim=1))
 
 
 def _initialise(module: nn.Module) -> None:

@@ -122,7 +122,7 @@ class ReferenceMemory:
             self.histogram[slot] *= self.alpha
         before = {(b, slot): 0.0 for b in right for slot in matching[b]}
         for _ in range(self.em_steps):
-            gamma = {}
+            gamma: dict[tuple[int, int], float] = {}
             for b in right:
                 joint = {slot: self.joint(slot, queries[b]) for slot in matching[b]}
                 gamma |= {(b, slot): j / sum(joint.values()) for slot, j in joint.items()}

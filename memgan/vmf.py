@@ -2,7 +2,7 @@
 
     p(x) = C_M(kappa) exp(kappa mean . x),    C_M(kappa) = kappa^(M/2-1) / ((2 pi)^(M/2) I_(M/2-1)(kappa))
 
-for unit vectors x in M dimensions; I is the modified Bessel function of the first kind (METHOD 2).
+for unit vectors x in M dimensions; I is the modified Bessel function of the first kind. Equation (2) of docs/notation.md.
 `kappa` is the concentration: 0 would be the uniform distribution, large values a small cap around `mean`.
 """
 
@@ -25,9 +25,7 @@ def log_bessel_i(order: float, x: float | Tensor) -> Tensor:
     peak = (math.hypot(order, largest) - order) / 2  # the index of the largest term
     index = torch.arange(int(peak + 12 * math.sqrt(peak + 1) + 60), dtype=torch.float64, device=x.device)
     log_terms = (
-        (2 * index + order) * (x / 2).log().unsqueeze(-1)
-        - torch.lgamma(index + 1)
-        - torch.lgamma(index + order + 1)
+        (2 * index + order) * (x / 2).log().unsqueeze(-1) - torch.lgamma(index + 1) - torch.lgamma(index + order + 1)
     )
     return log_terms.logsumexp(-1)
 
@@ -68,9 +66,7 @@ def sample(mean: Tensor, kappa: float, num_samples: int, generator: torch.Genera
     return (cosine * centre + (1 - cosine**2).clamp(min=0).sqrt() * tangent).to(mean.dtype)
 
 
-def _sample_cosine(
-    kappa: float, dim: int, num_samples: int, like: Tensor, generator: torch.Generator | None
-) -> Tensor:
+def _sample_cosine(kappa: float, dim: int, num_samples: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
     """The cosine between a vMF sample and its mean, [num_samples]: Wood's envelope, proposals until all accept."""
     spread = (dim - 1) / (2 * kappa + math.hypot(2 * kappa, dim - 1))  # Wood's b, without its cancellation
     mode = (1 - spread) / (1 + spread)

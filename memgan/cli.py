@@ -1,0 +1,175 @@
+"""The command line: `memgan train`, `memgan sample`, `memgan evaluate`."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from memgan import __version__
+from memgan.data import load_dataset
+from memgan.runs import build, load_run, save_run
+from memgan.settings import PRESETS
+from memgan.training import Step, prepare, train
+
+__all__ = ["main"]
+
+EXAMPLES = """examples:
+  memgan train --preset digits --out runs/digits
+  memgan train --preset digits --out runs/contrast --set memory.kappa=30 --set training.steps=600
+  memgan sample runs/digits --out grid.png
+  memgan evaluate runs/digits --json
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Exit code 0: done; 1: it could not be done, with the reason on stderr; 2: wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
+        print(f"memgan {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"memgan {options.command}: stopped, nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "memgan", description="Train and look at MemoryGANs.", epilog=EXAMPLES, formatter_class=raw
+    )
+    parser.add_argument("--version", action="version", version=f"memgan {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    command = commands.add_parser("train", help="train a preset", epilog=EXAMPLES, formatter_class=raw)
+    command.add_argument("--preset", choices=sorted(PRESETS), default="digits", help="where to start from")
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="RUN", help="folder for settings, model and history"
+    )
+    command.add_argument("--seed", type=int, default=0, help="same seed, same machine: bitwise the same run")
+    command.add_argument("--steps", type=int, help="short for --set training.steps=STEPS")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="any setting, e.g. memory.kappa=30"
+    )
+    command.add_argument("--force", action="store_true", help="overwrite the run that RUN already holds")
+    _add_device(command)
+    command.set_defaults(run=_train)
+
+    command = commands.add_parser(
+        "sample", help="draw a sheet of images: one slot in each row", epilog=EXAMPLES, formatter_class=raw
+    )
+    command.add_argument("folder", type=Path, metavar="RUN")
+    command.add_argument("--out", type=Path, required=True, help="picture to write, e.g. grid.png")
+    command.add_argument("--slots", type=int, default=10, help="rows: slots, drawn as the generator draws them")
+    command.add_argument("--samples", type=int, default=12, help="columns: images of each slot")
+    command.add_argument("--seed", type=int, default=0)
+    _add_device(command)
+    command.set_defaults(run=_sample)
+
+    command = commands.add_parser(
+        "evaluate", help="judge a run with a classifier of its data", epilog=EXAMPLES, formatter_class=raw
+    )
+    command.add_argument("folder", type=Path, metavar="RUN")
+    command.add_argument("--seed", type=int, default=0, help="of the generated images")
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    _add_device(command)
+    command.set_defaults(run=_evaluate)
+    return parser
+
+
+def _add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:1, ...")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {name!r}, expected auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r} was asked for, but PyTorch sees no GPU")
+    return device
+
+
+def _train(options: argparse.Namespace) -> None:
+    changes = options.set + ([f"training.steps={options.steps}"] if options.steps is not None else [])
+    settings = PRESETS[options.preset].changed(changes)
+    device = _device(options.device)
+    if (options.out / "settings.json").exists() and not options.force:
+        raise ValueError(f"{options.out} already holds a run; choose another --out, or --force to overwrite it")
+    if not os.access(_existing_parent(options.out), os.W_OK):
+        raise ValueError(f"{options.out} cannot be written")
+    images = load_dataset(settings.dataset).images.to(device)
+    prepare(options.seed)
+    gan = build(settings, device)
+    started = time.perf_counter()
+    steps = list(_shown(train(gan, images, settings.training), settings.training.steps))
+    seconds = time.perf_counter() - started
+    history = {name: [float(getattr(step, name)) for step in steps] for name in Step._fields if name != "number"}
+    save_run(options.out, gan, settings, history)
+    print(f"{options.out}: {settings.training.steps} steps in {seconds:.1f} s on {device}, seed {options.seed}")
+
+
+def _existing_parent(path: Path) -> Path:
+    return next(parent for parent in [path.absolute(), *path.absolute().parents] if parent.exists())
+
+
+def _shown(steps: Iterator[Step], total: int) -> Iterator[Step]:
+    """The same steps: with a progress bar on a terminal, with a line for each tenth elsewhere."""
+    if sys.stderr.isatty():
+        with tqdm(steps, total=total, unit="step") as bar:
+            for step in bar:
+                if step.number % 20 == 0:
+                    bar.set_postfix_str(_described(step))
+                yield step
+        return
+    for step in steps:
+        if step.number % max(1, total // 10) == 0 or step.number == total:
+            print(f"step {step.number}/{total}: {_described(step)}", file=sys.stderr, flush=True)
+        yield step
+
+
+def _described(step: Step) -> str:
+    return (
+        f"loss D {float(step.discriminator_loss):.2f} G {float(step.generator_loss):.2f}, "
+        f"D(real) {float(step.real):.2f} D(generated) {float(step.generated):.2f}"
+    )
+
+
+def _sample(options: argparse.Namespace) -> None:
+    from memgan.plots import image_grid
+
+    if options.slots < 1 or options.samples < 1:
+        raise ValueError(f"expected at least one slot and one sample, got {options.slots} and {options.samples}")
+    device = _device(options.device)
+    gan, _ = load_run(options.folder, device)
+    generator = torch.Generator(device).manual_seed(options.seed)
+    images, slots = gan.sample_slots(options.slots, options.samples, generator=generator)
+    labels = [f"slot {slot}" for slot in slots.tolist()]
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    figure = image_grid(
+        images.flatten(0, 1), options.samples, row_labels=labels, column_label="noise z, drawn anew for each image"
+    )
+    figure.savefig(options.out, dpi=150)
+    print(options.out)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from memgan.evaluation import classifier_for, evaluate
+
+    gan, settings = load_run(options.folder, _device(options.device))
+    torch.set_num_threads(1)
+    train_data, test_data = load_dataset(settings.dataset), load_dataset(settings.dataset, "test")
+    result = evaluate(gan, classifier_for(settings.dataset), train_data, test_data, options.seed)
+    (options.folder / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result.to_dict(), indent=2) if options.json else result)

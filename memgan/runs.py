@@ -1,0 +1,64 @@
+"""A run on disk: a folder with its settings, its weights and memory, and its history."""
+
+import json
+import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from memgan.gan import MemoryGAN
+from memgan.settings import Settings
+
+__all__ = ["build", "load_run", "save_run"]
+
+SETTINGS, MODEL, HISTORY = "settings.json", "model.pt", "history.json"
+
+
+def build(settings: Settings, device: torch.device | str = "cpu") -> MemoryGAN:
+    """A fresh model for `settings`. On a GPU the checks that would wait for it are off."""
+    device = torch.device(device)
+    return MemoryGAN(settings.memory, settings.networks, validate=device.type == "cpu").to(device)
+
+
+def save_run(folder: Path, gan: MemoryGAN, settings: Settings, history: dict[str, Any]) -> None:
+    """Write a run, each file whole or not at all. Raises OSError where the folder cannot be written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _written_whole(folder / MODEL) as path:
+        torch.save({name: tensor.cpu() for name, tensor in gan.state_dict().items()}, path)
+    with _written_whole(folder / SETTINGS) as path:
+        path.write_text(settings.to_json(), encoding="utf-8")
+    with _written_whole(folder / HISTORY) as path:
+        path.write_text(json.dumps(history) + "\n", encoding="utf-8")
+
+
+def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[MemoryGAN, Settings]:
+    """The model, memory included, and the settings of a run that `save_run` wrote; nothing in it is executed.
+
+    Raises ValueError where the folder holds no run, or files that do not belong together.
+    """
+    for name in (SETTINGS, MODEL):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder} is not a run: it has no {name} (make one with: memgan train --out {folder})")
+    settings = Settings.from_json((folder / SETTINGS).read_text(encoding="utf-8"))
+    gan = build(settings, device)
+    try:
+        gan.load_state_dict(torch.load(folder / MODEL, map_location=device, weights_only=True))
+    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, AttributeError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{folder / MODEL} does not hold the model of {SETTINGS}: {first_line}") from error
+    return gan.eval(), settings
+
+
+@contextmanager
+def _written_whole(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when all went well."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,143 @@
+"""The k most probable slots against sorting all scores in numpy, through every way of cutting them up."""
+
+import numpy as np
+import pytest
+import torch
+from memory_builders import unit_rows
+
+from memgan import search
+from memgan.search import nearest_and_matching, nearest_slots
+
+KAPPA = 6.0
+QUERIES, DIM = 7, 5
+
+# (slots, k): with groups of 3, grouping begins at N = 12 k, and groups of groups at 36 k; N above, below and at
+# multiples of blocks and groups
+SIZES = [(13, 1), (13, 5), (13, 13), (17, 1), (61, 5), (60, 5), (59, 5), (97, 1), (97, 7), (97, 97)]
+SIZES += [(211, 1), (211, 5), (211, 11)]
+# (elements of the keys in a block, columns in a group, scores held at once)
+LAYOUTS = {
+    "as shipped": (search._CACHED_KEYS, search._GROUP, search._MOST_SCORES),
+    "one column in a block": (DIM, 3, 2**26),
+    "blocks of two or three columns": (2 * DIM + 1, 3, 2**26),
+    "blocks of about nine columns": (9 * DIM, 3, 2**26),
+    "two blocks, groups of two": (59 * DIM, 2, 2**26),
+    "groups larger than a block": (4 * DIM, 8, 2**26),
+    "one block in groups": (2**19, 3, 2**26),
+    "one query at a time": (9 * DIM, 3, 1),
+    "three queries at a time": (9 * DIM, 3, 3 * 97),
+}
+
+
+@pytest.fixture(params=LAYOUTS, autouse=True)
+def layout(request, monkeypatch):
+    for name, size in zip(("_CACHED_KEYS", "_GROUP", "_MOST_SCORES"), LAYOUTS[request.param], strict=True):
+        monkeypatch.setattr(search, name, size)
+
+
+def problem(num_slots, seed=0):
+    generator = torch.Generator().manual_seed(seed + num_slots)
+    log_prior = torch.rand(num_slots, generator=generator, dtype=torch.float64) * 3 - 5
+    return unit_rows(QUERIES, DIM, seed=seed), unit_rows(num_slots, DIM, seed=seed + 1), log_prior
+
+
+def all_scores(queries, keys, log_prior):
+    return KAPPA * queries.numpy() @ keys.numpy().T + log_prior.numpy()
+
+
+def best_first(found):
+    """The search promises which slots, not their order: scores and slots, best first."""
+    scores, order = found.scores.sort(dim=1, descending=True)
+    return scores.numpy(), found.slots.gather(1, order).numpy()
+
+
+def values_and_labels(num_slots, share, seed=3):
+    generator = torch.Generator().manual_seed(seed)
+    values = (torch.rand(num_slots, generator=generator) < share).long()
+    return values, torch.arange(QUERIES) % 2
+
+
+@pytest.mark.parametrize(("num_slots", "top_k"), SIZES)
+def test_nearest_slots_are_those_of_sorting_all_scores(num_slots, top_k):
+    queries, keys, log_prior = problem(num_slots)
+    scores = all_scores(queries, keys, log_prior)
+    found_scores, found_slots = best_first(nearest_slots(queries, keys, log_prior, KAPPA, top_k))
+    order = np.argsort(-scores, axis=1)[:, :top_k]
+    np.testing.assert_array_equal(found_slots, order)
+    np.testing.assert_allclose(found_scores, np.take_along_axis(scores, order, 1), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("num_slots", "top_k"), SIZES)
+def test_matching_slots_are_those_of_sorting_the_scores_of_the_label_s_slots(num_slots, top_k):
+    queries, keys, log_prior = problem(num_slots)
+    values, labels = values_and_labels(num_slots, share=0.5)
+    look_at = max(1, top_k - 2)
+    nearest, matching = nearest_and_matching(
+        queries, keys, log_prior, KAPPA, values, labels, look_at=look_at, top_k=top_k
+    )
+    scores, (found_scores, found_slots) = all_scores(queries, keys, log_prior), best_first(nearest)
+    np.testing.assert_array_equal(found_slots, np.argsort(-scores, axis=1)[:, :look_at])
+    np.testing.assert_allclose(found_scores, -np.sort(-scores, axis=1)[:, :look_at], rtol=0, atol=1e-12)
+    found_scores, found_slots = best_first(matching)
+    assert found_slots.shape == found_scores.shape == (QUERIES, top_k)
+    for query, label in enumerate(labels.tolist()):
+        candidates = np.flatnonzero(values.numpy() == label)
+        best = candidates[np.argsort(-scores[query, candidates])][:top_k]
+        np.testing.assert_array_equal(found_slots[query, : len(best)], best)
+        np.testing.assert_allclose(found_scores[query, : len(best)], scores[query, best], rtol=0, atol=1e-12)
+        assert np.all(found_scores[query, len(best) :] == -np.inf)
+
+
+@pytest.mark.parametrize("carried", [0, 1, 3])
+@pytest.mark.parametrize(("num_slots", "top_k"), [(13, 5), (61, 5), (97, 7), (97, 97), (211, 11)])
+def test_a_label_with_fewer_slots_than_k_is_filled_up_with_slots_of_score_minus_infinity(num_slots, top_k, carried):
+    queries, keys, log_prior = problem(num_slots)
+    values = torch.zeros(num_slots, dtype=torch.long)
+    values[torch.tensor([num_slots - 1, 0, num_slots // 2])[:carried]] = 1
+    labels = torch.ones(QUERIES, dtype=torch.long)
+    _, matching = nearest_and_matching(queries, keys, log_prior, KAPPA, values, labels, look_at=1, top_k=top_k)
+    real = matching.scores > -torch.inf
+    assert real.sum(dim=1).tolist() == [carried] * QUERIES
+    carrying = values.nonzero().flatten().tolist()
+    assert np.sort(best_first(matching)[1][:, :carried], axis=1).tolist() == [carrying] * QUERIES
+    assert not bool(matching.scores.isnan().any())
+    assert 0 <= int(matching.slots.min()) and int(matching.slots.max()) < num_slots
+
+
+@pytest.mark.parametrize(("num_slots", "top_k"), [(13, 5), (61, 5), (97, 7), (211, 11)])
+def test_among_equal_scores_any_slots_do_but_none_twice(num_slots, top_k):
+    queries, keys, _ = problem(num_slots)
+    keys[1:] = keys[0]
+    values, labels = values_and_labels(num_slots, share=0.5)
+    prior = torch.full((num_slots,), -1.0, dtype=torch.float64)
+    prior[num_slots // 3] = 0.0  # one slot is better than all others
+    nearest, matching = nearest_and_matching(queries, keys, prior, KAPPA, values, labels, look_at=top_k, top_k=top_k)
+    for ranked in (nearest_slots(queries, keys, prior, KAPPA, top_k), nearest, matching):
+        assert all(len(set(slots)) == top_k for slots in ranked.slots.tolist())
+    assert best_first(nearest)[1][:, 0].tolist() == [num_slots // 3] * QUERIES
+    assert bool((values[matching.slots] == labels.unsqueeze(1)).all())
+
+
+def test_keys_all_opposite_to_the_query_are_still_found_before_the_padding():
+    # every score is far below zero: nothing may mistake a column beyond the slots for a better one
+    num_slots, top_k = 97, 7
+    queries = unit_rows(1, DIM, seed=11).expand(QUERIES, -1)
+    keys = -queries[:1].repeat(num_slots, 1)
+    prior = torch.linspace(-300, -200, num_slots, dtype=torch.float64)
+    found = nearest_slots(queries, keys, prior, KAPPA, top_k)
+    assert best_first(found)[1].tolist() == [list(range(96, 89, -1))] * QUERIES
+    values, labels = torch.ones(num_slots, dtype=torch.long), torch.ones(QUERIES, dtype=torch.long)
+    _, matching = nearest_and_matching(queries, keys, prior, KAPPA, values, labels, look_at=1, top_k=top_k)
+    assert best_first(matching)[1].tolist() == [list(range(96, 89, -1))] * QUERIES
+
+
+@pytest.mark.parametrize("num_slots", [97, 4001])
+def test_float32_scores_find_the_same_slots(num_slots):
+    queries, keys, prior = problem(num_slots)
+    exact = all_scores(queries, keys, prior)
+    order = np.argsort(-exact, axis=1)[:, :8]
+    gaps = -np.diff(np.take_along_axis(exact, order, 1), axis=1)
+    assert gaps.min() > 1e-5  # the oracle's order is not a matter of rounding
+    scores, slots = best_first(nearest_slots(queries.float(), keys.float(), prior.float(), KAPPA, 7))
+    np.testing.assert_array_equal(slots, order[:, :7])
+    np.testing.assert_allclose(scores, np.take_along_axis(exact, order[:, :7], 1), rtol=0, atol=1e-5)
