@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two installers must not meet in one .venv
 .DELETE_ON_ERROR:
-.PHONY: help lab test check format train figures notebooks soak clean
+.PHONY: help lab test check format train figures results benchmark notebooks soak clean
 
 help: ## list every task
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,8 +41,15 @@ format: .venv/.installed-dev ## format the code and mend what the linter can men
 train: .venv/.installed-notebooks ## train a preset into runs/ (PRESET=digits, ARGS="--seed 1")
 	$(BIN)/memgan train --preset $(PRESET) --out $(RUN) $(ARGS)
 
-figures: train ## train, then draw the figures of README.md into figures/
-	$(BIN)/memgan sample $(RUN) --out figures/$(PRESET)-samples.png
+figures: .venv/.installed-notebooks ## train the digits, then draw the figure of README.md into figures/
+	$(BIN)/memgan train --preset digits --out runs/figures --force
+	$(BIN)/memgan sample runs/figures --out figures/digits-slots.png
+
+results: .venv/.installed-test ## train and judge the digits for README.md's table: results/digits.json
+	$(BIN)/python -m scripts.digits
+
+benchmark: .venv/.installed-benchmark ## time the memory for README.md's table: benchmarks/memory-cpu.json (ARGS="--device cuda")
+	$(BIN)/python -m benchmarks.memory $(ARGS)
 
 notebooks: .venv/.installed-notebooks ## run the notebooks from their .py and store them (NOTEBOOKS=notebooks/06_x.py, ARGS=--prose)
 	$(BIN)/python scripts/notebooks.py $(ARGS) $(NOTEBOOKS)

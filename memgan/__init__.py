@@ -7,5 +7,4 @@ method as plain loops: read it first.
 from memgan.gan import MemoryGAN
 from memgan.memory import MEMORY_PRESETS, MemorySettings, VMFMemory
 
-__version__ = "0.1.0"
 __all__ = ["MEMORY_PRESETS", "MemoryGAN", "MemorySettings", "VMFMemory"]

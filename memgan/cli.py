@@ -6,12 +6,12 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from memgan import __version__
 from memgan.data import load_dataset
 from memgan.runs import build, load_run, save_run
 from memgan.settings import PRESETS
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "memgan", description="Train and look at MemoryGANs.", epilog=EXAMPLES, formatter_class=raw
     )
-    parser.add_argument("--version", action="version", version=f"memgan {__version__}")
+    parser.add_argument("--version", action="version", version=f"memgan {version('memgan')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     command = commands.add_parser("train", help="train a preset", epilog=EXAMPLES, formatter_class=raw)

@@ -151,8 +151,9 @@ class Evaluation:
     classifier_accuracy: float  # on test images
     inception_score: float
     inception_score_real: float  # of the test images
-    frechet_distance: float  # as many generated images as there are training images, against test images
-    frechet_distance_real: float  # training images against test images
+    frechet_distance: float  # generated images, as many at a time as there are test images, to training images
+    frechet_distance_test: float  # generated images, as many as there are training images, to test images
+    frechet_distance_real: float  # test images to training images: the yardstick of both
     classes_covered: int  # classes that at least 1 % of the generated images belong to
     classes: int
     slot_purity: float  # 128 slots as the generator draws them, 16 images each
@@ -164,26 +165,38 @@ class Evaluation:
         return asdict(self)
 
     def __str__(self) -> str:
-        rows = [
-            ("", "generated", "real"),
-            ("Inception Score", f"{self.inception_score:.2f}", f"{self.inception_score_real:.2f}"),
-            ("Frechet distance", f"{self.frechet_distance:.1f}", f"{self.frechet_distance_real:.1f}"),
-            ("classes covered", f"{self.classes_covered}", f"{self.classes}"),
+        rows = [  # what, decimals, generated, real
+            ("Inception Score", 2, self.inception_score, self.inception_score_real),
+            ("Frechet distance to training images", 1, self.frechet_distance, self.frechet_distance_real),
+            ("Frechet distance to test images", 1, self.frechet_distance_test, self.frechet_distance_real),
             (
                 "distance to nearest training image",
-                f"{self.nearest_training_distance:.2f}",
-                f"{self.nearest_training_distance_real:.2f}",
+                2,
+                self.nearest_training_distance,
+                self.nearest_training_distance_real,
             ),
-            ("slot purity", f"{self.slot_purity:.3f}", ""),
-            ("slots in use", f"{self.slots_in_use:.0f}", ""),
-            ("accuracy of the judge on test images", "", f"{self.classifier_accuracy:.3f}"),
+            ("classes covered", 0, self.classes_covered, self.classes),
+            ("slot purity", 3, self.slot_purity, None),
+            ("slots in use", 0, self.slots_in_use, None),
+            ("accuracy of the judge on test images", 3, None, self.classifier_accuracy),
         ]
-        return "\n".join(f"{name:38}{generated:>10}{real:>8}".rstrip() for name, generated, real in rows)
+        lines = [f"{'':38}{'generated':>10}{'real':>8}"]
+        for name, decimals, *numbers in rows:
+            generated, real = ("" if number is None else f"{number:.{decimals}f}" for number in numbers)
+            lines.append(f"{name:38}{generated:>10}{real:>8}".rstrip())
+        return "\n".join(lines)
 
 
 @torch.no_grad()
 def evaluate(gan: MemoryGAN, judge: Classifier, train: ImageData, test: ImageData, seed: int = 0) -> Evaluation:
-    """Judge `gan` on the CPU by its images in evaluation mode; the model is left in the mode it came in."""
+    """Judge `gan` on the CPU by its images in evaluation mode; the model is left in the mode it came in.
+
+    Raises ValueError where there are more test images than training images.
+    """
+    if len(test.images) > len(train.images):
+        raise ValueError(
+            f"expected at most {len(train.images)} test images, one per training image, got {len(test.images)}"
+        )
     was_training = gan.training
     gan.eval()
     generator = torch.Generator(gan.memory.keys.device).manual_seed(seed)
@@ -191,16 +204,18 @@ def evaluate(gan: MemoryGAN, judge: Classifier, train: ImageData, test: ImageDat
     of_slots = gan.sample_slots(128, 16, generator=generator)[0].cpu()
     gan.train(was_training)
 
-    features, real_features = judge.features(images), judge.features(test.images)
+    features, train_features, test_features = map(judge.features, (images, train.images, test.images))
     logits = judge.head(features)
+    as_many = [part for part in features.split(len(test.images)) if len(part) == len(test.images)]
     share = F.one_hot(logits.argmax(dim=1), judge.head.out_features).double().mean(dim=0)
     usage = (gan.memory.histogram * gan.memory.values).double()
     return Evaluation(
         classifier_accuracy=accuracy(judge, test),
         inception_score=inception_score(logits),
-        inception_score_real=inception_score(judge.head(real_features)),
-        frechet_distance=frechet_distance(features, real_features),
-        frechet_distance_real=frechet_distance(judge.features(train.images), real_features),
+        inception_score_real=inception_score(judge.head(test_features)),
+        frechet_distance=sum(frechet_distance(part, train_features) for part in as_many) / len(as_many),
+        frechet_distance_test=frechet_distance(features, test_features),
+        frechet_distance_real=frechet_distance(test_features, train_features),
         classes_covered=int((share >= 0.01).sum()),
         classes=len(share),
         slot_purity=slot_purity(judge(of_slots.flatten(0, 1)).argmax(dim=1).view(128, 16)),

@@ -218,7 +218,7 @@ class VMFMemory(nn.Module):
         Every slot's age grows by one with each call. Differs from the paper in that a batch is one EM step on summed
         statistics: all samples that share a slot count, each touched slot decays once, the order of the batch is
         irrelevant. Equal to the paper's rule where no two samples share a slot. Samples that replace take distinct
-        slots, oldest first, ties by index; the one with the smallest first coordinate goes first. A slot that is
+        slots, oldest first, ties by index; the one with the smallest q . (1, sqrt 2, sqrt 3, ...) goes first. A slot that is
         replaced is not also moved.
 
         Raises ValueError, with the memory unchanged, when more samples replace than there are slots to replace
@@ -279,7 +279,7 @@ class VMFMemory(nn.Module):
         seniority = self.ages * self.num_slots + (self.num_slots - 1 - slot)  # oldest first, ties by index
         seniority, oldest = torch.where(member, seniority, -1).topk(min(len(labels), self.num_slots), dim=1)
 
-        first = queries[:, 0]  # who goes first must not depend on the order of the batch
+        first = (queries.double() * torch.arange(1, self.key_dim + 1, device=labels.device).sqrt()).sum(dim=1)
         earlier = (first < first.unsqueeze(1)) | ((first == first.unsqueeze(1)) & (sample < sample.unsqueeze(1)))
         rank = (earlier & replaces & (pool == pool.unsqueeze(1))).sum(dim=1)
         place = rank.clamp(max=oldest.shape[1] - 1)
@@ -299,7 +299,7 @@ class VMFMemory(nn.Module):
         scores, slots = matching
         likelihood = scores - self._log_prior().take(slots)  # kappa K . q
         touched = self._mark(slots, moves)
-        self.histogram *= torch.where(touched, self.alpha, 1.0).to(self.histogram)
+        self.histogram.copy_(torch.where(touched, self.histogram * self.alpha, self.histogram))
         remembered = torch.zeros_like(scores)
         for step in range(self.em_steps):
             if step > 0:
@@ -435,6 +435,9 @@ class VMFMemory(nn.Module):
         return self.validate and not torch.compiler.is_compiling()
 
     def _check_settings(self) -> None:
+        for name in ("num_slots", "key_dim", "top_k", "em_steps", "correct_in_top"):
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"{name} must be a whole number, got {getattr(self, name)!r}")
         conditions = {
             f"num_slots must be at least 2, got {self.num_slots}": self.num_slots >= 2,
             f"key_dim must be at least 2, got {self.key_dim}": self.key_dim >= 2,
@@ -467,7 +470,8 @@ class _WithGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, queries: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
         ctx.save_for_backward(gradient)
-        return value.clone()
+        # A compiler that sees the gradient needed in the backward pass only would compute it there: after the write.
+        return value + 0 * gradient.sum(dim=1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

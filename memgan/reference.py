@@ -109,7 +109,7 @@ class ReferenceMemory:
         right = [b for b in samples if b not in wrong]
         matching = {b: self.nearest(queries[b], labels[b]) for b in right}
         replaced: dict[int, int] = {}  # slot -> sample
-        for b in sorted(wrong, key=lambda b: (queries[b][0], b)):
+        for b in sorted(wrong, key=lambda b: (queries[b] @ np.sqrt(np.arange(1, len(queries[b]) + 1)), b)):
             replaced[next(slot for slot in self.oldest_first(labels[b]) if slot not in replaced)] = b
         mean = sum(self.histogram) / len(self.histogram)
 

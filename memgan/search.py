@@ -129,7 +129,7 @@ def _score(
     scaled = kappa * queries
     if _has_onednn(keys):
         scaled = scaled.to_mkldnn()
-    for start in range(0, layout.width, layout.block):
+    for start in range(0, len(keys), layout.block):
         slots = slice(start, min(start + layout.block, len(keys)))
         block = F.linear(scaled, keys[slots], log_prior[slots])
         scores[:, slots] = block.to_dense() if block.is_mkldnn else block

@@ -2,7 +2,7 @@
 
     p(x) = C_M(kappa) exp(kappa mean . x),    C_M(kappa) = kappa^(M/2-1) / ((2 pi)^(M/2) I_(M/2-1)(kappa))
 
-for unit vectors x in M dimensions; I is the modified Bessel function of the first kind. Equation (2) of docs/notation.md.
+for unit vectors x in M dimensions; I is the modified Bessel function of the first kind. (2)
 `kappa` is the concentration: 0 would be the uniform distribution, large values a small cap around `mean`.
 """
 
@@ -56,9 +56,14 @@ def sample(mean: Tensor, kappa: float, num_samples: int, generator: torch.Genera
     """
     if mean.ndim != 1:
         raise ValueError(f"mean must be one unit vector of shape [M], got shape {list(mean.shape)}")
+    if num_samples < 0:
+        raise ValueError(f"num_samples must be at least 0, got {num_samples}")
     dim = mean.shape[0]
     kappa = float(_checked_concentration(kappa, dim))
-    centre = mean.double()
+    length = float(mean.double().norm())
+    if not abs(length - 1) <= 1e-3:
+        raise ValueError(f"mean must have unit length to within 0.001, got a vector of length {length:.6g}")
+    centre = mean.double() / length
     cosine = _sample_cosine(kappa, dim, num_samples, centre, generator).unsqueeze(-1)
     tangent = _uniform_directions(num_samples, centre, generator)
     tangent = tangent - (tangent @ centre).unsqueeze(-1) * centre

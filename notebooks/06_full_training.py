@@ -24,13 +24,12 @@ import inspect
 import torch
 from tqdm.auto import tqdm
 
-import memgan
 from memgan.data import load_dataset
 from memgan.evaluation import evaluate, train_classifier
 from memgan.plots import image_grid, training_curves
 from memgan.runs import build
 from memgan.settings import PRESETS
-from memgan.training import Optimisers, prepare, train, training_step
+from memgan.training import prepare, train, training_step
 
 # %% [markdown]
 # ## The data
@@ -98,3 +97,89 @@ print("after it, more certain of real than of generated:", real.mean().item() > 
 # %% [markdown]
 # One write is enough: the memory learns by *writing down*, not by gradients. That is what "memorization precedes
 # generation" means. What it knows is only as good as the queries, though, and those have to be learnt.
+
+# %% [markdown]
+# ## The whole run
+#
+# We start again from the same seed and repeat the step. Watch the two numbers beside the bar: the probability of being
+# real that D gives to real and to generated images. If D won, they would go to 1 and 0 and stay; G would get no gradient.
+
+# %%
+prepare(seed=0)
+gan = build(settings)
+steps = []
+progress = tqdm(train(gan, train_data.images, settings.training), total=settings.training.steps)
+for step in progress:
+    steps.append(step)
+    if step.number % 50 == 0:
+        progress.set_postfix({"D(real)": f"{step.real:.2f}", "D(generated)": f"{step.generated:.2f}"})
+
+# %%
+names = ["discriminator_loss", "generator_loss", "real", "generated"]
+history = {name: [float(getattr(step, name)) for step in steps] for name in names}
+late = {name: sum(history[name][-100:]) / 100 for name in names}
+print("steps:", len(steps))
+print("D still tells real from generated:", late["real"] > late["generated"])
+print("and is not certain (both means between 0.05 and 0.95):", late["generated"] > 0.05 and late["real"] < 0.95)
+
+# %%
+training_curves(history)
+
+# %% [markdown]
+# *Losses (left) and mean D(x) (right), each a running mean over 25 steps.* The losses do not fall towards 0, and should
+# not: each network is the other's moving target. What shows that the run is healthy is on the right: blue stays above
+# orange, and neither sticks to the edge.
+
+# %% [markdown]
+# ## What it draws
+#
+# Draw a slot from the real slots' histogram (11), draw noise, generate. Nothing was picked by hand.
+
+# %%
+gan.eval()
+generator = torch.Generator().manual_seed(1)
+image_grid(gan.generate(64, generator=generator).images.detach(), columns=16, title="Generated digits, not selected")
+
+# %% [markdown]
+# ## What a slot means
+#
+# Now keep the slot fixed along each row and change only the noise. **Predict:** what stays the same along a row?
+
+# %%
+images, slots = gan.sample_slots(8, 16, generator=generator)
+labels = [f"slot {slot}" for slot in slots.tolist()]
+image_grid(
+    images.flatten(0, 1),
+    columns=16,
+    row_labels=labels,
+    column_label="noise z, drawn anew for each image",
+    title="One slot in each row",
+)
+
+# %% [markdown]
+# The class stays, the style changes. No label told the memory so: slots are directions in which queries gather, and
+# images of one digit gather together. There are more slots than classes, so each digit has many.
+
+# %%
+memory = gan.memory
+usage = torch.where(memory.values == 1, memory.histogram, 0)
+usage = usage / usage.sum()
+in_use = torch.special.entr(usage).sum().exp().item()
+print("slots called real:", memory.values.sum().item(), "of", memory.num_slots)
+print("slots in use are more than classes:", in_use > 10, " and fewer than slots:", in_use < memory.num_slots / 2)
+
+# %% [markdown]
+# ## How good is it?
+#
+# A small classifier, trained on the same training images, is the judge. Beside each number of the generated images
+# stands the same number for real ones, because only the comparison means anything.
+
+# %%
+judge = train_classifier(train_data)
+result = evaluate(gan, judge, train_data, test_data)
+
+# %%
+print("the judge is right on at least 97 % of unseen writers' digits:", result.classifier_accuracy >= 0.97)
+print("Inception Score at least 0.8 of real images':", result.inception_score >= 0.8 * result.inception_score_real)
+print("classes covered:", result.classes_covered, "of", result.classes)
+print("slot purity at least 0.9:", result.slot_purity >= 0.9)

@@ -51,7 +51,7 @@ def dense_write(memory, queries, labels):
 
     overwriter = np.full(len(keys), -1)
     by_seniority = np.lexsort((np.arange(len(keys)), -ages))
-    for b in np.flatnonzero(~right)[np.argsort(queries[~right, 0])]:
+    for b in np.flatnonzero(~right)[np.argsort(queries[~right] @ np.sqrt(np.arange(1, queries.shape[1] + 1)))]:
         allowed = (overwriter < 0) & ((values == labels[b]) | (not memory.replace_within_label))
         overwriter[by_seniority[allowed[by_seniority]][0]] = b
     replaced, mean = overwriter >= 0, histogram.mean()
@@ -326,8 +326,8 @@ def test_replacing_samples_take_distinct_oldest_slots_oldest_first_and_ties_by_i
 
     # ages: 9 at 8 and 11, then 8 at 1, 2 and 5; of the real slots 7 at 13 and 14, 2 at 16, 1 at 15, 0 at 12
     expected = [13, 14, 16, 15, 12] if within_label else [8, 11, 1, 2, 5]
-    first_coordinate = queries[:, 0].argsort()
-    torch.testing.assert_close(memory.keys[expected], queries[first_coordinate], rtol=0, atol=1e-15)
+    turns = (queries @ torch.tensor([1.0, 2.0, 3.0]).double().sqrt()).argsort()
+    torch.testing.assert_close(memory.keys[expected], queries[turns], rtol=0, atol=1e-15)
     assert memory.values[expected].tolist() == [1] * 5
     assert memory.ages[expected].tolist() == [0] * 5
     mean = np.linspace(0.1, 2.9, N).mean()
@@ -367,7 +367,8 @@ def test_without_validation_samples_beyond_the_slots_to_replace_are_not_written(
     queries = torch.nn.functional.normalize(east + 0.2 * unit_rows(7, M, seed=35), dim=1)
     memory.write(queries, torch.ones(7, dtype=torch.long))
     fit = 2 if within_label else 5
-    written = queries[queries[:, 0].argsort()][:fit]
+    written = queries[(queries @ torch.tensor([1.0, 2.0, 3.0]).double().sqrt()).argsort()][:fit]
+    written = written[written[:, 0].argsort()]
     slots = [3, 4] if within_label else list(range(5))
     found = memory.keys[slots]
     torch.testing.assert_close(found[found[:, 0].argsort()], written, rtol=0, atol=1e-15)

@@ -101,7 +101,7 @@ def test_a_label_with_fewer_slots_than_k_is_filled_up_with_slots_of_score_minus_
     carrying = values.nonzero().flatten().tolist()
     assert np.sort(best_first(matching)[1][:, :carried], axis=1).tolist() == [carrying] * QUERIES
     assert not bool(matching.scores.isnan().any())
-    assert 0 <= int(matching.slots.min()) and int(matching.slots.max()) < num_slots
+    assert int(matching.slots.min()) >= 0 and int(matching.slots.max()) < num_slots
 
 
 @pytest.mark.parametrize(("num_slots", "top_k"), [(13, 5), (61, 5), (97, 7), (211, 11)])

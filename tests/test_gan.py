@@ -1,0 +1,181 @@
+"""The joined model and the losses, against numpy and the statistics of scipy."""
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from gan_builders import random_images, same_state, state_of, tiny_gan, unit_rows
+
+from memgan.gan import discriminator_loss, generator_loss, information_loss
+
+
+def probabilities(number, seed):
+    return torch.rand(number, generator=torch.Generator().manual_seed(seed), dtype=torch.double) * 0.98 + 0.01
+
+
+# ---------------------------------------------------------------- losses
+
+
+def test_discriminator_loss_is_the_sum_of_both_cross_entropies():
+    real, generated = probabilities(7, seed=0), probabilities(5, seed=1)
+    expected = -np.mean(np.log(real.numpy())) - np.mean(np.log1p(-generated.numpy()))
+    assert float(discriminator_loss(real, generated)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_discriminator_loss_where_nothing_can_be_told_apart():
+    half = torch.full((7,), 0.5)
+    assert float(discriminator_loss(half, half)) == pytest.approx(2 * np.log(2), rel=1e-6)
+
+
+def test_discriminator_loss_is_minimal_where_d_is_right():
+    right, wrong = torch.full((7,), 0.999), torch.full((7,), 0.001)
+    assert float(discriminator_loss(right, wrong)) == pytest.approx(-2 * np.log(0.999), rel=1e-3)
+    assert float(discriminator_loss(wrong, right)) == pytest.approx(-2 * np.log(0.001), rel=1e-3)
+
+
+def test_generator_losses():
+    generated = probabilities(7, seed=0)
+    d = generated.numpy()
+    assert float(generator_loss(generated, "saturating")) == pytest.approx(np.mean(np.log1p(-d)), rel=1e-12)
+    assert float(generator_loss(generated, "non_saturating")) == pytest.approx(-np.mean(np.log(d)), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["saturating", "non_saturating"])
+def test_generator_losses_fall_when_d_believes_more(kind):
+    generated = probabilities(7, seed=0).requires_grad_()
+    generator_loss(generated, kind).backward()
+    assert bool((generated.grad < 0).all())
+
+
+def test_saturating_loss_saturates_and_the_other_does_not():
+    """d/dD of log(1 - D) is -1/(1-D), of -log D it is -1/D: at D = 0.001 that is about 1 against 1000."""
+    slopes = {}
+    for kind in ("saturating", "non_saturating"):
+        generated = torch.tensor([1e-3], dtype=torch.double, requires_grad=True)
+        generator_loss(generated, kind).backward()
+        slopes[kind] = float(generated.grad)
+    assert slopes == pytest.approx({"saturating": -1 / 0.999, "non_saturating": -1000.0}, rel=1e-9)
+
+
+def test_information_loss_by_a_plain_loop():
+    keys, queries, kappa = unit_rows(7, 5).double(), unit_rows(7, 5, seed=1).double(), 3.0
+    expected = 0.0
+    for key, query in zip(keys.tolist(), queries.tolist(), strict=True):
+        expected -= kappa * sum(a * b for a, b in zip(key, query, strict=True)) / 7
+    assert float(information_loss(keys, queries, kappa)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_information_loss_rewards_queries_that_point_at_their_key():
+    keys, kappa = unit_rows(7, 5).double(), 13.0
+    assert float(information_loss(keys, keys, kappa)) == pytest.approx(-kappa, rel=1e-6)
+    assert float(information_loss(keys, -keys, kappa)) == pytest.approx(kappa, rel=1e-6)
+    axes = torch.eye(5)
+    assert float(information_loss(axes[:2], axes[2:4], kappa)) == 0
+
+
+# ---------------------------------------------------------------- the model
+
+
+def gan_with_known_memory():
+    """61 slots with histograms all different; those with an even index are real, and some of them are empty."""
+    gan = tiny_gan()
+    index = torch.arange(61)
+    gan.memory.values.copy_((index % 2 == 0).long())
+    gan.memory.histogram.copy_((index % 7) * 0.5)
+    return gan
+
+
+def test_generated_images_come_from_the_keys_slots_and_noise_that_are_reported():
+    gan = gan_with_known_memory().eval()
+    made = gan.generate(23)
+    assert made.images.shape == (23, 3, 4, 4) and made.noise.shape == (23, 5) and made.slots.shape == (23,)
+    assert torch.equal(made.keys, gan.memory.keys[made.slots])
+    torch.testing.assert_close(made.images, gan.generator(made.keys, made.noise), rtol=0, atol=1e-6)
+
+
+def test_only_real_slots_are_drawn():
+    gan = gan_with_known_memory()
+    slots = torch.cat([gan.generate(997).slots, gan.sample_slots(997, 1)[1]])
+    assert bool((gan.memory.values[slots] == 1).all())
+    assert bool((gan.memory.histogram[slots] > 0).all())
+
+
+def test_slots_are_drawn_in_proportion_to_their_histogram():
+    gan = gan_with_known_memory()
+    made = gan.generate(20_011, generator=torch.Generator().manual_seed(3))
+    counts = np.bincount(made.slots.numpy(), minlength=61)
+    weights = np.array([(i % 7) * 0.5 if i % 2 == 0 else 0.0 for i in range(61)])
+    drawn = weights > 0
+    assert counts[~drawn].sum() == 0
+    expected = 20_011 * weights[drawn] / weights.sum()
+    assert scipy.stats.chisquare(counts[drawn], expected).pvalue > 1e-3
+
+
+def test_noise_is_uniform_between_minus_one_and_one():
+    made = tiny_gan().generate(4001, generator=torch.Generator().manual_seed(5))
+    noise = made.noise.double().numpy()
+    assert noise.min() >= -1 and noise.max() < 1
+    for dimension in noise.T:
+        assert scipy.stats.kstest(dimension, scipy.stats.uniform(-1, 2).cdf).pvalue > 1e-3
+    correlation = np.corrcoef(noise.T) - np.eye(5)
+    assert np.abs(correlation).max() < 5 / 4001**0.5  # independent across dimensions
+
+
+def test_noise_does_not_depend_on_the_slot():
+    made = gan_with_known_memory().generate(4001, generator=torch.Generator().manual_seed(5))
+    correlation = scipy.stats.spearmanr(made.slots.numpy(), made.noise[:, 0].numpy()).statistic
+    assert abs(correlation) < 5 / 4001**0.5
+
+
+def test_a_generator_makes_the_same_draw_again_and_leaves_the_global_state_alone():
+    gan, state = tiny_gan().eval(), torch.get_rng_state()
+    for draw in (
+        lambda: gan.generate(7, generator=torch.Generator().manual_seed(3)),
+        lambda: gan.sample_slots(7, 5, generator=torch.Generator().manual_seed(3)),
+    ):
+        assert all(torch.equal(one, other) for one, other in zip(draw(), draw(), strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+    others = gan.generate(7, generator=torch.Generator().manual_seed(4))
+    assert not torch.equal(others.noise, gan.generate(7, generator=torch.Generator().manual_seed(3)).noise)
+
+
+def test_sampled_slots_share_their_key_and_not_their_noise():
+    gan = tiny_gan().eval()
+    seen = {}
+    original = gan.generator.forward
+    gan.generator.forward = lambda keys, noise: seen.update(keys=keys, noise=noise) or original(keys, noise)
+    images, slots = gan.sample_slots(7, 5)
+    assert images.shape == (7, 5, 3, 4, 4) and slots.shape == (7,) and not images.requires_grad
+    keys, noise = seen["keys"].reshape(7, 5, 7), seen["noise"].reshape(7, 5, 5)
+    for row in range(7):
+        for column in range(5):
+            assert torch.equal(keys[row, column], gan.memory.keys[slots[row]])
+            image = original(keys[row, column].unsqueeze(0), noise[row, column].unsqueeze(0))[0]
+            torch.testing.assert_close(images[row, column], image, rtol=0, atol=1e-6)
+    assert len(seen["noise"].unique(dim=0)) == 35
+
+
+def test_generating_and_discriminating_leave_the_memory_alone():
+    gan = tiny_gan()
+    before = state_of(gan.memory)
+    gan.discriminate(gan.generate(7).images)
+    gan.sample_slots(7, 5)
+    assert same_state(gan.memory, before)
+
+
+def test_discriminate_reads_the_memory_at_the_query():
+    """Against the plain reading of (6): all slots, exp and sums in float64."""
+    gan = tiny_gan(memory={"top_k": 61}).eval()
+    gan.memory.histogram.copy_(torch.arange(1, 62) / 7)
+    images = random_images(7)
+    queries = gan.inference(images).detach().double().numpy()
+    keys, values = gan.memory.keys.double().numpy(), gan.memory.values.numpy()
+    weights = np.exp(11.0 * queries @ keys.T) * (np.arange(1, 62) / 7 + 1e-8)
+    expected = (weights * values).sum(axis=1) / weights.sum(axis=1)
+    np.testing.assert_allclose(gan.discriminate(images).detach().numpy(), expected, rtol=0, atol=1e-5)
+
+
+def test_checkpoint_holds_both_networks_and_the_memory():
+    names = set(tiny_gan().state_dict())
+    assert {"memory.keys", "memory.values", "memory.ages", "memory.histogram"} <= names
+    assert {name.split(".")[0] for name in names} == {"memory", "inference", "generator"}

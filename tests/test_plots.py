@@ -1,0 +1,120 @@
+"""Pictures: every pixel in its place, axes labelled, and no interference with the reader's matplotlib."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from gan_builders import random_images
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from memgan.plots import GENERATED, REAL, UNUSED, image_grid, tile, training_curves
+
+PALETTE = {REAL: "blue", GENERATED: "orange", UNUSED: "grey"}
+
+
+@pytest.mark.parametrize(("number", "columns", "channels", "gap"), [(7, 3, 1, 1), (6, 2, 3, 2), (1, 5, 1, 1), (5, 5, 3, 0)])
+def test_tile_puts_every_pixel_where_a_plain_loop_puts_it(number, columns, channels, gap):
+    height, width = 4, 3
+    images = torch.rand(number, channels, height, width, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    rows = (number + columns - 1) // columns
+    expected = np.ones((rows * height + (rows - 1) * gap, columns * width + (columns - 1) * gap, channels))
+    for n in range(number):
+        for y in range(height):
+            for x in range(width):
+                for c in range(channels):
+                    at = (n // columns * (height + gap) + y, n % columns * (width + gap) + x, c)
+                    expected[at] = (float(images[n, c, y, x]) + 1) / 2
+    picture = tile(images, columns, gap)
+    np.testing.assert_allclose(picture, expected[..., 0] if channels == 1 else expected, rtol=0, atol=1e-6)
+
+
+def test_tile_maps_black_to_zero_and_white_to_one_and_clips_beyond():
+    images = torch.tensor([-1.0, 0.0, 1.0, -7.0, 7.0]).view(5, 1, 1, 1)
+    assert tile(images, 5, gap=0).tolist() == [[0.0, 0.5, 1.0, 0.0, 1.0]]
+
+
+def test_tile_takes_images_with_a_gradient_and_leaves_them_alone():
+    images = random_images(5).requires_grad_()
+    before = images.detach().clone()
+    assert tile(images, 2).shape == (3 * 4 + 2, 2 * 4 + 1, 3)
+    assert torch.equal(images.detach(), before)
+
+
+def test_image_grid_shows_the_sheet_with_its_labels():
+    images = random_images(6, channels=1)
+    figure = image_grid(images, 3, title="Digits", row_labels=["slot 5", "slot 11"], column_label="noise z")
+    (axes,) = figure.axes
+    assert isinstance(figure, Figure)
+    np.testing.assert_array_equal(axes.images[0].get_array(), tile(images, 3))
+    assert axes.get_title() == "Digits" and axes.get_xlabel() == "noise z"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["slot 5", "slot 11"]
+    # each label stands at the middle of its row: rows are 4 pixels high, 1 apart, and pixel 0 is centred on 0
+    assert axes.get_yticks().tolist() == pytest.approx([1.5, 6.5])
+    assert axes.images[0].get_clim() == (0, 1)
+
+
+HISTORY = {
+    "discriminator_loss": [1.5, 1.0, 0.5, 0.25, 0.0],
+    "generator_loss": [0.25, 0.5, 1.0, 1.5, 2.0],
+    "real": [0.5, 0.6, 0.7, 0.8, 0.9],
+    "generated": [0.5, 0.4, 0.3, 0.2, 0.1],
+}
+
+
+def test_training_curves_are_running_means_at_the_last_of_their_steps():
+    lines = [line for axes in training_curves(HISTORY, window=3).axes for line in axes.get_lines()]
+    for line, series in zip(lines, HISTORY.values(), strict=True):
+        steps, values = line.get_data()
+        assert list(steps) == [3, 4, 5]
+        assert list(values) == pytest.approx([sum(series[i : i + 3]) / 3 for i in range(3)])
+
+
+def test_training_curves_of_fewer_steps_than_the_window():
+    (line, *_) = training_curves({name: series[:2] for name, series in HISTORY.items()}).axes[0].get_lines()
+    assert [list(data) for data in line.get_data()] == [[2], [1.25]]
+
+
+def test_every_axis_of_the_curves_is_labelled_and_every_line_is_named():
+    figure = training_curves(HISTORY, window=2)
+    for axes in figure.axes:
+        assert "step" in axes.get_xlabel() and axes.get_ylabel()
+        assert len(axes.get_legend().get_texts()) == len(axes.get_lines()) == 2
+    assert "nats" in figure.axes[0].get_ylabel()
+    assert figure.axes[1].get_ylim() == (0, 1)
+
+
+def test_real_is_blue_and_generated_is_orange():
+    colours = {line.get_label(): to_hex(line.get_color()) for line in training_curves(HISTORY).axes[1].get_lines()}
+    assert colours == {"real": REAL.lower(), "generated": GENERATED.lower()}
+    for colour, name in PALETTE.items():
+        red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+        assert {"blue": blue > green > red, "orange": red > green > blue, "grey": red == green == blue}[name]
+
+
+def test_figures_can_be_written(tmp_path):
+    for name, figure in {"a": image_grid(random_images(6), 3), "b": training_curves(HISTORY)}.items():
+        figure.savefig(tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_drawing_neither_imports_pyplot_nor_changes_settings():
+    code = """
+import sys, matplotlib, torch
+before = dict(matplotlib.rcParams)
+import memgan.plots
+memgan.plots.image_grid(torch.zeros(4, 1, 3, 3), 2)
+memgan.plots.training_curves(dict.fromkeys(["discriminator_loss", "generator_loss", "real", "generated"], [1.0, 2.0]))
+assert "matplotlib.pyplot" not in sys.modules
+assert dict(matplotlib.rcParams) == before
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_package_and_its_training_import_no_plots():
+    code = "import sys, memgan, memgan.training, memgan.runs, memgan.cli; assert 'matplotlib' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,224 @@
+"""A run on disk: what comes back, what is refused, and what a crash leaves behind."""
+
+import io
+import json
+import os
+import pickle
+import pickletools
+
+import pytest
+import torch
+from gan_builders import random_images, same_state, state_of, tiny_settings
+
+from memgan.runs import build, load_run, save_run
+from memgan.training import train
+
+HISTORY = {"discriminator_loss": [1.5, 0.25], "real": [0.5, 0.75]}
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return tiny_settings(memory={"kappa": 13.0}, networks={"hidden": 3}, training={"steps": 3})
+
+
+@pytest.fixture(scope="module")
+def lived_in(settings):
+    """A model some steps into its life, so that no buffer is at its first value."""
+    torch.manual_seed(0)
+    gan = build(settings)
+    for _ in train(gan, random_images(23), settings.training):
+        pass
+    return gan
+
+
+@pytest.fixture
+def run(tmp_path, lived_in, settings):
+    folder = tmp_path / "runs" / "one"
+    save_run(folder, lived_in, settings, HISTORY)
+    return folder
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_run_comes_back_bitwise_with_its_memory_and_settings(run, lived_in, settings):
+    torch.manual_seed(99)
+    gan, read = load_run(run)
+    assert read == settings
+    assert same_state(gan, state_of(lived_in))
+    assert gan.memory.ages.max() == 3 and gan.memory.kappa == 13.0
+    assert json.loads((run / "history.json").read_text(encoding="utf-8")) == HISTORY
+
+
+def test_a_run_comes_back_ready_for_use(run, lived_in):
+    gan, _ = load_run(run)
+    assert not any(module.training for module in gan.modules())
+    images = random_images(7)
+    assert torch.equal(gan.discriminate(images), lived_in.eval().discriminate(images))
+    one, other = (model.generate(7, generator=torch.Generator().manual_seed(0)).images for model in (gan, lived_in))
+    assert torch.equal(one, other)
+
+
+def test_loading_and_saving_again_gives_the_same_tensors_and_texts(run, tmp_path):
+    gan, settings = load_run(run)
+    save_run(tmp_path / "again", gan, settings, HISTORY)
+    assert same_state(load_run(tmp_path / "again")[0], state_of(gan))
+    for name in ("settings.json", "history.json"):
+        assert contents(tmp_path / "again")[name] == contents(run)[name]
+
+
+def test_a_run_holds_nothing_unfinished(run):
+    assert set(contents(run)) == {"settings.json", "model.pt", "history.json"}
+
+
+def test_files_are_plain_data(run):
+    with io.BytesIO((run / "model.pt").read_bytes()) as file:
+        state = torch.load(file, weights_only=True)
+    assert all(torch.is_tensor(value) and value.device.type == "cpu" for value in state.values())
+
+
+# ---------------------------------------------------------------- refused
+
+
+def refused(folder):
+    """The message of the ValueError that loading gives."""
+    with pytest.raises(ValueError) as error:
+        load_run(folder)
+    assert str(folder) in str(error.value) or "settings of a run" in str(error.value)
+    return str(error.value)
+
+
+def test_a_folder_that_is_not_there_or_holds_no_run_is_refused(tmp_path):
+    assert "settings.json" in refused(tmp_path / "nowhere")
+    assert "settings.json" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["settings.json", "model.pt"])
+def test_a_run_with_a_file_missing_is_refused(run, name):
+    (run / name).unlink()
+    assert name in refused(run)
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
+def test_a_model_that_was_cut_off_is_refused(run, share):
+    whole = (run / "model.pt").read_bytes()
+    (run / "model.pt").write_bytes(whole[: int(len(whole) * share)])
+    assert "model.pt" in refused(run)
+
+
+FOREIGN = {
+    "text": b"hello world",
+    "json": b'{"a": 1}',
+    "zip header": b"PK\x03\x04hello",
+    "all bytes": bytes(range(256)),
+    "zeros": bytes(1000),
+    "a pickle that ends at once": b"\x80\x02.",
+    "a pickle of an unknown memo": b"\x80\x02h\x05.",
+    "a pickled number": pickle.dumps(7, protocol=2),
+    "a pickled list": pickle.dumps([1, 2], protocol=2),
+    "a pickle of protocol 5": pickle.dumps({"a": [1.0] * 50}, protocol=5),
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN.keys())
+def test_a_foreign_model_file_is_refused(run, content):
+    (run / "model.pt").write_bytes(content)
+    assert "model.pt" in refused(run)
+
+
+@pytest.mark.parametrize("content", [7, None, [1, 2], {"a": 3}, {}, torch.zeros(3)], ids=repr)
+def test_saved_objects_that_are_no_state_are_refused(run, content):
+    torch.save(content, run / "model.pt")
+    assert "model.pt" in refused(run)
+
+
+def test_a_model_of_other_settings_is_refused(run, settings):
+    other = build(tiny_settings(memory={"num_slots": 67}, networks={"hidden": 3}))
+    torch.save(other.state_dict(), run / "model.pt")
+    assert "model.pt" in refused(run) and "settings.json" in refused(run)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "kappa: 3", '{"memory": {"kappa": 3}}'])
+def test_foreign_settings_are_refused_and_named(run, text):
+    (run / "settings.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError):
+        load_run(run)
+
+
+@pytest.mark.parametrize(
+    ("part", "change"), [("memory", {"kappa": "large"}), ("memory", {"top_k": 999}), ("networks", {"width": "3"})]
+)
+def test_settings_that_cannot_be_built_are_refused(run, part, change):
+    content = json.loads((run / "settings.json").read_text(encoding="utf-8"))
+    content[part].update(change)
+    (run / "settings.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError):
+        load_run(run)
+
+
+class Malicious:
+    """Unpickled without care, it runs a command."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.mark}",)
+
+
+@pytest.mark.parametrize("writer", ["pickle", "torch", "torch inside a state"])
+def test_a_malicious_pickle_is_refused_and_not_executed(run, tmp_path, lived_in, writer):
+    mark = tmp_path / "executed"
+    if writer == "pickle":
+        (run / "model.pt").write_bytes(pickle.dumps(Malicious(mark), protocol=2))
+    else:
+        inside = {**lived_in.state_dict(), "more": Malicious(mark)}
+        torch.save(inside if writer == "torch inside a state" else Malicious(mark), run / "model.pt")
+    refused(run)
+    assert not mark.exists()
+    # the test can fail: the payload is one
+    assert "system" in " ".join(str(op[1]) for op in pickletools.genops(pickle.dumps(Malicious(mark), protocol=2)))
+
+
+# ---------------------------------------------------------------- crashes
+
+
+def test_a_crash_while_writing_leaves_the_old_files(run, lived_in, settings, monkeypatch):
+    before = contents(run)
+
+    def breaks(state, path, *_):
+        path.write_bytes(b"half of it")
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        patch.setattr(torch, "save", breaks)
+        save_run(run, lived_in, settings, {"real": []})
+    assert contents(run) == before
+    assert same_state(load_run(run)[0], state_of(lived_in))
+
+
+def test_a_crash_in_a_new_folder_leaves_no_run(tmp_path, lived_in, settings, monkeypatch):
+    def breaks(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch, "save", breaks)
+        save_run(tmp_path / "new", lived_in, settings, HISTORY)
+    assert contents(tmp_path / "new") == {}
+    refused(tmp_path / "new")
+
+
+def test_a_history_that_is_no_json_leaves_the_old_one(run, lived_in, settings):
+    before = contents(run)["history.json"]
+    with pytest.raises(TypeError):
+        save_run(run, lived_in, settings, {"real": object()})
+    assert contents(run)["history.json"] == before
+    assert not any("unfinished" in name for name in contents(run))
+
+
+def test_a_folder_in_place_of_which_there_is_a_file_gives_an_oserror(tmp_path, lived_in, settings):
+    (tmp_path / "file").write_text("here", encoding="utf-8")
+    with pytest.raises(OSError):
+        save_run(tmp_path / "file", lived_in, settings, HISTORY)
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "here"

@@ -1,0 +1,146 @@
+"""Presets, fields set by name, and settings as JSON."""
+
+import dataclasses
+import json
+from typing import get_args, get_type_hints
+
+import pytest
+from gan_builders import tiny_settings
+
+from memgan.settings import PRESETS, Settings
+
+PARTS = ("memory", "networks", "training")
+FIELDS = [(part, field.name) for part in PARTS for field in dataclasses.fields(getattr(PRESETS["digits"], part))]
+
+# Another value for a field whose neighbours restrict it, on top of the preset "digits"
+WITHIN_BOUNDS = {"top_k": 7, "image_size": 20, "stages": 1, "decay_from": 0.125}
+
+
+def another_value(name, kind, now):
+    """A value of the field's type that differs from the present one."""
+    if get_args(kind):
+        return next(choice for choice in get_args(kind) if choice != now)
+    if kind is bool:
+        return not now
+    if name in WITHIN_BOUNDS:
+        return WITHIN_BOUNDS[name]
+    return now + 1 if kind is int else now / 2
+
+
+@pytest.mark.parametrize(("part", "name"), FIELDS)
+def test_every_field_can_be_set_and_nothing_else_changes(part, name):
+    before = PRESETS["digits"]
+    section = getattr(before, part)
+    value = another_value(name, get_type_hints(type(section))[name], getattr(section, name))
+    after = before.changed([f"{part}.{name}={value}"])
+    result = getattr(getattr(after, part), name)
+    assert result == value and type(result) is type(value)
+    expected = dataclasses.asdict(before)
+    expected[part][name] = value
+    assert dataclasses.asdict(after) == expected
+
+
+def test_changing_leaves_the_preset_alone():
+    before = dataclasses.asdict(PRESETS["digits"])
+    PRESETS["digits"].changed(["memory.kappa=123.5", "training.steps=7"])
+    assert dataclasses.asdict(PRESETS["digits"]) == before
+
+
+def test_the_last_of_several_assignments_counts_and_blanks_do_not():
+    changed = PRESETS["digits"].changed(["memory.kappa=3", " memory.kappa = 5e1 ", "networks.noise_dim=13"])
+    assert changed.memory.kappa == 50.0 and changed.networks.noise_dim == 13
+    assert PRESETS["digits"].changed([]) == PRESETS["digits"]
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("True", True), ("false", False), ("FALSE", False)])
+def test_booleans_are_read_as_words(text, value):
+    assert PRESETS["digits"].changed([f"memory.replace_within_label={text}"]).memory.replace_within_label is value
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    ["memory.kapa=3", "kappa=3", "memory=3", "dataset=mnist", "memory.kappa", "", "=", "memory.=3", "optimiser.lr=1"],
+)
+def test_unknown_names_are_refused_with_the_known_ones(assignment):
+    with pytest.raises(ValueError) as error:
+        PRESETS["digits"].changed([assignment])
+    assert repr(assignment) in str(error.value)
+    for part, name in FIELDS:
+        assert f"{part}.{name}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("memory.num_slots=many", "memory.num_slots must be of type int, got 'many'"),
+        ("memory.num_slots=1.5", "memory.num_slots must be of type int, got '1.5'"),
+        ("memory.kappa=", "memory.kappa must be of type float, got ''"),
+        ("training.steps=None", "training.steps must be of type int, got 'None'"),
+        ("memory.replace_within_label=1", "memory.replace_within_label must be of type bool, got '1'"),
+        ("memory.touch=worst", "memory.touch must be one of ('best', 'all'), got 'worst'"),
+        ("training.generator_loss=hinge", "must be one of ('saturating', 'non_saturating'), got 'hinge'"),
+        ("training.steps=0", "steps"),
+        ("networks.image_size=17", "image_size"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_refused_with_what_was_expected(assignment, expected):
+    with pytest.raises(ValueError) as error:
+        PRESETS["digits"].changed([assignment])
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize("settings", [*PRESETS.values(), tiny_settings()], ids=[*PRESETS, "tiny"])
+def test_json_gives_back_the_same_settings(settings):
+    assert Settings.from_json(settings.to_json()) == settings
+
+
+def test_json_is_readable_and_complete():
+    content = json.loads(PRESETS["digits"].to_json())
+    assert set(content) == {"dataset", *PARTS}
+    assert {(part, name) for part in PARTS for name in content[part]} == set(FIELDS)
+
+
+def changed_json(**parts):
+    """The JSON of the digits' settings with some values replaced."""
+    content = json.loads(PRESETS["digits"].to_json())
+    for part, change in parts.items():
+        content[part] = {**content[part], **change} if isinstance(change, dict) else change
+    return json.dumps(content)
+
+
+FOREIGN = {
+    "no JSON": "kappa: 3",
+    "empty": "",
+    "cut off": PRESETS["digits"].to_json()[:100],
+    "a number": "3",
+    "a list": "[]",
+    "null": "null",
+    "another object": '{"name": "memgan"}',
+    "unknown part": changed_json(optimiser="adam"),
+    "unknown field": changed_json(memory={"kapa": 3.0}),
+    "a part that is a list": changed_json(memory=[1, 2]),
+    "a part that is null": changed_json(training=None),
+    "missing field": json.dumps({**json.loads(PRESETS["digits"].to_json()), "memory": {"num_slots": 3}}),
+    "missing data set": json.dumps({k: v for k, v in json.loads(PRESETS["digits"].to_json()).items() if k in PARTS}),
+    "a data set that is a number": changed_json(dataset=7),
+    "text for a float": changed_json(memory={"kappa": "large"}),
+    "text for an int": changed_json(networks={"width": "3"}),
+    "a fraction for an int": changed_json(memory={"num_slots": 100.5}),
+    "null for a float": changed_json(training={"mi_weight": None}),
+    "a list for an int": changed_json(memory={"top_k": [3]}),
+    "no choice": changed_json(memory={"touch": "worst"}),
+    "a number for a boolean": changed_json(memory={"replace_within_label": 3}),
+    "a list for a size": changed_json(networks={"image_size": [16]}),
+    "steps below one": changed_json(training={"steps": 0}),
+}
+
+
+@pytest.mark.parametrize("text", FOREIGN.values(), ids=FOREIGN.keys())
+def test_json_that_holds_no_settings_is_refused(text):
+    with pytest.raises(ValueError):
+        Settings.from_json(text)
+
+
+def test_a_whole_number_passes_for_a_float():
+    """As a person would write it in the file."""
+    assert Settings.from_json(changed_json(memory={"kappa": 30})).memory.kappa == 30.0

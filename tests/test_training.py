@@ -1,0 +1,344 @@
+"""The training step and the loop around it."""
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from gan_builders import TINY_TRAINING, random_images, same_state, state_of, tiny_gan, tiny_settings
+
+import memgan.training
+from memgan import MemoryGAN
+from memgan.training import Optimisers, Step, TrainingSettings, prepare, train, training_step
+
+BATCH = TINY_TRAINING["batch_size"]
+
+
+@pytest.fixture(autouse=True)
+def process_wide_state_is_put_back():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+
+
+def settings_with(**changes):
+    return TrainingSettings(**{**TINY_TRAINING, **changes})
+
+
+class Spied:
+    """One training step, with what the parameters and their gradients were around each optimiser's step."""
+
+    def __init__(self, **changes):
+        torch.manual_seed(0)
+        self.gan, settings = tiny_gan(), settings_with(**changes)
+        self.gan.train()
+        self.optimisers = Optimisers(self.gan, settings)
+        self.events = []
+        for name in ("discriminator", "generator"):
+            self.spy_on(name, getattr(self.optimisers, name))
+        self.before = self.parameters()
+        self.result = training_step(self.gan, random_images(BATCH), self.optimisers, settings)
+        self.after = self.parameters()
+
+    def spy_on(self, name, optimiser):
+        def before(*_):
+            self.events.append({"who": name, "before": self.parameters(), "gradients": self.gradients()})
+
+        def after(*_):
+            self.events[-1]["after"] = self.parameters()
+
+        optimiser.register_step_pre_hook(before)
+        optimiser.register_step_post_hook(after)
+
+    def parameters(self):
+        return {
+            part: {name: p.detach().clone() for name, p in getattr(self.gan, part).named_parameters()}
+            for part in ("inference", "generator")
+        }
+
+    def gradients(self):
+        return {
+            part: {
+                name: None if p.grad is None else p.grad.clone()
+                for name, p in getattr(self.gan, part).named_parameters()
+            }
+            for part in ("inference", "generator")
+        }
+
+
+def equal(some, others):
+    return all(torch.equal(some[name], others[name]) for name in some)
+
+
+def all_differ(some, others):
+    return all(not torch.equal(some[name], others[name]) for name in some)
+
+
+# ---------------------------------------------------------------- one step
+
+
+def test_one_step_is_one_of_d_and_then_one_of_g():
+    assert [event["who"] for event in Spied().events] == ["discriminator", "generator"]
+
+
+def test_step_of_d_leaves_the_generator_alone_and_step_of_g_the_inference_network():
+    spied = Spied()
+    of_d, of_g = spied.events
+    assert equal(of_d["after"]["generator"], spied.before["generator"])
+    assert all_differ(of_d["after"]["inference"], spied.before["inference"])
+    assert equal(of_g["before"]["generator"], spied.before["generator"])
+    assert equal(of_g["after"]["inference"], of_d["after"]["inference"])
+    assert all_differ(of_g["after"]["generator"], of_d["after"]["generator"])
+    assert equal(spied.after["inference"], of_d["after"]["inference"])
+    assert equal(spied.after["generator"], of_g["after"]["generator"])
+
+
+def test_no_gradient_of_d_reaches_the_generator_nor_of_g_the_inference_network():
+    of_d, of_g = Spied().events
+    assert all(gradient is None or not gradient.any() for gradient in of_d["gradients"]["generator"].values())
+    for name, gradient in of_d["gradients"]["inference"].items():
+        assert gradient is not None and gradient.abs().sum() > 0, name
+        later = of_g["gradients"]["inference"][name]
+        assert later is None or torch.equal(later, gradient) or not later.any(), name
+    for name, gradient in of_g["gradients"]["generator"].items():
+        assert gradient is not None and gradient.abs().sum() > 0, name
+
+
+def test_both_networks_can_learn_again_after_a_step():
+    assert all(parameter.requires_grad for parameter in Spied().gan.parameters())
+
+
+def test_reported_numbers_are_means_without_a_graph():
+    loss_d, loss_g, real, generated = Spied().result
+    for number in (loss_d, loss_g, real, generated):
+        assert number.shape == () and not number.requires_grad and bool(number.isfinite())
+    assert 0 < real < 1 and 0 < generated < 1
+
+
+def test_losses_without_the_information_term_are_those_of_the_reported_probabilities():
+    """With kappa near 0 every slot is as probable, half of them are real, and D = 1/2 wherever it is asked."""
+    torch.manual_seed(0)
+    gan = tiny_gan(memory={"num_slots": 62, "top_k": 62, "kappa": 1e-9})
+    settings = settings_with(mi_weight=0.0, generator_loss="saturating")
+    loss_d, _, real, generated = training_step(gan, random_images(BATCH), Optimisers(gan, settings), settings)
+    assert float(real) == pytest.approx(0.5, abs=1e-6) and float(generated) == pytest.approx(0.5, abs=1e-6)
+    assert float(loss_d) == pytest.approx(2 * np.log(2), abs=1e-6)
+
+
+def test_information_term_enters_both_losses_with_its_weight():
+    """The same step at two weights differs by weight times -kappa E cos, which lies within [-kappa, kappa]."""
+    losses = {weight: Spied(mi_weight=weight).result for weight in (0.0, 0.5, 1.0)}
+    for_d = [float(losses[weight][0]) for weight in (0.0, 0.5, 1.0)]
+    assert for_d[2] - for_d[0] == pytest.approx(2 * (for_d[1] - for_d[0]), rel=1e-4)
+    assert 0 < abs(for_d[2] - for_d[0]) <= 11.0
+    assert float(losses[1.0][1]) != pytest.approx(float(losses[0.0][1]), abs=1e-3)
+
+
+# ---------------------------------------------------------------- the memory in a step
+
+
+def test_memory_is_written_once_with_as_many_generated_as_real_queries():
+    gan, settings, written = tiny_gan(), settings_with(), []
+    for name in ("write", "read_write"):
+        original = getattr(gan.memory, name)
+
+        def spy(queries, labels, original=original):
+            written.append((queries.shape, labels.tolist()))
+            return original(queries, labels)
+
+        setattr(gan.memory, name, spy)
+    training_step(gan, random_images(BATCH), Optimisers(gan, settings), settings)
+    ((shape, labels),) = written
+    assert shape == (2 * BATCH, 7) and labels.count(1) == labels.count(0) == BATCH
+
+
+def test_slots_that_nobody_touches_age_by_one_with_each_step():
+    gan, settings = tiny_gan(memory={"num_slots": 499}), settings_with()
+    optimisers = Optimisers(gan, settings)
+    for step in range(1, 4):
+        training_step(gan, random_images(BATCH, seed=step), optimisers, settings)
+        assert gan.memory.ages.max() == step
+        assert (gan.memory.ages == 0).sum() <= 2 * BATCH * 5
+
+
+def test_mass_of_the_memory_grows_by_one_for_each_query():
+    """alpha = 1 and every label vouched for: sum h grows by sum gamma = 2B exactly, real and generated alike."""
+    memory = {"num_slots": 29, "top_k": 29, "correct_in_top": 29, "alpha": 1.0}
+    gan, settings = tiny_gan(memory=memory), settings_with()
+    optimisers = Optimisers(gan, settings)
+    for step in range(1, 4):
+        training_step(gan, random_images(BATCH, seed=step), optimisers, settings)
+        of_real, of_generated = (float(gan.memory.histogram[gan.memory.values == v].sum()) for v in (1, 0))
+        assert of_real == pytest.approx(step * BATCH, rel=1e-4)
+        assert of_generated == pytest.approx(step * BATCH, rel=1e-4)
+
+
+def test_memory_carries_no_gradient():
+    gan = Spied().gan
+    for name, buffer in gan.memory.named_buffers():
+        assert not buffer.requires_grad and buffer.grad_fn is None, name
+    assert not list(gan.memory.parameters())
+
+
+# ---------------------------------------------------------------- learning rates
+
+
+@pytest.mark.parametrize("decay_from", [0.0, 0.3, 0.5, 1.0])
+def test_rates_hold_and_then_fall_linearly_to_zero(decay_from):
+    settings = settings_with(steps=20, decay_from=decay_from, generator_lr=3e-3, discriminator_lr=7e-4)
+    optimisers = Optimisers(tiny_gan(), settings)
+    optimisers.discriminator.step()
+    optimisers.generator.step()
+    for done in range(20):
+        share = 1.0 if decay_from == 1 else np.interp(done / 20, [decay_from, 1], [1.0, 0.0])
+        (of_g,), (of_d,) = optimisers.generator.param_groups, optimisers.discriminator.param_groups
+        assert of_g["lr"] == pytest.approx(3e-3 * share, rel=1e-9)
+        assert of_d["lr"] == pytest.approx(7e-4 * share, rel=1e-9)
+        optimisers.advance()
+    assert optimisers.generator.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
+
+
+def test_rates_follow_the_steps_of_training(monkeypatch):
+    """4 steps at 0.5: the last uses half the rate, because it is half way down."""
+    seen = []
+
+    def step(gan, images, optimisers, settings):
+        seen.append(optimisers.generator.param_groups[0]["lr"])
+        return training_step(gan, images, optimisers, settings)
+
+    monkeypatch.setattr(memgan.training, "training_step", step)
+    list(train(tiny_gan(), random_images(BATCH), settings_with(steps=4, decay_from=0.5, generator_lr=0.008)))
+    assert seen == pytest.approx([0.008, 0.008, 0.008, 0.004])
+
+
+def test_each_network_has_its_own_rate():
+    """Adam's first step moves each weight by its rate where the gradient is large against 1e-8."""
+    spied = Spied(steps=1000, generator_lr=0.003, discriminator_lr=0.0007)
+    for part, rate in (("generator", 0.003), ("inference", 0.0007)):
+        moved = torch.cat([(spied.after[part][n] - spied.before[part][n]).flatten() for n in spied.before[part]])
+        assert float(moved.abs().median()) == pytest.approx(rate, rel=1e-3)
+
+
+# ---------------------------------------------------------------- the loop
+
+
+def trained(*, seed, steps=5):
+    prepare(seed)
+    settings = tiny_settings(training={"steps": steps})
+    gan = MemoryGAN(settings.memory, settings.networks)
+    history = list(train(gan, random_images(23), settings.training))
+    return gan, history
+
+
+def test_same_seed_gives_bitwise_the_same_run_and_another_seed_another():
+    (gan, history), (again, history_again) = trained(seed=7), trained(seed=7)
+    assert same_state(again, state_of(gan))
+    assert history == history_again
+    other, _ = trained(seed=8)
+    now, then = other.state_dict(), gan.state_dict()
+    for name in ("memory.keys", "inference.layers.0.weight", "generator.layers.0.weight"):
+        assert not torch.equal(now[name], then[name])
+
+
+def test_steps_are_numbered_from_one_to_the_last():
+    gan, history = trained(seed=0)
+    assert [step.number for step in history] == [1, 2, 3, 4, 5]
+    assert all(isinstance(step, Step) for step in history)
+    assert gan.training
+
+
+def test_each_step_is_handed_out_as_it_is_done():
+    gan = tiny_gan()
+    steps = train(gan, random_images(23), settings_with())
+    next(steps)
+    before = state_of(gan.memory)
+    next(steps)
+    assert not same_state(gan.memory, before)
+
+
+def test_fewer_images_than_a_batch_are_refused():
+    with pytest.raises(ValueError, match=f"at least a batch of {BATCH} images, got {BATCH - 1}"):
+        list(train(tiny_gan(), random_images(BATCH - 1), settings_with()))
+    assert len(list(train(tiny_gan(), random_images(BATCH), settings_with(steps=2)))) == 2
+
+
+def test_each_epoch_shows_every_image_at_most_once_in_a_new_order(monkeypatch):
+    """23 images in batches of 5: four whole batches of 20 different images, and three left out."""
+    seen = []
+
+    def step(gan, images, optimisers, settings):
+        seen.append(images[:, 0, 0, 0].round().int().tolist())
+        return (torch.zeros(()),) * 4
+
+    monkeypatch.setattr(memgan.training, "training_step", step)
+    images = torch.arange(23.0).view(23, 1, 1, 1).expand(23, 3, 4, 4)
+    list(train(tiny_gan(), images, settings_with(steps=120, batch_size=5)))
+    epochs = [list(itertools.chain(*seen[start : start + 4])) for start in range(0, 120, 4)]
+    assert all(len(batch) == 5 for batch in seen)
+    assert all(len(set(epoch)) == 20 and set(epoch) <= set(range(23)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
+    # an image is left out of an epoch with probability 3/23: out of all thirty about once in 10^26
+    assert set(itertools.chain(*epochs)) == set(range(23))
+
+
+def not_checking(gan):
+    gan.memory.validate = False  # as on a GPU, where nothing looks at the queries
+    return gan
+
+
+@pytest.mark.parametrize("steps", [3, 50, 73])
+def test_losses_that_are_not_finite_end_the_training(steps):
+    images = torch.full((BATCH, 3, 4, 4), torch.nan)
+    with pytest.raises(FloatingPointError, match="no longer finite"):
+        list(train(not_checking(tiny_gan()), images, settings_with(steps=steps)))
+
+
+def test_finite_losses_do_not_end_the_training():
+    assert len(list(train(tiny_gan(), random_images(BATCH), settings_with(steps=51)))) == 51
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"batch_size": 1}, "batch_size"),
+        ({"decay_from": 1.5}, "decay_from"),
+        ({"decay_from": -0.1}, "decay_from"),
+        ({"decay_from": float("nan")}, "decay_from"),
+        ({"generator_loss": "hinge"}, "'saturating' or 'non_saturating', got 'hinge'"),
+    ],
+)
+def test_settings_that_cannot_train_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        settings_with(**change)
+
+
+def test_two_images_are_learnt():
+    """The left half white, or the right: after 200 steps images are near one of the two, and both are made."""
+    prepare(0)
+    one = torch.full((3, 4, 4), -0.8)
+    one[:, :, :2] = 0.8
+    data = torch.stack([one, -one])
+    memory = {"num_slots": 64, "top_k": 4, "kappa": 10.0, "alpha": 0.9}
+    rates = {"generator_lr": 4e-3, "discriminator_lr": 2e-3, "beta1": 0.5, "decay_from": 0.5, "mi_weight": 0.01}
+    settings = tiny_settings(
+        memory=memory,
+        networks={"width": 16, "noise_dim": 2},
+        training={"steps": 200, "batch_size": 32, **rates},
+    )
+    gan = MemoryGAN(settings.memory, settings.networks)
+
+    def distances():
+        images = copy.deepcopy(gan).eval().generate(211).images.detach()
+        return torch.stack([(images - image).flatten(1).norm(dim=1) for image in data], dim=1)
+
+    before = distances().amin(dim=1).mean()
+    for _ in train(gan, data.repeat(16, 1, 1, 1), settings.training):
+        pass
+    nearest, which = distances().min(dim=1)
+    apart = float((data[0] - data[1]).norm())
+    assert before > 0.4 * apart  # grey lies half way between the two
+    assert nearest.mean() < 0.3 * apart
+    assert 0 < which.double().mean() < 1
