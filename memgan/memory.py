@@ -53,7 +53,8 @@ MEMORY_PRESETS = {
     "fashion-mnist-slim": MemorySettings(num_slots=1024, key_dim=64, top_k=32),
     "affine-mnist": _AUTHORS_SIZE,
     "affine-mnist-slim": MemorySettings(num_slots=1024, key_dim=64, top_k=32),
-    "digits": MemorySettings(num_slots=512, key_dim=64, top_k=32),
+    # With correct_in_top = 1 many writes replace; each new slot gets mean(h), and p(c|v=1) follows what is misread.
+    "digits": MemorySettings(num_slots=512, key_dim=64, top_k=32, correct_in_top=2),
 }
 
 
@@ -218,8 +219,8 @@ class VMFMemory(nn.Module):
         Every slot's age grows by one with each call. Differs from the paper in that a batch is one EM step on summed
         statistics: all samples that share a slot count, each touched slot decays once, the order of the batch is
         irrelevant. Equal to the paper's rule where no two samples share a slot. Samples that replace take distinct
-        slots, oldest first, ties by index; the one with the smallest q . (1, sqrt 2, sqrt 3, ...) goes first. A slot that is
-        replaced is not also moved.
+        slots, oldest first, ties by index; the one with the smallest q . (1, sqrt 2, sqrt 3, ...) goes first. A slot
+        that is replaced is not also moved.
 
         Raises ValueError, with the memory unchanged, when more samples replace than there are slots to replace
         (under `validate=False` those beyond are not written).

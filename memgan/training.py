@@ -19,7 +19,7 @@ class TrainingSettings:
     steps: int
     batch_size: int = 64  # B, of real images and of generated ones
     generator_lr: float = 2e-4  # Adam's rate for G
-    discriminator_lr: float = 1e-4  # Adam's rate for mu; a slower mu lets the memory keep up with it
+    discriminator_lr: float = 1e-4  # Adam's rate for mu
     beta1: float = 0.5  # Adam's moments
     beta2: float = 0.999
     decay_from: float = 0.5  # share of the steps after which both rates fall linearly to 0

@@ -36,7 +36,7 @@ def test_the_ordinary_memory_computes_the_same_probability(kappa):
     ordinary.histogram.copy_(memory.histogram)
     queries = unit_rows(53, 11)
     expected = memory.read(queries)
-    assert expected.min() < 0.1 and expected.max() > 0.9  # the question is not trivial
+    assert expected.min() < 0.4 and expected.max() > 0.6  # the question is not trivial
     torch.testing.assert_close(ordinary.read(queries), expected, rtol=0, atol=1e-5)
 
 
