@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--out", type=Path, required=True, metavar="RUN", help="folder for settings, model and history"
     )
-    command.add_argument("--seed", type=int, default=0, help="same seed, same machine: bitwise the same run")
+    command.add_argument("--seed", type=_seed, default=0, help="same seed, same machine: bitwise the same run")
     command.add_argument("--steps", type=int, help="short for --set training.steps=STEPS")
     command.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="any setting, e.g. memory.kappa=30"
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, required=True, help="picture to write, e.g. grid.png")
     command.add_argument("--slots", type=int, default=10, help="rows: slots, drawn as the generator draws them")
     command.add_argument("--samples", type=int, default=12, help="columns: images of each slot")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=_seed, default=0)
     _add_device(command)
     command.set_defaults(run=_sample)
 
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         "evaluate", help="judge a run with a classifier of its data", epilog=EXAMPLES, formatter_class=raw
     )
     command.add_argument("folder", type=Path, metavar="RUN")
-    command.add_argument("--seed", type=int, default=0, help="of the generated images")
+    command.add_argument("--seed", type=_seed, default=0, help="of the generated images")
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     _add_device(command)
     command.set_defaults(run=_evaluate)
@@ -96,9 +96,18 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"unknown device {name!r}, expected auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r} was asked for, but PyTorch sees no GPU")
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"unknown device {name!r}, expected auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {name!r} was asked for, but PyTorch sees {torch.cuda.device_count()} GPUs")
     return device
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed < 2**63:
+        raise argparse.ArgumentTypeError(f"the seed must be in 0..2^63-1, got {text}")
+    return seed
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -107,8 +116,9 @@ def _train(options: argparse.Namespace) -> None:
     device = _device(options.device)
     if (options.out / "settings.json").exists() and not options.force:
         raise ValueError(f"{options.out} already holds a run; choose another --out, or --force to overwrite it")
-    if not os.access(_existing_parent(options.out), os.W_OK):
-        raise ValueError(f"{options.out} cannot be written")
+    parent = next(path for path in [options.out.absolute(), *options.out.absolute().parents] if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise ValueError(f"{options.out} cannot be written: {parent} is not a folder that may be written to")
     images = load_dataset(settings.dataset).images.to(device)
     prepare(options.seed)
     gan = build(settings, device)
@@ -118,10 +128,6 @@ def _train(options: argparse.Namespace) -> None:
     history = {name: [float(getattr(step, name)) for step in steps] for name in Step._fields if name != "number"}
     save_run(options.out, gan, settings, history)
     print(f"{options.out}: {settings.training.steps} steps in {seconds:.1f} s on {device}, seed {options.seed}")
-
-
-def _existing_parent(path: Path) -> Path:
-    return next(parent for parent in [path.absolute(), *path.absolute().parents] if parent.exists())
 
 
 def _shown(steps: Iterator[Step], total: int) -> Iterator[Step]:
@@ -151,6 +157,8 @@ def _sample(options: argparse.Namespace) -> None:
 
     if options.slots < 1 or options.samples < 1:
         raise ValueError(f"expected at least one slot and one sample, got {options.slots} and {options.samples}")
+    if options.out.is_dir() or not options.out.suffix:
+        raise ValueError(f"--out must name a picture such as grid.png, got {options.out}")
     device = _device(options.device)
     gan, _ = load_run(options.folder, device)
     generator = torch.Generator(device).manual_seed(options.seed)

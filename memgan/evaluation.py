@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -83,8 +84,9 @@ def classifier_for(dataset: str, folder: Path | None = None) -> Classifier:
     folder = folder or Path(os.environ.get("MEMGAN_CACHE") or Path.home() / ".cache" / "memgan")
     path = folder / f"classifier-{dataset}.pt"
     if path.is_file():
-        model.load_state_dict(torch.load(path, weights_only=True))
-        return model.eval()
+        with suppress(Exception):  # a damaged file is replaced by what it should have held
+            model.load_state_dict(torch.load(path, weights_only=True))
+            return model.eval()
     model = train_classifier(train)
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}")
@@ -106,8 +108,12 @@ def inception_score(logits: Tensor) -> float:
     """
     from torchmetrics.image.inception import InceptionScore
 
-    with warnings.catch_warnings():  # of a large memory footprint, and of the spread over a single split
-        warnings.filterwarnings("ignore", category=UserWarning)
+    with (
+        warnings.catch_warnings(),
+        torch.random.fork_rng(devices=[]),
+    ):  # it shuffles, for the splits it is not asked for
+        warnings.filterwarnings("ignore", category=UserWarning)  # memory footprint; the spread over a single split
+        torch.manual_seed(0)
         metric = InceptionScore(feature=_Given(logits.shape[1]), splits=1)
         metric.update(logits)
         return float(metric.compute()[0])
@@ -136,7 +142,7 @@ class _Given(nn.Module):
 
 def nearest_distances(images: Tensor, others: Tensor) -> Tensor:
     """Euclidean distance in pixels of each of `images` [n, ...] to the nearest of `others` [m, ...], [n]."""
-    return torch.cdist(images.flatten(1), others.flatten(1)).amin(dim=1)
+    return torch.cdist(images.flatten(1), others.flatten(1), compute_mode="donot_use_mm_for_euclid_dist").amin(dim=1)
 
 
 def slot_purity(classes: Tensor) -> float:

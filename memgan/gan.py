@@ -37,6 +37,7 @@ class MemoryGAN(nn.Module):
         self.memory = VMFMemory.from_settings(memory, validate=validate)
         self.inference = InferenceNetwork(networks, memory.key_dim)
         self.generator = Generator(networks, memory.key_dim)
+        self.image_shape = (networks.channels, networks.image_size, networks.image_size)
 
     def discriminate(self, images: Tensor) -> Tensor:
         """P(real) [B] of `images` [B, C, H, W]."""

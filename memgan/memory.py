@@ -53,8 +53,7 @@ MEMORY_PRESETS = {
     "fashion-mnist-slim": MemorySettings(num_slots=1024, key_dim=64, top_k=32),
     "affine-mnist": _AUTHORS_SIZE,
     "affine-mnist-slim": MemorySettings(num_slots=1024, key_dim=64, top_k=32),
-    # With correct_in_top = 1 many writes replace; each new slot gets mean(h), and p(c|v=1) follows what is misread.
-    "digits": MemorySettings(num_slots=512, key_dim=64, top_k=32, correct_in_top=2),
+    "digits": MemorySettings(num_slots=512, key_dim=64, top_k=32),
 }
 
 

@@ -26,10 +26,12 @@ class NetworkSettings:
     noise_dim: int = 2  # Z
 
     def __post_init__(self) -> None:
-        if self.stages < 1 or self.image_size % 2**self.stages:
-            raise ValueError(
-                f"image_size must be divisible by 2^stages = {2 ** max(self.stages, 0)}, got {self.image_size}"
-            )
+        least = {"image_size": 1, "channels": 1, "width": 1, "stages": 1, "hidden": 0, "noise_dim": 0}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise ValueError(f"{name} must be at least {smallest}, got {getattr(self, name)}")
+        if self.image_size % 2**self.stages:
+            raise ValueError(f"image_size must be divisible by 2^stages = {2**self.stages}, got {self.image_size}")
 
     @property
     def innermost(self) -> tuple[int, int, int]:

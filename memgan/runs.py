@@ -2,7 +2,7 @@
 
 import json
 import os
-import pickle
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,8 +46,10 @@ def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[MemoryGA
     settings = Settings.from_json((folder / SETTINGS).read_text(encoding="utf-8"))
     gan = build(settings, device)
     try:
-        gan.load_state_dict(torch.load(folder / MODEL, map_location=device, weights_only=True))
-    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, AttributeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            gan.load_state_dict(torch.load(folder / MODEL, map_location=device, weights_only=True))
+    except Exception as error:  # a damaged or foreign file can make the unpickler raise anything
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{folder / MODEL} does not hold the model of {SETTINGS}: {first_line}") from error
     return gan.eval(), settings

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
@@ -36,7 +37,7 @@ class Settings:
                     f"cannot set {assignment!r}, expected FIELD=VALUE with FIELD one of {', '.join(known)}"
                 )
             section = getattr(settings, part)
-            value = _parse(text.strip(), get_type_hints(type(section))[field], name)
+            value = _typed(_parsed(text.strip()), get_type_hints(type(section))[field], name)
             settings = dataclasses.replace(settings, **{part: dataclasses.replace(section, **{field: value})})
         return settings
 
@@ -48,28 +49,40 @@ class Settings:
         """The settings that `to_json` wrote. Raises ValueError for anything else."""
         try:
             content = json.loads(text)
-            parts = {part: kind(**content.pop(part)) for part, kind in _PARTS.items()}
-            return cls(**content, **parts)
-        except (KeyError, TypeError, AttributeError) as error:
+            parts = {part: _section(kind, content.pop(part), part) for part, kind in _PARTS.items()}
+            return cls(_typed(content.pop("dataset"), str, "dataset"), **parts, **content)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"these are not the settings of a run: {error}") from error
 
 
 _PARTS: dict[str, Any] = {"memory": MemorySettings, "networks": NetworkSettings, "training": TrainingSettings}
 
 
-def _parse(text: str, kind: Any, name: str) -> Any:
-    """`text` as a value of a field's type."""
+def _section(kind: Any, content: dict[str, Any], part: str) -> Any:
+    hints = get_type_hints(kind)
+    return kind(**{field: _typed(value, hints[field], f"{part}.{field}") for field, value in content.items()})
+
+
+def _parsed(text: str) -> Any:
+    """A number or a truth value where `text` is one, else the text."""
+    try:
+        return json.loads(text.lower())
+    except ValueError:
+        return text
+
+
+def _typed(value: Any, kind: Any, name: str) -> Any:
+    """`value`, if it is of a field's type."""
     choices = get_args(kind)
     if choices:
-        if text in choices:
-            return text
-        raise ValueError(f"{name} must be one of {choices}, got {text!r}")
-    try:
-        if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
-        return kind(text)
-    except (KeyError, ValueError):
-        raise ValueError(f"{name} must be of type {kind.__name__}, got {text!r}") from None
+        if value in choices:
+            return value
+        raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}")
+    return value
 
 
 PRESETS = {
@@ -77,7 +90,7 @@ PRESETS = {
         "digits",
         MEMORY_PRESETS["digits"],
         NetworkSettings(image_size=16, width=16, hidden=0, noise_dim=4),
-        TrainingSettings(steps=650, generator_lr=4e-4, discriminator_lr=4e-4, mi_weight=2e-2),
+        TrainingSettings(steps=600, generator_lr=4e-4, discriminator_lr=4e-4, mi_weight=2e-2),
     ),
     # The authors' sizes: as published
     "fashion-mnist": Settings(

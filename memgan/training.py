@@ -104,9 +104,11 @@ def train(gan: MemoryGAN, images: Tensor, settings: TrainingSettings) -> Iterato
         for step in train(gan, images, settings):
             ...
 
-    Raises ValueError for fewer images than a batch, FloatingPointError as soon as a loss is not finite (looked at
-    every 50 steps, so as not to wait for a GPU at each).
+    Raises ValueError for images of another size than the model's and for fewer than a batch, FloatingPointError
+    where a loss is not finite (looked at every 50 steps and at the last, so as not to wait for a GPU at each).
     """
+    if images.shape[1:] != gan.image_shape:
+        raise ValueError(f"expected images of shape {list(gan.image_shape)}, got {list(images.shape[1:])}")
     if len(images) < settings.batch_size:
         raise ValueError(f"training needs at least a batch of {settings.batch_size} images, got {len(images)}")
     optimisers = Optimisers(gan, settings)
@@ -114,7 +116,8 @@ def train(gan: MemoryGAN, images: Tensor, settings: TrainingSettings) -> Iterato
     gan.train()
     for number in range(1, settings.steps + 1):
         step = Step(number, *training_step(gan, next(batches), optimisers, settings))
-        if number % 50 == 0 and not bool((step.discriminator_loss + step.generator_loss).isfinite()):
+        looked_at = number % 50 == 0 or number == settings.steps
+        if looked_at and not bool((step.discriminator_loss + step.generator_loss).isfinite()):
             raise FloatingPointError(f"the losses are no longer finite at step {number}")
         yield step
 

@@ -1,4 +1,4 @@
-"""Train and judge the digits for the table of README.md: three seeds of the preset, of twice its steps, of the paper's rule.
+"""Train and judge the digits for README.md: three seeds of the preset, of twice its steps, and of the paper's rule.
 
 Writes results/digits.json, with the commit, and prints the table. About five minutes on one core.
 """

@@ -24,7 +24,7 @@ def another_value(name, kind, now):
         return not now
     if name in WITHIN_BOUNDS:
         return WITHIN_BOUNDS[name]
-    return now + 1 if kind is int else now / 2
+    return now + 1 if kind is int else (now or 0.5) / 2
 
 
 @pytest.mark.parametrize(("part", "name"), FIELDS)
@@ -73,10 +73,10 @@ def test_unknown_names_are_refused_with_the_known_ones(assignment):
     ("assignment", "expected"),
     [
         ("memory.num_slots=many", "memory.num_slots must be of type int, got 'many'"),
-        ("memory.num_slots=1.5", "memory.num_slots must be of type int, got '1.5'"),
+        ("memory.num_slots=1.5", "memory.num_slots must be of type int, got 1.5"),
         ("memory.kappa=", "memory.kappa must be of type float, got ''"),
         ("training.steps=None", "training.steps must be of type int, got 'None'"),
-        ("memory.replace_within_label=1", "memory.replace_within_label must be of type bool, got '1'"),
+        ("memory.replace_within_label=1", "memory.replace_within_label must be of type bool, got 1"),
         ("memory.touch=worst", "memory.touch must be one of ('best', 'all'), got 'worst'"),
         ("training.generator_loss=hinge", "must be one of ('saturating', 'non_saturating'), got 'hinge'"),
         ("training.steps=0", "steps"),
