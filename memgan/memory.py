@@ -53,7 +53,7 @@ MEMORY_PRESETS = {
     "fashion-mnist-slim": MemorySettings(num_slots=1024, key_dim=64, top_k=32),
     "affine-mnist": _AUTHORS_SIZE,
     "affine-mnist-slim": MemorySettings(num_slots=1024, key_dim=64, top_k=32),
-    "digits": MemorySettings(num_slots=512, key_dim=64, top_k=32),
+    "digits": MemorySettings(num_slots=512, key_dim=64, top_k=32, correct_in_top=2),
 }
 
 
