@@ -250,28 +250,30 @@ def summary(rows: list[dict[str, Any]]) -> str:
 
 
 def picture(rows: list[dict[str, Any]], path: Path) -> None:
-    """Bars on a log axis: read and read + write, a panel for each size."""
+    """Bars from 0, with their milliseconds: read and read + write, a panel for each size."""
     from matplotlib.figure import Figure
 
-    colours = {"memgan": "#0072B2", "memgan, graph": "#56B4E9", "ordinary": "#D55E00"}
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    colours = {"memgan": "#0072B2", "memgan, graph": "#56B4E9"}
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
     for axes, size in zip(figure.subplots(1, len(SIZES)), SIZES, strict=True):
         bars = [
-            (f"{name}\n{row['operation'].replace('_', ' + ')}", name, row["milliseconds"][name])
+            (f"{name}, {row['operation'].replace('_', ' + ')}", name, row["milliseconds"][name])
             for row in rows
-            if row["size"] == size and row["operation"] in ("read", "read_write")
+            if tuple(row["size"]) == size and row["operation"] in ("read", "read_write")
             for name in COLUMNS
             if name in row["milliseconds"]
         ]
-        axes.barh(
-            [label for label, _, _ in bars],
-            [t for _, _, t in bars],
-            color=[colours.get(n, "#999999") for _, n, _ in bars],
+        labels, names, times = zip(*bars, strict=True)
+        drawn = axes.barh(labels, times, color=[colours.get(name, "#999999") for name in names])
+        axes.bar_label(
+            drawn, [f"{time:,.1f}" if time < 100 else f"{time:,.0f}" for time in times], padding=2, fontsize=8
         )
-        axes.set(xscale="log", xlabel="milliseconds, log scale", title="B {}, N {}, M {}, k {}".format(*size))
-        axes.tick_params(axis="y", labelsize=7)
+        axes.set(xlabel="milliseconds", title="B {}, N {}, M {}, k {}".format(*size), xlim=(0, max(times) * 1.15))
+        axes.title.set_fontsize(10)
+        axes.tick_params(axis="y", labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
         axes.invert_yaxis()
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=120)
 
 
 def machine(device: torch.device) -> dict[str, Any]:

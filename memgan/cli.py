@@ -168,7 +168,7 @@ def _sample(options: argparse.Namespace) -> None:
     figure = image_grid(
         images.flatten(0, 1), options.samples, row_labels=labels, column_label="noise z, drawn anew for each image"
     )
-    figure.savefig(options.out, dpi=150)
+    figure.savefig(options.out, dpi=150, bbox_inches="tight")
     print(options.out)
 
 
