@@ -32,7 +32,7 @@ check: .venv/.installed-dev ## what a commit must pass: format, lint, types, fas
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(PYTEST) -m "not slow and not training"
+	$(PYTEST) -m "not slow and not thorough"
 
 format: .venv/.installed-dev ## format the code and mend what the linter can mend
 	$(BIN)/ruff format

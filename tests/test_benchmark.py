@@ -144,6 +144,7 @@ def test_the_picture_is_written(tmp_path):
     assert (tmp_path / "memory.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
+@pytest.mark.thorough
 def test_help_works_and_describes_the_contestants():
     done = subprocess.run([sys.executable, "benchmarks/memory.py", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == ""

@@ -259,6 +259,7 @@ def test_a_run_cut_off_is_one_readable_line(tmp_path, capsys, trained):
 # ---------------------------------------------------------------- evaluate
 
 
+@pytest.mark.thorough
 def test_evaluate_prints_json_and_keeps_it_with_the_run(tmp_path, capsys, trained, quick_judge):
     shutil.copytree(trained, tmp_path / "run")
     assert main(["evaluate", str(tmp_path / "run"), "--json"]) == 0
@@ -269,6 +270,7 @@ def test_evaluate_prints_json_and_keeps_it_with_the_run(tmp_path, capsys, traine
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text(encoding="utf-8")) == printed
 
 
+@pytest.mark.thorough
 def test_evaluate_prints_a_table_of_the_same_numbers(tmp_path, capsys, trained, quick_judge):
     shutil.copytree(trained, tmp_path / "run")
     assert main(["evaluate", str(tmp_path / "run"), "--seed", "3"]) == 0
@@ -278,6 +280,7 @@ def test_evaluate_prints_a_table_of_the_same_numbers(tmp_path, capsys, trained, 
     assert "generated" in table.splitlines()[0] and "real" in table.splitlines()[0]
 
 
+@pytest.mark.thorough
 def test_evaluate_of_one_seed_gives_the_same_numbers(tmp_path, capsys, trained, quick_judge):
     shutil.copytree(trained, tmp_path / "run")
     printed = []
@@ -330,6 +333,7 @@ def test_every_example_of_the_help_is_accepted_by_the_parser():
         memgan.cli._parser().parse_args(words)
 
 
+@pytest.mark.thorough
 def test_the_installed_command_works(tmp_path):
     """Outside this process and this folder: the console script, its exit code and both streams."""
     script = Path(sys.executable).with_name("memgan")

@@ -249,7 +249,7 @@ def test_a_damaged_classifier_is_trained_anew_or_named(quick_judge, tmp_path, co
         assert file.name in str(error)
 
 
-@pytest.mark.training
+@pytest.mark.thorough
 def test_the_judge_of_the_digits_is_right_on_unseen_writers(tmp_path):
     assert accuracy(classifier_for("digits", tmp_path), load_dataset("digits", "test")) >= 0.97
 

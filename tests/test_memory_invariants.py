@@ -96,6 +96,7 @@ def write_and_check(memory, batch, last):
     return queries.double()
 
 
+@pytest.mark.thorough
 @CASES
 @given(memories(), st.lists(batches(), min_size=1, max_size=5))
 def test_the_memory_stays_valid_after_any_sequence_of_writes(memory, writes):
@@ -104,6 +105,7 @@ def test_the_memory_stays_valid_after_any_sequence_of_writes(memory, writes):
         last = write_and_check(memory, batch, last)
 
 
+@pytest.mark.thorough
 @CASES
 @given(memories(), batches(), st.integers(2, 12))
 def test_the_memory_stays_valid_when_one_batch_is_written_again_and_again(memory, batch, times):
@@ -112,6 +114,7 @@ def test_the_memory_stays_valid_when_one_batch_is_written_again_and_again(memory
         write_and_check(memory, batch, last)
 
 
+@pytest.mark.thorough
 @CASES
 @given(memories(), st.lists(batches(), min_size=1, max_size=3), st.sampled_from([0.0, 1e-300, 1e-38, 1e6, 1e12]))
 def test_the_memory_stays_valid_from_extreme_histograms(memory, writes, mass):
@@ -122,6 +125,7 @@ def test_the_memory_stays_valid_from_extreme_histograms(memory, writes, mass):
         last = write_and_check(memory, batch, last)
 
 
+@pytest.mark.thorough
 @CASES
 @given(memories(), batches(), batches())
 def test_reads_stay_probabilities_after_any_write(memory, first, second):

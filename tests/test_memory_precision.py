@@ -195,13 +195,14 @@ def assert_compiled_agrees(backend, settings):
     torch.compiler.reset()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("settings", COMPILED, ids=str)
 @pytest.mark.filterwarnings("default")  # what a compiler says of itself is not ours
 def test_read_write_is_one_graph_that_agrees_with_eager(settings):
     assert_compiled_agrees("aot_eager", settings)
 
 
-@pytest.mark.training  # half a minute of C++ compilation
+@pytest.mark.thorough  # half a minute of C++ compilation
 @pytest.mark.parametrize("settings", COMPILED, ids=str)
 @pytest.mark.filterwarnings("default")
 def test_read_write_compiled_to_machine_code_agrees_with_eager(settings):

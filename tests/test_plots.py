@@ -102,6 +102,7 @@ def test_figures_can_be_written(tmp_path):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
+@pytest.mark.thorough
 def test_training_imports_no_plots_and_plots_neither_pyplot_nor_other_settings():
     code = """
 import sys, memgan, memgan.training, memgan.runs, memgan.cli

@@ -315,6 +315,7 @@ def test_settings_that_cannot_train_are_refused(change, message):
         settings_with(**change)
 
 
+@pytest.mark.thorough
 def test_two_images_are_learnt():
     """The left half white, or the right: after 200 steps images are near one of the two, and both are made."""
     prepare(0)
