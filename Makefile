@@ -21,7 +21,7 @@ help: ## list every task
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 lab: .venv/.installed-notebooks ## open JupyterLab on the walkthrough (PORT=8888, BROWSER=none for no window)
-	$(BIN)/jupyter lab --port=$(PORT) --LabApp.default_url=/lab/tree/notebooks \
+	$(BIN)/jupyter lab --port=$(PORT) --LabApp.default_url=/lab/tree/$(firstword $(sort $(wildcard notebooks/*.ipynb))) \
 		$(if $(filter none,$(BROWSER)),--no-browser) $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: .venv/.installed-test ## run the unit tests, then every notebook against its stored outputs

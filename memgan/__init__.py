@@ -4,7 +4,7 @@
 method as plain loops: read it first.
 """
 
-from memgan.gan import MemoryGAN
+from memgan.gan import MemoryGAN, information_loss
 from memgan.memory import MEMORY_PRESETS, MemorySettings, VMFMemory
 
-__all__ = ["MEMORY_PRESETS", "MemoryGAN", "MemorySettings", "VMFMemory"]
+__all__ = ["MEMORY_PRESETS", "MemoryGAN", "MemorySettings", "VMFMemory", "information_loss"]

@@ -75,7 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_sample)
 
     command = commands.add_parser(
-        "evaluate", help="judge a run with a classifier of its data", epilog=EXAMPLES, formatter_class=raw
+        "evaluate",
+        help="judge a run with a classifier of its data; writes RUN/evaluation.json",
+        epilog=EXAMPLES,
+        formatter_class=raw,
     )
     command.add_argument("folder", type=Path, metavar="RUN")
     command.add_argument("--seed", type=_seed, default=0, help="of the generated images")
@@ -126,7 +129,7 @@ def _train(options: argparse.Namespace) -> None:
     steps = list(_shown(train(gan, images, settings.training), settings.training.steps))
     seconds = time.perf_counter() - started
     history = {name: [float(getattr(step, name)) for step in steps] for name in Step._fields if name != "number"}
-    save_run(options.out, gan, settings, history)
+    save_run(options.out, gan, settings, {**history, "seed": options.seed, "device": str(device), "seconds": seconds})
     print(f"{options.out}: {settings.training.steps} steps in {seconds:.1f} s on {device}, seed {options.seed}")
 
 
@@ -177,6 +180,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     gan, settings = load_run(options.folder, _device(options.device))
     torch.set_num_threads(1)
+    print("judging (the first time, a classifier of the data is trained and kept: seconds) ...", file=sys.stderr)
     train_data, test_data = load_dataset(settings.dataset), load_dataset(settings.dataset, "test")
     result = evaluate(gan, classifier_for(settings.dataset), train_data, test_data, options.seed)
     (options.folder / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")

@@ -20,7 +20,7 @@ class ImageData(NamedTuple):
 def load_dataset(name: str, split: str = "train") -> ImageData:
     """The "train" or "test" split of a data set. Raises ValueError for an unknown name or split."""
     if name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}, expected one of {sorted(DATASETS)}")
+        raise ValueError(f"no data set {name!r} here yet, expected one of {sorted(DATASETS)}")
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     return DATASETS[name](split)
@@ -29,7 +29,8 @@ def load_dataset(name: str, split: str = "train") -> ImageData:
 def _digits(split: str) -> ImageData:
     """scikit-learn's 1,797 handwritten digits, 8x8 in 17 greys, enlarged to 16x16; the last 360 are for testing.
 
-    The file is ordered by writer, so an unshuffled split tests on writers that training has not seen. They come
+    The file is ordered by writer (scikit-learn's MOOC, "Sample grouping"), so an unshuffled split tests on other
+    people's handwriting: training has seen only some twenty images by one of the test writers. They come
     with scikit-learn (E. Alpaydin and C. Kaynak, UCI repository, 1998): nothing is downloaded.
     """
     from sklearn.datasets import load_digits

@@ -217,7 +217,8 @@ class VMFMemory(nn.Module):
 
         Every slot's age grows by one with each call. Differs from the paper in that a batch is one EM step on summed
         statistics: all samples that share a slot count, each touched slot decays once, the order of the batch is
-        irrelevant. Equal to the paper's rule where no two samples share a slot. Samples that replace take distinct
+        irrelevant. Equal to the paper's rule where nobody replaces and no sample's write changes what another finds
+        (no shared slot, the same S and S_y either way). Samples that replace take distinct
         slots, oldest first, ties by index; the one with the smallest q . (1, sqrt 2, sqrt 3, ...) goes first. A slot
         that is replaced is not also moved.
 
@@ -279,8 +280,9 @@ class VMFMemory(nn.Module):
         seniority = self.ages * self.num_slots + (self.num_slots - 1 - slot)  # oldest first, ties by index
         seniority, oldest = torch.where(member, seniority, -1).topk(min(len(labels), self.num_slots), dim=1)
 
-        first = (queries.double() * torch.arange(1, self.key_dim + 1, device=labels.device).sqrt()).sum(dim=1)
-        earlier = (first < first.unsqueeze(1)) | ((first == first.unsqueeze(1)) & (sample < sample.unsqueeze(1)))
+        # whose turn it is must not depend on the order of the batch: any fixed direction without ties will do
+        turn = (queries.double() * torch.arange(1, self.key_dim + 1, device=labels.device).sqrt()).sum(dim=1)
+        earlier = (turn < turn.unsqueeze(1)) | ((turn == turn.unsqueeze(1)) & (sample < sample.unsqueeze(1)))
         rank = (earlier & replaces & (pool == pool.unsqueeze(1))).sum(dim=1)
         place = rank.clamp(max=oldest.shape[1] - 1)
         fits = replaces & (rank == place) & (seniority[pool, place] >= 0)
@@ -486,9 +488,10 @@ def _moved(old: Tensor, keep: Tensor, resultant: Tensor) -> Tensor:
     length = torch.linalg.vector_norm(new, dim=1, keepdim=True)
     lost = length < 1e-6
     new /= length.masked_fill(lost, 1.0)
-    return (
-        new if not (new.is_cuda or torch.compiler.is_compiling() or bool(lost.any())) else torch.where(lost, old, new)
-    )
+    waits_for_nobody = not (new.is_cuda or torch.compiler.is_compiling())
+    if waits_for_nobody and not bool(lost.any()):
+        return new  # nearly always: a look at one number saves a pass over the keys
+    return torch.where(lost, old, new)
 
 
 def _full_precision(queries: Tensor) -> torch.autocast:

@@ -1,6 +1,6 @@
 """The method as plain loops: one sample at a time, float64, nothing clever.
 
-Read this first. Every line is one of the equations of docs/notation.md; the tests hold `memgan.memory`, which does
+Read this first. Numbers in brackets are equations of docs/notation.md; the tests hold `memgan.memory`, which does
 the same for whole batches on a GPU, to what these loops compute. Vectors are NumPy arrays, slots are counted by
 plain integers.
 """
@@ -97,8 +97,8 @@ class ReferenceMemory:
     def write_batch(self, queries: Vector, labels: list[int]) -> None:
         """A whole batch as one EM step on summed statistics: each slot decays once and moves by all its samples.
 
-        Equals `write` for a batch of one, and for any batch without replacements in which no two samples share a
-        slot (but for the ages, which grow by one with each call).
+        Equals `write` for a batch of one, and one `write` after another where nobody replaces and no sample's write
+        changes what another finds (but for the ages, which grow by one with each call).
         """
         samples = range(len(queries))
         wrong = [
@@ -109,7 +109,7 @@ class ReferenceMemory:
         right = [b for b in samples if b not in wrong]
         matching = {b: self.nearest(queries[b], labels[b]) for b in right}
         replaced: dict[int, int] = {}  # slot -> sample
-        for b in sorted(wrong, key=lambda b: (queries[b] @ np.sqrt(np.arange(1, len(queries[b]) + 1)), b)):
+        for b in sorted(wrong, key=lambda b: (turn(queries[b]), b)):
             replaced[next(slot for slot in self.oldest_first(labels[b]) if slot not in replaced)] = b
         mean = sum(self.histogram) / len(self.histogram)
 
@@ -156,3 +156,8 @@ class ReferenceMemory:
         prior = [(h + self.beta) / sum(g + self.beta for g in self.histogram) for h in self.histogram]
         exponents = [self.kappa * (self.keys[slot] @ query) for slot in self.slots]
         return log_normaliser + float(np.logaddexp.reduce(np.log(prior) + exponents))
+
+
+def turn(query: Vector) -> float:
+    """Who replaces first, the smallest: an order of samples that does not depend on their order in the batch."""
+    return float(query @ np.sqrt(np.arange(1, len(query) + 1)))

@@ -29,6 +29,9 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 2:
             raise ValueError(f"expected steps >= 1 and batch_size >= 2, got {self.steps} and {self.batch_size}")
+        for name in ("generator_lr", "discriminator_lr", "mi_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.decay_from <= 1:
             raise ValueError(f"decay_from must be a share of the steps in [0, 1], got {self.decay_from}")
         if self.generator_loss not in ("saturating", "non_saturating"):

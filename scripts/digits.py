@@ -1,8 +1,9 @@
-"""Train and judge the digits for README.md: six seeds of the preset, of twice its steps, and of the paper's rule.
+"""Train and judge the digits for README.md: six seeds of each of the RULES below.
 
 Writes results/digits.json, with the commit, and prints the table. About ten minutes on one core.
 """
 
+import argparse
 import json
 import subprocess
 import time
@@ -24,6 +25,7 @@ STEPS = PRESETS["digits"].training.steps
 RULES = {
     "preset": [],
     "twice the steps": [f"training.steps={2 * STEPS}"],
+    "no mutual information": ["training.mi_weight=0"],
     "the paper's rule": [  # on the same networks
         *("memory.kappa=1", "memory.alpha=0.5", f"memory.correct_in_top={PRESETS['digits'].memory.top_k}"),
         *("memory.touch=all", "memory.replace_within_label=false", "training.generator_loss=saturating"),
@@ -45,7 +47,14 @@ def measure(rule: str, seed: int) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     result = evaluate(gan, classifier_for("digits"), train_data, test_data)
     steps = settings.training.steps
-    return {"rule": rule, "seed": seed, "steps": steps, "seconds": round(seconds, 1), **result.to_dict()}
+    return {
+        "rule": rule,
+        "commit": commit(),
+        "seed": seed,
+        "steps": steps,
+        "seconds": round(seconds, 1),
+        **result.to_dict(),
+    }
 
 
 def table(runs: list[dict[str, Any]]) -> str:
@@ -75,14 +84,23 @@ def table(runs: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    runs = [measure(rule, seed) for rule in RULES for seed in SEEDS]
+def commit() -> str:
     command = ["git", "describe", "--always", "--dirty"]
-    commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    result = {"commit": commit, "torch": torch.__version__, "threads": torch.get_num_threads(), "runs": runs}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rules", nargs="*", choices=[[], *RULES], help="measure only these again, and keep the others")
+    again = parser.parse_args().rules or list(RULES)
+    kept = json.loads(RESULT.read_text(encoding="utf-8"))["runs"] if RESULT.exists() else []
+    runs = {(run["rule"], run["seed"]): run for run in kept if run["rule"] in RULES}
+    runs |= {(rule, seed): measure(rule, seed) for rule in again for seed in SEEDS}
+    ordered = [runs[rule, seed] for rule in RULES for seed in SEEDS if (rule, seed) in runs]
+    result = {"torch": torch.__version__, "threads": torch.get_num_threads(), "runs": ordered}
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(table(runs))
+    print(table(ordered))
 
 
 if __name__ == "__main__":
