@@ -36,8 +36,8 @@ from memgan.training import prepare, train, training_step
 # ## The data
 #
 # Scikit-learn's handwritten digits come with scikit-learn, so nothing is downloaded. They are 8x8 pixels; we enlarge
-# them to 16x16. The file is ordered by writer, and the last 360 images are kept for testing, so that **the test digits
-# are by people whom training has not seen**. The labels are only for judging the result: training never looks at them.
+# them to 16x16. The file is ordered by writer, and the last 360 images are kept for testing, so that **nearly
+# all test digits are by people whom training has not seen**. The labels are only for judging the result: training never looks at them.
 
 # %%
 train_data, test_data = load_dataset("digits"), load_dataset("digits", split="test")
@@ -91,12 +91,11 @@ with torch.no_grad():
     of_generated = gan.inference(gan.generate(64).images)
 queries = torch.cat([of_real, of_generated])
 labels = torch.tensor([1] * 64 + [0] * 64)
-before, _ = memory.read(queries).chunk(2)
+before = memory.read(queries).chunk(2)
 memory.write(queries, labels)
-real, generated = memory.read(queries).chunk(2)
-print("before the write, D(real) above 0.9 on average:", before.mean().item() > 0.9)
-print("after it, D(real) above 0.9:", real.mean().item() > 0.9)
-print("after it, D(generated) below 0.1:", generated.mean().item() < 0.1)
+after = memory.read(queries).chunk(2)
+for name, (real, generated) in {"before": before, "after": after}.items():
+    print(f"{name}: D(real) {real.mean():.1f}  D(generated) {generated.mean():.1f}")
 
 # %% [markdown]
 # One write is enough, for these images at least: the memory learns by *writing down*, not by gradients. That is what "memorization precedes
@@ -164,8 +163,11 @@ image_grid(
 )
 
 # %% [markdown]
-# The class stays, the style changes. No label told the memory so: slots are directions in which queries gather, and
-# images of one digit gather together. There are more slots than classes, so each digit has many.
+# In most rows the class stays and the style changes; in some it drifts, or there is no clear class to keep. No label
+# told the networks so. Two things work together: slots are directions in which queries gather, and images that look
+# alike gather together; and the mutual-information term (14) rewards images of a slot for being read back as that slot.
+# Without the term the slots lose their meaning (the README's table has those runs). There are more slots than classes,
+# so each digit has many.
 
 # %%
 memory = gan.memory
@@ -180,11 +182,15 @@ print("fewer than are called real:", in_use < memory.values.sum().item())
 # ## How good is it?
 #
 # A small classifier, trained on the same training images, is the judge. Beside each number of the generated images
-# stands the same number for real ones, because only the comparison means anything.
+# stands the same number for real ones, because only the comparison means anything. The last digits of the first table
+# differ from machine to machine; the checks below it do not.
 
 # %%
 judge = train_classifier(train_data)
 result = evaluate(gan, judge, train_data, test_data)
+
+# %% tags=["nbval-ignore-output"]
+print(result)
 
 # %%
 score = result.inception_score / result.inception_score_real
@@ -213,5 +219,5 @@ image_grid(least, columns=16, title="The 16 generated digits that the judge is l
 # - The memory learns by writing: one write, and it knows the batch. The networks learn by gradients, through the read.
 # - D(x) is the share of real slots in the posterior over the k best slots.
 # - The generator is given the key of a real slot, drawn as often as the histogram says, and noise.
-# - A slot keeps its class while the noise changes the style, although no label was ever seen.
+# - Most slots keep their class while the noise changes the style, although no label was ever seen.
 # - Some images fail; the scores stand beside those of real images, so that one can see how far there is to go.
