@@ -76,6 +76,7 @@ def test_train_writes_a_run_and_says_so(tmp_path, capsys):
     assert (settings.memory.kappa, settings.training.steps, settings.dataset) == (17.5, 5, "digits")
     assert gan.memory.ages.max() <= 5 and gan.memory.histogram.sum() > 1
     history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+    assert (history.pop("seed"), history.pop("device")) == (0, "cpu") and history.pop("seconds") > 0
     assert set(history) == {"discriminator_loss", "generator_loss", "real", "generated"}
     assert all(len(series) == 5 for series in history.values())
 
