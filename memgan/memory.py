@@ -192,8 +192,8 @@ class VMFMemory(nn.Module):
 
         Raises ValueError where no slot with v = 1 has a positive histogram.
         """
-        if num_samples < 1:
-            raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+        if type(num_samples) is not int or num_samples < 1:
+            raise ValueError(f"num_samples must be a whole number of at least 1, got {num_samples!r}")
         cumulative = (self.histogram.double() * self.values).cumsum(dim=0)
         if self._checks_values() and not bool(cumulative[-1] > 0):
             raise ValueError("sample needs a slot with v = 1 and a positive histogram, there is none")
@@ -438,8 +438,11 @@ class VMFMemory(nn.Module):
 
     def _check_settings(self) -> None:
         for name in ("num_slots", "key_dim", "top_k", "em_steps", "correct_in_top"):
-            if not isinstance(getattr(self, name), int):
+            if type(getattr(self, name)) is not int:
                 raise ValueError(f"{name} must be a whole number, got {getattr(self, name)!r}")
+        for name in ("kappa", "alpha", "beta", "epsilon"):
+            if type(getattr(self, name)) not in (int, float):
+                raise ValueError(f"{name} must be a number, got {getattr(self, name)!r}")
         conditions = {
             f"num_slots must be at least 2, got {self.num_slots}": self.num_slots >= 2,
             f"key_dim must be at least 2, got {self.key_dim}": self.key_dim >= 2,

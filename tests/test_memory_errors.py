@@ -144,12 +144,6 @@ def test_sampling_needs_a_slot_with_v_1_and_mass(spoil):
     assert_state_is(memory, before)
 
 
-@pytest.mark.parametrize("num_samples", [0, -3])
-def test_sampling_nothing_is_refused(num_samples):
-    with pytest.raises(ValueError, match=f"num_samples must be at least 1, got {num_samples}"):
-        lived_in_memory().sample(num_samples)
-
-
 @pytest.mark.parametrize("label", [0, 1])
 def test_the_likelihood_under_a_label_that_no_slot_carries_is_refused(label):
     memory = lived_in_memory()
@@ -215,3 +209,15 @@ def test_an_unknown_preset_is_refused_with_the_known_ones():
 def test_a_preset_with_a_top_k_above_its_slots_is_refused(name):
     with pytest.raises(ValueError, match=r"top_k must be in 1..num_slots = 13, got 14"):
         VMFMemory.from_preset(name, num_slots=13, key_dim=3, top_k=14, correct_in_top=1)
+
+
+@pytest.mark.parametrize("name", ["kappa", "alpha", "beta", "epsilon"])
+def test_a_setting_that_is_no_number_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be a number, got 'a'"):
+        VMFMemory(17, 3, 5, **{name: "a"})
+
+
+@pytest.mark.parametrize("number", [2.5, 0, -1, True])
+def test_a_number_of_samples_that_is_no_count_is_refused(number):
+    with pytest.raises(ValueError, match="num_samples must be a whole number of at least 1"):
+        VMFMemory(17, 3, 5).sample(number)
