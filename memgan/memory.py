@@ -47,7 +47,7 @@ class MemorySettings:
 _AUTHORS_SIZE = MemorySettings(num_slots=4096, key_dim=256, top_k=128)
 
 MEMORY_PRESETS = {
-    # The paper's text and settings. It does not train at small scale as printed: README, "Departures".
+    # The paper's text and settings. They did not train the digits: README, "What it reaches".
     "paper": replace(_AUTHORS_SIZE, kappa=1.0, alpha=0.5, correct_in_top=128, touch="all", replace_within_label=False),
     "fashion-mnist": _AUTHORS_SIZE,
     "fashion-mnist-slim": MemorySettings(num_slots=1024, key_dim=64, top_k=32),

@@ -113,7 +113,7 @@ def _top_columns(scores: Tensor, top_k: int) -> Tensor:
     """The columns of the k largest of each row, in no particular order, by the same trick: groups first."""
     rows, columns = scores.shape
     if columns < 4 * _GROUP * top_k or scores.is_cuda:
-        return scores.topk(top_k, sorted=False).indices  # unsorted is up to seven times faster on a CPU
+        return scores.topk(top_k, sorted=False).indices  # sorting would cost more than finding
     groups = columns // _GROUP
     best = _top_columns(scores[:, : groups * _GROUP].unflatten(1, (_GROUP, groups)).amax(dim=1), top_k)
     members = torch.arange(0, groups * _GROUP, groups)
@@ -138,7 +138,7 @@ def _score(
 
 
 def _has_onednn(keys: Tensor) -> bool:
-    """Whether oneDNN can multiply: in float32 it takes two thirds of the time of PyTorch's other library on AMD."""
+    """Whether oneDNN can do the product: PyTorch's usual library can be slower here, as on AMD processors."""
     compiling = torch.compiler.is_compiling()
     return (
         not compiling

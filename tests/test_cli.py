@@ -22,14 +22,6 @@ TINY = [word for assignment in TINY_ASSIGNMENTS for word in ("--set", assignment
 COMMANDS = ("train", "sample", "evaluate")
 
 
-@pytest.fixture(autouse=True)
-def process_wide_state_is_put_back():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run that no test changes."""

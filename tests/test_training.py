@@ -15,14 +15,6 @@ from memgan.training import Optimisers, Step, TrainingSettings, prepare, train, 
 BATCH = TINY_TRAINING["batch_size"]
 
 
-@pytest.fixture(autouse=True)
-def process_wide_state_is_put_back():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
-
-
 def settings_with(**changes):
     return TrainingSettings(**{**TINY_TRAINING, **changes})
 
