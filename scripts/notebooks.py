@@ -28,7 +28,8 @@ TQDM_CLOCK = re.compile(r"\[[\d:]+&lt;[\d:?]+,\s*[^\],]*(?:,\s*)?")
 
 
 def sources() -> list[Path]:
-    return sorted(NOTEBOOKS.glob("*.py"))
+    """The .py halves, solutions included; editors leave copies in hidden folders."""
+    return sorted(path for path in NOTEBOOKS.rglob("*.py") if ".ipynb_checkpoints" not in path.parts)
 
 
 def read_source(path: Path) -> nbformat.NotebookNode:
@@ -56,12 +57,12 @@ def out_of_sync(path: Path) -> str:
     return ""
 
 
-def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Run all cells in a fresh kernel, in the notebooks' folder."""
+def execute(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
+    """Run all cells in a fresh kernel, in the notebook's folder."""
     client = NotebookClient(
         notebook,
         timeout=None,
-        resources={"metadata": {"path": str(NOTEBOOKS)}},
+        resources={"metadata": {"path": str(folder)}},
         record_timing=False,
         store_widget_state=True,
         coalesce_streams=True,
@@ -103,7 +104,7 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 def write_pair(path: Path, prose_only: bool) -> None:
     notebook = read_source(path)
-    notebook = with_kept_outputs(notebook, path) if prose_only else execute(notebook)
+    notebook = with_kept_outputs(notebook, path) if prose_only else execute(notebook, path.parent)
     nbformat.write(notebook, path.with_suffix(".ipynb"))
     source = as_source(notebook)  # the one spelling of blank lines and header that the comparison knows
     if source != path.read_text(encoding="utf-8"):

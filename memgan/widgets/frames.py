@@ -1,0 +1,55 @@
+"""A few pictures and a slider: a parameter swept, or a film."""
+
+import base64
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import anywidget
+import traitlets
+
+__all__ = ["Frames"]
+
+
+class Frames(anywidget.AnyWidget):
+    """Pictures under a slider with buttons to play and to step. Reads without a kernel: all it shows is in its state.
+
+    `pictures` are PNG files, `labels` the text of each (its alternative text, and what the slider says), `name` the
+    quantity that changes. `index` is the picture shown; set it from code or read it back.
+    Raises ValueError for no pictures, or labels that are not as many; TraitError for an index beyond them.
+    """
+
+    _esm = pathlib.Path(__file__).parent / "frames.js"
+    _css = pathlib.Path(__file__).parent / "frames.css"
+
+    pictures = traitlets.List(traitlets.Unicode()).tag(sync=True)  # PNG files in base64
+    labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    name = traitlets.Unicode().tag(sync=True)
+    width = traitlets.Int().tag(sync=True)  # pixels on the page
+    pause = traitlets.Int(600).tag(sync=True)  # milliseconds for each picture while it plays
+    index = traitlets.Int(0).tag(sync=True)
+
+    def __init__(
+        self, pictures: Sequence[bytes], labels: Sequence[str], name: str, *, index: int = 0, width: int = 720
+    ) -> None:
+        if not pictures or len(labels) != len(pictures):
+            raise ValueError(f"expected a label for each picture, got {len(labels)} for {len(pictures)} pictures")
+        encoded = [base64.b64encode(picture).decode() for picture in pictures]
+        super().__init__(pictures=encoded, labels=list(labels), name=name, index=index, width=width)
+
+    @traitlets.validate("index")
+    def _within(self, proposal: Any) -> int:
+        number = len(self.pictures)
+        if not 0 <= proposal["value"] < number:
+            raise traitlets.TraitError(f"index must be in 0..{number - 1}, got {proposal['value']}")
+        return proposal["value"]
+
+    def __repr__(self) -> str:
+        return f"Frames({self.name}: {len(self.pictures)} pictures, now {self.labels[self.index]!r})"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The widget, and for viewers that run no JavaScript the present picture and a line of text."""
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        alt = f"{self.name}: {self.labels[self.index]}"
+        metadata["image/png"] = {"alt": alt, "width": self.width}
+        return data | {"text/plain": repr(self), "image/png": self.pictures[self.index]}, metadata

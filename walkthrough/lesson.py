@@ -1,0 +1,80 @@
+"""How a lesson shows a figure, shows code, and answers an exercise."""
+
+import base64
+import inspect
+import io
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+from IPython.display import Markdown, display
+from matplotlib.figure import Figure
+
+__all__ = ["Wrong", "attempt", "png", "show", "source"]
+
+PIXELS_PER_INCH = 96  # on the page; drawn at 1.5 times that, so that it stays sharp
+
+
+def png(figure: Figure) -> bytes:
+    """`figure` as a PNG file, 1.5 pixels for each pixel of the page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=1.5 * PIXELS_PER_INCH, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def show(figure: Figure, caption: str, alt: str) -> None:
+    """Show `figure` with a `caption` that says what to see and `alt`, its content for who cannot see it."""
+    if not caption.strip() or not alt.strip():
+        raise ValueError("a figure needs a caption and a text that can stand in its place (alt)")
+    width = round(figure.get_size_inches()[0] * PIXELS_PER_INCH)
+    picture = {"image/png": base64.b64encode(png(figure)).decode(), "text/plain": f"<Figure: {alt}>"}
+    display(picture, raw=True, metadata={"image/png": {"alt": alt, "width": width}})
+    display(Markdown(f"*{caption}*"))
+
+
+def source(thing: Callable[..., Any] | type, *, docstring: bool = False) -> Markdown:
+    """The code of a function, method or class as it stands in the package; by default without its docstring."""
+    code = textwrap.dedent(inspect.getsource(thing)).rstrip()
+    if not docstring and thing.__doc__:
+        opening = code.index('"""')
+        closing = code.index('"""', opening + 3) + 3
+        code = code[:opening].rstrip() + code[closing:]
+    return Markdown(f"`{thing.__module__}.{thing.__qualname__}`\n\n```python\n{code}\n```")
+
+
+class Wrong(Exception):  # noqa: N818  it reads as what it says: raise Wrong("...")
+    """What is wrong with an answer to an exercise, for the reader."""
+
+
+def attempt(check: Callable[..., str]) -> Callable[..., None]:
+    """Decorates the check of an exercise: it returns praise or raises `Wrong`; the reader sees a printed line.
+
+    An answer of `...`, or a function that returns `...`, has not been written yet; one that raises is reported as such.
+    """
+
+    def checked(answer: Any) -> None:
+        if answer is ...:
+            print("Not answered yet: put your answer in the place of the three dots.")
+            return
+        try:
+            print("Right.", check(answer))
+        except Wrong as wrong:
+            print("Not yet.", wrong)
+        except NotAnswered:
+            print("Not answered yet: put your answer in the place of the three dots.")
+        except Exception as error:
+            print(f"Not yet. Your code stops with {type(error).__name__}: {error}")
+
+    checked.__name__, checked.__doc__ = check.__name__, check.__doc__
+    return checked
+
+
+class NotAnswered(Exception):  # noqa: N818
+    """The exercise still holds its three dots."""
+
+
+def answered(value: Any) -> Any:
+    """`value`, unless it is the three dots of an exercise that nobody has begun."""
+    if value is ...:
+        raise NotAnswered
+    return value
