@@ -1,18 +1,35 @@
 """Every notebook is stored as a reader should meet it. (`pytest --nbval notebooks/` tests its outputs.)"""
 
+import ast
+import functools
+import io
 import re
 import statistics
+import tokenize
 
 import nbformat
 import pytest
 
-from scripts.notebooks import NOTEBOOKS, WIDGET_STATE, code_cells, out_of_sync, sources
+from scripts.notebooks import NOTEBOOKS, ROOT, WIDGET_STATE, code_cells, out_of_sync, sources
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
+COMMENT = tokenize.COMMENT
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
+SOLUTIONS = NOTEBOOKS / "solutions"
+LESSONS = [path for path in sources() if path.parent == NOTEBOOKS]
+NOTATION = (ROOT / "docs" / "notation.md").read_text(encoding="utf-8")
 
-each_notebook = pytest.mark.parametrize("source", sources(), ids=lambda path: path.stem)
+
+def name_of(path):
+    return str(path.relative_to(NOTEBOOKS).with_suffix(""))
 
 
+each_notebook = pytest.mark.parametrize("source", sources(), ids=name_of)
+each_lesson = pytest.mark.parametrize("source", LESSONS, ids=name_of)
+
+
+@functools.cache
 def read(source):
     return nbformat.read(source.with_suffix(".ipynb"), as_version=4)
 
@@ -26,9 +43,14 @@ def compared_texts(cell):
 
 
 def test_every_half_has_its_other_half():
-    halves = {path.stem for path in sources()}
-    assert halves == {path.stem for path in NOTEBOOKS.glob("*.ipynb")}
-    assert halves, "there is no notebook at all"
+    visible = [path for path in NOTEBOOKS.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
+    assert {path.with_suffix(".ipynb") for path in sources()} == set(visible)
+
+
+def test_lessons_are_numbered_without_a_gap_and_each_has_its_solutions():
+    assert [int(path.name[:2]) for path in LESSONS] == list(range(len(LESSONS)))
+    with_exercises = {path.name for path in LESSONS if "## Exercises" in path.read_text(encoding="utf-8")}
+    assert with_exercises == {path.name for path in SOLUTIONS.glob("*.py")}
 
 
 @each_notebook
@@ -77,3 +99,91 @@ def test_cells_are_short(source):
 def test_widgets_are_stored_where_viewers_look_for_them(source):
     widgets = read(source).metadata.get("widgets", {WIDGET_STATE: {"state": {}}})
     assert "state" in widgets[WIDGET_STATE]
+
+
+@each_notebook
+def test_every_picture_can_be_read_out(source):
+    """Alternative text where converters look for it, and what a plain-text viewer gets."""
+    for cell in code_cells(read(source)):
+        for output in cell.outputs:
+            for kind in set(PICTURES) & set(output.get("data", {})):
+                assert len(output.metadata.get(kind, {}).get("alt", "")) >= 10, cell.source
+                assert "object at" not in output.data.get("text/plain", "")
+
+
+@each_lesson
+def test_every_figure_is_followed_by_its_numbered_caption(source):
+    """Figures count from 1 in each notebook, in order: a reader can be sent to "Figure 3.2"."""
+    captions = []
+    for cell in code_cells(read(source)):
+        for place, output in enumerate(cell.outputs):
+            if output.get("data", {}).get("text/plain", "").startswith("<Figure"):
+                captions.append(cell.outputs[place + 1]["data"]["text/markdown"])
+    numbers = [re.match(r"\*Figure (\d+)\.(\d+)\.", caption) for caption in captions]
+    assert all(numbers), captions
+    notebook = int(source.name[:2])
+    assert [tuple(map(int, number.groups())) for number in numbers] == [
+        (notebook, count) for count in range(1, len(captions) + 1)
+    ]
+
+
+@each_lesson
+def test_lesson_asks_sums_up_and_sets_exercises(source):
+    text = source.read_text(encoding="utf-8")
+    assert "**The question:**" in text
+    assert "## In five lines" in text
+    summary = text.split("## In five lines")[1].split("# %%")[0]
+    assert len(re.findall(r"^# - ", summary, re.MULTILINE)) == 5
+    exercises = re.findall(r"^# (?:###|\*\*Exercise) ?", text.split("## Exercises")[-1], re.MULTILINE)
+    assert source.name.startswith("00") or 3 <= len(exercises) <= 6
+
+
+@each_notebook
+def test_links_are_alive(source):
+    """Every relative link of a text cell leads to a file, and to a heading of it where it names one."""
+    for cell in read(source).cells:
+        if cell.cell_type != "markdown":
+            continue
+        for target in re.findall(r"\]\(([^)\s]+)\)", cell.source):
+            if re.match(r"https?:|mailto:|attachment:", target):
+                continue
+            name, _, anchor = target.partition("#")
+            path = (source.parent / name).resolve() if name else source.with_suffix(".ipynb")
+            assert path.is_file(), target
+            assert not anchor or anchor in anchors(path), target
+
+
+def anchors(path):
+    """The anchors of a page's headings, as JupyterLab (spaces to dashes) and code hosts (lower case) make them."""
+    if path.suffix == ".ipynb":
+        cells = nbformat.read(path, as_version=4).cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    else:
+        text = path.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+?)\s*$", text, re.MULTILINE)
+    lab = {heading.replace(" ", "-") for heading in headings}
+    return lab | {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_equation_that_code_names_is_on_the_notation_page():
+    on_the_page = {int(number) for number in re.findall(r"\\tag\{(\d+)\}", NOTATION)}
+    assert on_the_page == set(range(1, len(on_the_page) + 1))
+    named = {int(n) for path in ROOT.glob("memgan/**/*.py") for tag in equation_tags(path) for n in tag}
+    assert named == on_the_page
+
+
+def equation_tags(path):
+    """The numbers in each pair of brackets, such as (4) or (7-10), that a docstring or a comment holds."""
+    text = path.read_text(encoding="utf-8")
+    tree = ast.walk(ast.parse(text))
+    words = [ast.get_docstring(node) or "" for node in tree if isinstance(node, DOCUMENTED)]
+    words += [token.string for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type == COMMENT]
+    return [re.findall(r"\d+", tag) for tag in re.findall(r"\s(\(\d+(?:[-,] ?\d+)*\))", "\n".join(words))]
+
+
+def test_notebooks_stay_light():
+    """Widgets keep under 1.5 MB each; the folder under 25 MB."""
+    assert sum(path.stat().st_size for path in NOTEBOOKS.rglob("*.ipynb")) < 25e6
+    for source in sources():
+        states = read(source).metadata.get("widgets", {WIDGET_STATE: {"state": {}}})[WIDGET_STATE]["state"]
+        assert all(len(str(state)) < 1.5e6 for state in states.values()), source
