@@ -1,0 +1,213 @@
+"""Memories whose keys lie on a circle (M = 2): made from angles, printed as a table, drawn, filmed."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+from memgan import VMFMemory, vmf
+from memgan.plots import GENERATED, REAL, UNUSED
+from memgan.reference import ReferenceMemory
+
+__all__ = ["angles", "direction", "finds_its_label", "reference_of", "ring", "slots_of", "table"]
+
+INK = "#222222"
+SETTINGS = ("top_k", "kappa", "alpha", "beta", "em_steps", "correct_in_top", "touch", "replace_within_label", "epsilon")
+
+
+def direction(degrees: float | Sequence[float] | Tensor) -> Tensor:
+    """The unit vectors [..., 2] that point to these angles, in degrees, in float64."""
+    radians = torch.deg2rad(torch.as_tensor(degrees, dtype=torch.float64))
+    return torch.stack([radians.cos(), radians.sin()], dim=-1)
+
+
+def angles(vectors: Tensor) -> Tensor:
+    """The angles of `vectors` [..., 2], in degrees in [0, 360)."""
+    return torch.rad2deg(torch.atan2(vectors[..., 1], vectors[..., 0])) % 360
+
+
+def cluster(centre: float, kappa: float, number: int, generator: torch.Generator) -> Tensor:
+    """`number` queries [number, 2] from a vMF around the angle `centre`, in degrees."""
+    return vmf.sample(direction(centre), kappa, number, generator)
+
+
+def ring(
+    degrees: Sequence[float],
+    values: Sequence[int],
+    histogram: Sequence[float],
+    ages: Sequence[int] | None = None,
+    *,
+    top_k: int,
+    **settings: Any,
+) -> VMFMemory:
+    """The real memory, in float64, with its keys at these angles, in degrees; `settings` are `VMFMemory`'s."""
+    memory = VMFMemory(len(degrees), 2, top_k, **settings).double()
+    memory.keys.copy_(direction(degrees))
+    memory.values.copy_(torch.tensor(values))
+    memory.histogram.copy_(torch.tensor(histogram))
+    memory.ages.copy_(torch.tensor([0] * len(degrees) if ages is None else ages))
+    return memory
+
+
+def reference_of(memory: VMFMemory) -> ReferenceMemory:
+    """The same memory as plain loops."""
+    return ReferenceMemory(
+        keys=memory.keys.double().numpy().copy(),
+        values=memory.values.tolist(),
+        ages=memory.ages.tolist(),
+        histogram=memory.histogram.double().tolist(),
+        **{name: getattr(memory, name) for name in SETTINGS},
+    )
+
+
+def table(memory: VMFMemory) -> str:
+    """One line for each slot: its key as an angle, its value, age and histogram."""
+    rows = ["slot  key (deg)  v       age  h"]
+    for slot, angle in enumerate(angles(memory.keys).tolist()):
+        kind = "1 real" if memory.values[slot] else "0 gen."
+        rows.append(f"{slot:4}  {angle:9.1f}  {kind}  {int(memory.ages[slot]):3}  {float(memory.histogram[slot]):.2f}")
+    return "\n".join(rows)
+
+
+def finds_its_label(memory: VMFMemory, queries: Tensor, labels: Tensor) -> Tensor:
+    """Whether one of the `correct_in_top` nearest slots of each query carries its label, [B]: EM, not replacement."""
+    _, slots = memory.top_k_posterior(queries)
+    return (memory.values[slots[:, : memory.correct_in_top]] == labels.unsqueeze(1)).any(dim=1)
+
+
+def slots_of(memory: VMFMemory, queries: Tensor, labels: Tensor) -> Tensor:
+    """S_y, the k most probable slots among those that carry each query's label, best first, [B, k]."""
+    own = memory.posterior(queries) * (memory.values == labels.unsqueeze(1))
+    return own.topk(memory.top_k, dim=1).indices
+
+
+# ---------------------------------------------------------------- a life in pictures
+
+
+class Moment(NamedTuple):
+    """The memory after a write, what was written, and which slots it replaced and EM moved."""
+
+    angles: list[float]
+    values: list[int]
+    ages: list[int]
+    histogram: list[float]
+    queries: list[float] = []
+    labels: list[int] = []
+    replaced: list[int] = []
+    came_from: dict[int, float] = {}  # slot -> angle before EM moved it
+
+
+def moment(memory: VMFMemory) -> Moment:
+    """The memory as it is now."""
+    return Moment(angles(memory.keys).tolist(), memory.values.tolist(), memory.ages.tolist(), memory.histogram.tolist())
+
+
+def written(memory: VMFMemory, queries: Tensor, labels: Tensor) -> Moment:
+    """Write a batch into `memory`, and what there is to see of it."""
+    wrong = ~finds_its_label(memory, queries, labels)
+    before = angles(memory.keys)
+    memory.write(queries, labels)
+    is_copy = (memory.keys.unsqueeze(1) == queries[wrong].unsqueeze(0)).all(dim=2).any(dim=1)
+    after = angles(memory.keys)
+    turned = ((after - before + 180) % 360 - 180).abs() > 1e-9
+    return moment(memory)._replace(
+        queries=angles(queries).tolist(),
+        labels=labels.tolist(),
+        replaced=is_copy.nonzero().flatten().tolist(),
+        came_from={slot: float(before[slot]) for slot in (turned & ~is_copy).nonzero().flatten().tolist()},
+    )
+
+
+def life(writes: int = 24, seed: int = 0) -> list[Moment]:
+    """A short life: two clusters of real queries that stay, and a generator that wanders and then jumps.
+
+    12 slots, k = 4, kappa = 20, alpha = 0.8; each write is 4 real and 4 generated queries.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    start = (torch.rand(12, generator=generator, dtype=torch.float64) * 360).tolist()
+    memory = ring(start, [1] * 6 + [0] * 6, [1e-5] * 12, top_k=4, kappa=20.0, alpha=0.8)
+    labels = torch.tensor([1] * 4 + [0] * 4)
+    moments = [moment(memory)]
+    for step in range(writes):
+        wander = 330 - 6 * step if step < writes // 2 else 100 + 3 * (step - writes // 2)
+        parts = [cluster(60, 60, 2, generator), cluster(170, 60, 2, generator), cluster(wander, 60, 4, generator)]
+        moments.append(written(memory, torch.cat(parts), labels))
+    return moments
+
+
+def draw(axes: Axes, now: Moment, *, numbers: bool = False) -> None:
+    """A moment on its circle: colour is v, area is h, fading is age; ticks outside are the queries just written."""
+    circle = np.linspace(0, 2 * np.pi, 200)
+    axes.plot(np.cos(circle), np.sin(circle), color="#DDDDDD", linewidth=1, zorder=0)
+    for angle, label in zip(now.queries, now.labels, strict=True):
+        (x, y), colour = direction(angle), REAL if label else GENERATED
+        axes.plot([1.17 * x, 1.31 * x], [1.17 * y, 1.31 * y], color=colour, linewidth=1.6, solid_capstyle="butt")
+    for slot, came_from in now.came_from.items():
+        _arc(axes, came_from, now.angles[slot], REAL if now.values[slot] else GENERATED)
+    for slot, angle in enumerate(now.angles):
+        _dot(axes, now, slot, direction(angle))
+        if numbers:
+            x, y = 0.8 * direction(angle)
+            axes.text(x, y, str(slot), ha="center", va="center", fontsize=8, color="#555555")
+    axes.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal", xticks=[], yticks=[])
+    axes.axis("off")
+
+
+def _dot(axes: Axes, now: Moment, slot: int, place: Tensor) -> None:
+    used = now.histogram[slot] > 1e-3
+    colour = (REAL if now.values[slot] else GENERATED) if used else UNUSED
+    opacity = max(0.25, 1 - now.ages[slot] / 12)
+    shape = "o" if now.values[slot] else "s"
+    x, y = place
+    axes.scatter(
+        x, y, s=28 + 22 * now.histogram[slot], color=colour, marker=shape, alpha=opacity, edgecolor="white", zorder=2
+    )
+    if slot in now.replaced:
+        axes.scatter(x, y, s=190, facecolors="none", edgecolors=INK, marker="o", linewidths=1.4, zorder=3)
+
+
+def _arc(axes: Axes, start: float, end: float, colour: str) -> None:
+    """Where EM moved a key: a thin line just inside the circle."""
+    turn = (end - start + 180) % 360 - 180
+    path = np.deg2rad(start + np.linspace(0, turn, 20))
+    axes.plot(0.9 * np.cos(path), 0.9 * np.sin(path), color=colour, linewidth=1.6, alpha=0.8, zorder=1)
+
+
+def _legend(figure: Figure, columns: int) -> None:
+    def dot(colour: str, marker: str, label: str, **style: Any) -> Line2D:
+        return Line2D([], [], linestyle="", marker=marker, color=colour, label=label, **{"markersize": 7} | style)
+
+    entries = [
+        dot(REAL, "o", "real slot, area ~ h"),
+        dot(GENERATED, "s", "generated slot"),
+        dot(UNUSED, "o", "not used yet"),
+        dot(INK, "o", "just replaced", markerfacecolor="none", markersize=10),
+        Line2D([], [], color=INK, linewidth=1.6, label="arc inside: moved by EM"),
+        dot(INK, "|", "ticks outside: queries written"),
+    ]
+    figure.legend(handles=entries, loc="outside lower center", ncols=columns, frameon=False, fontsize=8.5)
+
+
+def film_strip(moments: Sequence[Moment], titles: Sequence[str], *, numbers: bool = False, columns: int = 4) -> Figure:
+    """Moments side by side, each with its title."""
+    rows = -(-len(moments) // columns)
+    figure = Figure(figsize=(8.4, 8.4 / columns * rows * 1.1 + 0.55), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(rows, columns)).flat
+    for axes, now, title in zip(panels, moments, titles, strict=True):
+        draw(axes, now, numbers=numbers)
+        axes.set_title(title, fontsize=9.5)
+    _legend(figure, columns=3)
+    return figure
+
+
+def film_frame(now: Moment) -> Figure:
+    """One moment, in the size of a film."""
+    figure = Figure(figsize=(4.3, 4.6), layout="constrained")
+    draw(figure.subplots(), now)
+    _legend(figure, columns=2)
+    return figure

@@ -1,0 +1,460 @@
+"""Why the memory is written as it is: EM on a circle, queries that drift, batches, labels that take over.
+
+Experiments and figures of notebook 04, and the checks of its exercises. Every write is `VMFMemory.write`.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from memgan import VMFMemory, vmf
+from memgan.plots import GENERATED, REAL, UNUSED
+from walkthrough.circle import INK, angles, cluster, direction, finds_its_label, ring
+from walkthrough.lesson import Wrong, answered, attempt
+
+GREEN, PURPLE = "#009E73", "#CC79A7"  # Okabe and Ito's, beside the palette's blue and orange
+
+
+# ---------------------------------------------------------------- EM for the mixture
+
+
+def three_clusters(seed: int = 1) -> Tensor:
+    """45 queries [45, 2] in three clusters, the third one wide."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.cat([cluster(c, kappa, 15, generator) for c, kappa in [(40, 30), (120, 12), (250, 4)]])
+
+
+def untrained_mixture(queries: Tensor, alpha: float = 1.0) -> VMFMemory:
+    """Four slots at 0, 90, 180 and 270 degrees that share `queries` equally; one label, k = N, kappa = 8."""
+    share = len(queries) / 4
+    return ring([0, 90, 180, 270], [1] * 4, [share] * 4, top_k=4, kappa=8.0, alpha=alpha, beta=1e-300)
+
+
+def batch_em(memory: VMFMemory, queries: Tensor) -> tuple[Tensor, Tensor]:
+    """The keys [N, M] and counts [N] that one step of batch EM makes of the mixture."""
+    gamma = memory.posterior(queries)  # E-step: [n, N]
+    resultants = gamma.T @ queries
+    return F.normalize(resultants, dim=1), gamma.sum(dim=0)  # M-step
+
+
+def distance_from_fixed_point(memory: VMFMemory, queries: Tensor) -> float:
+    """The largest angle by which a step of batch EM would still turn a key, in degrees."""
+    keys, _ = batch_em(memory, queries)
+    sine = (keys[:, 0] * memory.keys[:, 1] - keys[:, 1] * memory.keys[:, 0]).abs()
+    return float(torch.rad2deg(torch.atan2(sine, (keys * memory.keys).sum(dim=1))).max())
+
+
+class IncrementalEM:
+    """Equations (8) to (10) with alpha = 1 and every query's responsibilities remembered from visit to visit.
+
+    With `keep_length` the running means keep their length, m_i = R_i / h_i, and the keys are their directions: this is
+    incremental EM exactly (Neal & Hinton, 1998). Without, they are cut to unit length after each visit, as (10) says.
+    The mixture lives in `memory`, whose posterior and likelihood are asked.
+    """
+
+    def __init__(self, memory: VMFMemory, queries: Tensor, *, keep_length: bool = True) -> None:
+        self.memory, self.queries, self.keep_length = memory, queries, keep_length
+        self.gamma = memory.posterior(queries)
+        counts = self.gamma.sum(dim=0)
+        self.means = self.gamma.T @ queries / counts.unsqueeze(1)
+        self._store(counts)
+
+    def visit(self, sample: int) -> None:
+        """One query again: its old contribution out, its new one in."""
+        query = self.queries[sample]
+        gamma = self.memory.posterior(query.unsqueeze(0))[0]  # (8)
+        change = gamma - self.gamma[sample]
+        counts = self.memory.histogram + change  # (9)
+        self.means = self.means + (change / counts).unsqueeze(1) * (query - self.means)  # (10)
+        self.gamma[sample] = gamma
+        self._store(counts)
+
+    def sweep(self) -> None:
+        """Every query once."""
+        for sample in range(len(self.queries)):
+            self.visit(sample)
+
+    def _store(self, counts: Tensor) -> None:
+        keys = F.normalize(self.means, dim=1)
+        if not self.keep_length:
+            self.means = keys
+        self.memory.keys.copy_(keys)
+        self.memory.histogram.copy_(counts)
+
+
+def climb(memory: VMFMemory, queries: Tensor, sweep: Callable[[], Any], sweeps: int) -> list[float]:
+    """The mean log-likelihood of `queries` (nats for each query) before and after each of `sweeps` sweeps."""
+    series = [float(memory.log_likelihood(queries).mean())]
+    for _ in range(sweeps):
+        sweep()
+        series.append(float(memory.log_likelihood(queries).mean()))
+    return series
+
+
+def write_all(memory: VMFMemory, queries: Tensor, *, past: float = 1.0) -> None:
+    """All queries as one batch of real ones, after the histogram was multiplied by `past` (0: as good as forgotten)."""
+    memory.histogram *= max(past, 1e-15)  # not 0: the ratios between slots are the prior
+    memory.write(queries, torch.ones(len(queries), dtype=torch.long))
+
+
+def write_one_by_one(memory: VMFMemory, queries: Tensor, labels: Tensor | None = None) -> None:
+    """One write after another, as the paper states its rule; without `labels` all are real."""
+    labels = torch.ones(len(queries), dtype=torch.long) if labels is None else labels
+    for query, label in zip(queries.split(1), labels.split(1), strict=True):
+        memory.write(query, label)
+
+
+def mean_length(kappa: float, dim: int) -> float:
+    """The length of the mean of a vMF, I_{M/2}(kappa) / I_{M/2-1}(kappa), between 0 and 1."""
+    return float((vmf.log_bessel_i(dim / 2, kappa) - vmf.log_bessel_i(dim / 2 - 1, kappa)).exp())
+
+
+# ---------------------------------------------------------------- queries that drift
+
+
+def track(alpha: float, speed: float, *, clusters: int = 6, writes: int = 100, seed: int = 3) -> tuple[Tensor, Tensor]:
+    """Slots that follow as many clusters, which turn by `speed` degrees with each write of one query for each.
+
+    Returns the errors [writes, clusters], the angle in degrees from each cluster's centre to the nearest key after each
+    write (negative: it lags behind), and the final keys [clusters, 2].
+    """
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.arange(clusters) * 360.0 / clusters
+    values, counts = [1] * clusters + [0], [1e-5] * (clusters + 1)
+    memory = ring(
+        [*start.tolist(), 0.0], values, counts, top_k=clusters, kappa=30.0, alpha=alpha, correct_in_top=clusters
+    )
+    errors = []
+    for write in range(writes):
+        centres = start + speed * write
+        noise = angles(cluster(0, 60, clusters, generator))
+        memory.write(direction(centres + noise), torch.ones(clusters, dtype=torch.long))
+        error = (angles(memory.keys[:clusters]) - centres.unsqueeze(1) + 180) % 360 - 180  # [cluster, slot]
+        errors.append(error.gather(1, error.abs().argmin(dim=1, keepdim=True)).squeeze(1))
+    return torch.stack(errors), memory.keys[:clusters].clone()
+
+
+SPREAD = 7.5  # degrees: the standard deviation of a query of `track` around its centre
+
+
+def tracking_error(alpha: float, speed: float, spread: float = SPREAD) -> float:
+    """The error (root mean square, degrees) of an exponential mean that follows a centre turning at `speed`.
+
+    Lag alpha speed / (1 - alpha), and spread sqrt((1 - alpha) / (1 + alpha)) from averaging 1 / (1 - alpha) queries.
+    """
+    lag, noise = alpha * speed / (1 - alpha), spread * math.sqrt((1 - alpha) / (1 + alpha))
+    return math.hypot(lag, noise)
+
+
+# ---------------------------------------------------------------- a batch
+
+
+def write_last_wins(memory: VMFMemory, queries: Tensor, labels: Tensor) -> None:
+    """A batch in which each sample's write starts from the memory as it was, and the last one to touch a slot wins."""
+    before = copy.deepcopy(memory)
+    for query, label in zip(queries.split(1), labels.split(1), strict=True):
+        alone = copy.deepcopy(before)
+        alone.write(query, label)
+        touched = (alone.histogram != before.histogram) | (alone.keys != before.keys).any(dim=1)
+        for name in ("keys", "values", "ages", "histogram"):
+            getattr(memory, name)[touched] = getattr(alone, name)[touched]
+
+
+def crowd(batch: int = 64, seed: int = 0) -> tuple[VMFMemory, Tensor, Tensor]:
+    """A lived-in memory (N 256, M 16, k 16), and a batch of real queries around four of its keys."""
+    generator = torch.Generator().manual_seed(seed)
+    memory = VMFMemory(256, 16, 16, kappa=30.0, correct_in_top=16).double()
+    memory.keys.copy_(F.normalize(torch.randn(256, 16, generator=generator, dtype=torch.float64), dim=1))
+    memory.histogram.copy_(0.1 + 3 * torch.rand(256, generator=generator, dtype=torch.float64))
+    centres = memory.keys[:4]
+    queries = torch.cat([vmf.sample(centre, 40.0, batch // 4, generator) for centre in centres])
+    return memory, queries, torch.ones(batch, dtype=torch.long)
+
+
+# ---------------------------------------------------------------- settings that the paper leaves open
+
+
+def share_of_real(*, replace_within_label: bool, writes: int = 60, seed: int = 0) -> list[float]:
+    """The share of slots with v = 1 after each write, while real queries stay where they are and generated ones roam.
+
+    N = 128, M = 8, k = 8; 8 real queries around two directions and 8 generated in random directions in each write.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    memory = VMFMemory(128, 8, 8, kappa=20.0, replace_within_label=replace_within_label).double()
+    memory.keys.copy_(_random_directions(128, 8, generator))
+    homes = _random_directions(2, 8, generator)
+    labels, shares = torch.tensor([1] * 8 + [0] * 8), []
+    for _ in range(writes):
+        real = torch.cat([vmf.sample(home, 60.0, 4, generator) for home in homes])
+        memory.write(torch.cat([real, _random_directions(8, 8, generator)]), labels)
+        shares.append(float(memory.values.double().mean()))
+    return shares
+
+
+def aged(touch: str, top_k: int, *, writes: int = 60, seed: int = 0) -> VMFMemory:
+    """A memory (N 32, M 4) after so many single writes of real queries around six directions."""
+    generator = torch.Generator().manual_seed(seed)
+    memory = VMFMemory(32, 4, top_k, kappa=20.0, touch=touch, correct_in_top=top_k).double()  # type: ignore[arg-type]
+    memory.keys.copy_(_random_directions(32, 4, generator))
+    homes = _random_directions(6, 4, generator)
+    for write in range(writes):
+        memory.write(vmf.sample(homes[write % 6], 60.0, 1, generator), torch.tensor([1]))
+    return memory
+
+
+def _random_directions(number: int, dim: int, generator: torch.Generator) -> Tensor:
+    return F.normalize(torch.randn(number, dim, generator=generator, dtype=torch.float64), dim=1)
+
+
+# ---------------------------------------------------------------- figures
+
+
+def _circle(axes: Axes) -> None:
+    turn = np.linspace(0, 2 * np.pi, 200)
+    axes.plot(np.cos(turn), np.sin(turn), color="#DDDDDD", linewidth=1, zorder=0)
+    axes.set(aspect="equal", xlim=(-1.45, 1.45), ylim=(-1.45, 1.45))
+    axes.axis("off")
+
+
+def _tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def em_step_figure(before: VMFMemory, after: VMFMemory, query: Tensor) -> Figure:
+    """One write by EM: on the left where the keys went (angles), on the right what became of each h."""
+    figure = Figure(figsize=(8.2, 3.4), layout="constrained")
+    circle, bars = figure.subplots(1, 2, width_ratios=(1, 1.25))
+    _circle(circle)
+    x, y = query[0]
+    circle.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.5})
+    circle.text(0.45 * x, 0.45 * y - 0.16, "q, real", fontsize=9, ha="center")
+    for slot, (old, new) in enumerate(zip(before.keys, after.keys, strict=True)):
+        colour, marker = (REAL, "o") if before.values[slot] else (GENERATED, "s")
+        circle.scatter(*old, s=110, facecolors="white", edgecolors=colour, marker=marker, linewidths=1.5)
+        circle.scatter(*new, s=110, color=colour, marker=marker, zorder=3)
+        circle.text(*(1.24 * new), str(slot), ha="center", va="center", fontsize=10)
+    circle.set_title("keys: hollow before, full after", fontsize=10)
+    number = np.arange(before.num_slots)
+    colours = [REAL if v else GENERATED for v in before.values.tolist()]
+    bars.bar(number - 0.2, before.histogram, 0.36, facecolor="white", edgecolor=colours, linewidth=1.5)
+    bars.bar(number + 0.2, after.histogram, 0.36, color=colours, edgecolor=colours, linewidth=1.5)
+    bars.set(xticks=number, xlabel="slot", ylabel="h (effective count of queries)")
+    bars.set_title("histogram: hollow before, full after", fontsize=10)
+    _tidy(bars)
+    return figure
+
+
+def mixture_figure(memories: Mapping[str, VMFMemory], queries: Tensor) -> Figure:
+    """The densities of mixtures on the circle, unrolled, over the queries that they are to explain (ticks)."""
+    figure = Figure(figsize=(8, 2.9), layout="constrained")
+    axes = figure.subplots()
+    grid = torch.linspace(0, 360, 361, dtype=torch.float64)
+    styles = [(UNUSED, "--"), (REAL, "-"), (GENERATED, ":")]
+    for (name, memory), (colour, line) in zip(memories.items(), styles, strict=False):
+        density = memory.log_likelihood(direction(grid)).exp() * math.pi / 180  # per radian -> per degree
+        axes.plot(grid, density, line, color=colour, linewidth=2, label=name)
+        axes.plot(angles(memory.keys), [-0.0012] * memory.num_slots, "^", color=colour, markersize=8, clip_on=False)
+    axes.plot(angles(queries), [0.0004] * len(queries), "|", color=INK, markersize=9, alpha=0.6)
+    axes.set(xlabel="angle (degrees)", ylabel="density p(x) (1/degree)", xlim=(0, 360), xticks=range(0, 361, 60))
+    axes.legend(frameon=False)
+    _tidy(axes)
+    return figure
+
+
+def climbs_figure(series: Mapping[str, Sequence[float]]) -> Figure:
+    """How far the mean log-likelihood is below the best one, against sweeps, on a logarithmic axis."""
+    figure = Figure(figsize=(8.6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    best = max(max(values) for values in series.values())
+    styles = [(INK, "-", "o"), (REAL, "--", "s"), (GENERATED, "-", "^"), (GREEN, "-.", "D"), (PURPLE, ":", "v")]
+    for (name, values), (colour, line, marker) in zip(series.items(), styles, strict=False):
+        missing = np.maximum(best - np.array(values), 1e-7)
+        axes.plot(missing, line, color=colour, marker=marker, markersize=5, markevery=3, label=name)
+    axes.set(xlabel="sweeps over the queries", ylabel="log-likelihood below the best\n(nats per query)")
+    axes.set(yscale="log", ylim=(5e-8, 2))
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    _tidy(axes)
+    return figure
+
+
+def tracking_figure(
+    measured: Mapping[float, Mapping[float, float]], keys: Mapping[str, tuple[Tensor, Tensor]]
+) -> Figure:
+    """Left: final keys and the centres they follow, for a few alphas; right: error against effective memory.
+
+    `measured[speed][alpha]` in degrees; `keys[title]` are keys and centres, [n, 2] each.
+    """
+    figure = Figure(figsize=(8.4, 4.4), layout="constrained")
+    grid = figure.add_gridspec(len(keys), 2, width_ratios=(1, 3.4))
+    for row, (title, (found, centres)) in enumerate(keys.items()):
+        circle = figure.add_subplot(grid[row, 0])
+        _circle(circle)
+        for x, y in centres:
+            circle.plot([0.8 * x, 1.2 * x], [0.8 * y, 1.2 * y], color=INK, linewidth=1.5)
+        circle.scatter(*found.T, s=40, color=REAL, zorder=3)
+        circle.set_title(title, fontsize=9, pad=1)
+    axes = figure.add_subplot(grid[:, 1])
+    fine = 1 - np.geomspace(1, 0.02, 60)
+    for (speed, errors), (colour, marker) in zip(
+        measured.items(), [(UNUSED, "o"), (REAL, "s"), (GENERATED, "^")], strict=False
+    ):
+        shown = [alpha for alpha in fine if tracking_error(alpha, speed) < 30]
+        axes.plot([1 / (1 - a) for a in shown], [tracking_error(a, speed) for a in shown], color=colour)
+        memories = [1 / (1 - alpha) for alpha in errors]
+        axes.plot(memories, list(errors.values()), marker, color=colour, label=f"{speed:g} degrees a write")
+    axes.set(xscale="log", yscale="log", xticks=[1, 2, 5, 10, 20, 50], yticks=[1, 2, 5, 10, 20], ylim=(0.7, 35))
+    axes.set_xticklabels(["1", "2", "5", "10", "20", "50"])
+    axes.set_yticklabels(["1", "2", "5", "10", "20"])
+    axes.minorticks_off()
+    axes.set(xlabel="effective memory 1/(1 - alpha) (writes)", ylabel="error of the keys (degrees, rms)")
+    axes.legend(frameon=False, title="the clusters turn by", fontsize=8.5, title_fontsize=8.5)
+    _tidy(axes)
+    return figure
+
+
+def shares_figure(series: Mapping[str, Sequence[float]]) -> Figure:
+    """The share of slots called real against writes."""
+    figure = Figure(figsize=(6.4, 2.8), layout="constrained")
+    axes = figure.subplots()
+    for (name, values), (colour, line) in zip(series.items(), [(REAL, "-"), (INK, "--")], strict=True):
+        axes.plot(range(1, len(values) + 1), values, line, color=colour, label=name, linewidth=2)
+    axes.set(xlabel="writes", ylabel="share of slots with v = 1", ylim=(0, 0.6))
+    axes.legend(frameon=False)
+    _tidy(axes)
+    return figure
+
+
+# ---------------------------------------------------------------- exercises
+
+
+def four_writes() -> tuple[VMFMemory, Tensor, Tensor]:
+    """A memory of six slots, and four queries with their labels, each to be written into it alone."""
+    memory = ring([20, 60, 100, 190, 230, 310], [1, 0, 1, 0, 0, 1], [3, 0.2, 1, 2, 2, 1], top_k=2, kappa=10.0)
+    return memory, direction([55, 15, 240, 150]), torch.tensor([1, 1, 1, 0])
+
+
+@attempt
+def check_cases(answer: Any) -> str:
+    """ "EM" or "replace" for each of `four_writes`."""
+    memory, queries, labels = four_writes()
+    right = ["EM" if found else "replace" for found in finds_its_label(memory, queries, labels)]
+    if any(case is ... for case in answer):
+        answered(...)
+    if len(answer) != 4 or not set(answer) <= {"EM", "replace"}:
+        raise Wrong(f'Four words are asked for, each "EM" or "replace", not {answer!r}.')
+    for number, (given, case) in enumerate(zip(answer, right, strict=True)):
+        if given != case and number == 0:
+            raise Wrong(
+                "The first: slot 1 is nearest by angle, but exp(kappa K . q)(h + beta) decides, and its h is 0.2."
+            )
+        if given != case:
+            raise Wrong(f"Number {number + 1} (counted from 1): look which value the most probable slot carries.")
+    return "The most probable slot decides, and that need not be the nearest one."
+
+
+@attempt
+def check_responsibilities(answer: Callable[..., Any]) -> str:
+    """`answer(keys, values, histogram, query, label, top_k, kappa, alpha)` -> gamma [N] of (8), 0 outside S_y."""
+    memory = ring(
+        [10, 35, 50, 80, 200, 300],
+        [1, 0, 1, 1, 1, 0],
+        [0.5, 4, 2, 1, 3, 1],
+        top_k=3,
+        kappa=6.0,
+        alpha=0.7,
+        correct_in_top=3,
+    )
+    before, query = copy.deepcopy(memory), direction([30])
+    memory.write(query, torch.tensor([1]))
+    touched = memory.histogram != before.histogram
+    right = torch.where(touched, memory.histogram - 0.7 * before.histogram, 0)
+    gamma = torch.as_tensor(answered(answer(before.keys, before.values, before.histogram, query[0], 1, 3, 6.0, 0.7)))
+    if gamma.shape != right.shape:
+        raise Wrong(f"One number for each of the 6 slots is asked for, your answer has shape {list(gamma.shape)}.")
+    if bool((gamma[before.values == 0] > 0).any()):
+        raise Wrong("A slot with v = 0 has a share, but the query is real: S_y holds slots of the query's label only.")
+    if abs(float(gamma.sum()) - 1) > 1e-6:
+        raise Wrong(f"Your shares sum to {float(gamma.sum()):.3f}, not 1: divide by the sum over S_y.")
+    if int((gamma > 0).sum()) > 3:
+        raise Wrong("More than k = 3 slots have a share: S_y is cut to the k most probable ones before dividing.")
+    if torch.allclose(gamma, _softmax_over(touched, 6.0 * before.keys @ query[0]), atol=1e-6):
+        raise Wrong("These are shares by likelihood alone: the prior, h, is missing.")
+    if not torch.allclose(gamma, right, atol=1e-6):
+        raise Wrong(
+            f"Slot 0 should get {float(right[0]):.3f}, yours is {float(gamma[0]):.3f}. Is kappa in the exponent?"
+        )
+    return "Equal to 1e-6 to what memory.write adds to the histogram."
+
+
+def _softmax_over(where: Tensor, scores: Tensor) -> Tensor:
+    return torch.where(where, scores, -torch.inf).softmax(dim=0)
+
+
+@attempt
+def check_batch_m_step(answer: Callable[..., Any]) -> str:
+    """`answer(key, count, queries, gamma, alpha)` -> one slot's new key [M] and count after a batch."""
+    memory = ring([0, 60, 200], [1, 1, 1], [2, 3, 1], top_k=3, kappa=5.0, alpha=0.8, beta=1e-300, correct_in_top=3)
+    queries = direction([10.0, 40, 25, 80, 350])
+    key, count, gamma = memory.keys[0].clone(), float(memory.histogram[0]), memory.posterior(queries)[:, 0]
+    memory.write(queries, torch.ones(5, dtype=torch.long))
+    new_key, new_count = answered(answer(key, count, queries, gamma, 0.8))
+    new_key, new_count, mass = torch.as_tensor(answered(new_key)), float(answered(new_count)), float(gamma.sum())
+    if math.isclose(new_count, count + mass, rel_tol=1e-6):
+        raise Wrong("The count has grown by the sum of gamma, but the past has not decayed: alpha h first.")
+    if math.isclose(new_count, 0.8 * count + float(gamma[-1]), rel_tol=1e-6):
+        raise Wrong("Only the last query has been counted: that is last write wins. Add up gamma over the batch.")
+    if new_count < 0.8**2 * count + mass:
+        raise Wrong(f"A count of {new_count:.3f} is too small: the past decays once per write, not once per query.")
+    if not math.isclose(new_count, float(memory.histogram[0]), rel_tol=1e-6):
+        raise Wrong(f"The count should be {float(memory.histogram[0]):.3f}, yours is {new_count:.3f}.")
+    if abs(float(new_key.norm()) - 1) > 1e-6:
+        raise Wrong(f"Your key has length {float(new_key.norm()):.3f}: (10) ends with a normalisation.")
+    if torch.allclose(new_key, F.normalize(count * key + gamma @ queries, dim=0), atol=1e-6):
+        raise Wrong("The key weighs its past with h, not with alpha h: it has to forget as the count does.")
+    if not torch.allclose(new_key, memory.keys[0], atol=1e-6):
+        raise Wrong(f"The key should point to {_degrees(memory.keys[0])}, yours points to {_degrees(new_key)} degrees.")
+    return "Equal to 1e-6 to memory.write, and the order of the batch cannot matter: sums have none."
+
+
+def _degrees(key: Tensor) -> str:
+    return f"{float(angles(key)):.2f}"
+
+
+@attempt
+def check_counts(answer: tuple[Any, Any]) -> str:
+    """What h settles at for a mass of 4 a write at alpha = 0.9, and after how many writes 1 % of a query is left."""
+    steady, writes = answered(answer[0]), answered(answer[1])
+    if math.isclose(steady, 36, rel_tol=1e-3):
+        raise Wrong("36 is alpha times the answer: h after the decay and before the new mass. Solve h = alpha h + 4.")
+    if math.isclose(steady, 10, rel_tol=1e-3):
+        raise Wrong("10 = 1/(1 - alpha) would be right for a mass of 1 a write; here it is 4.")
+    if not math.isclose(steady, 40, rel_tol=1e-3):
+        raise Wrong("h no longer changes when what a write adds equals what it takes away: solve h = alpha h + 4.")
+    if writes != 44:
+        raise Wrong(
+            f"After {writes} writes {100 * 0.9 ** float(writes):.2g} % is left; the first below 1 % is asked for."
+        )
+    return "h settles at mass/(1 - alpha); what is older than a few times 1/(1 - alpha) writes hardly counts."
+
+
+@attempt
+def check_alpha(answer: float) -> str:
+    """An alpha whose error at 1 degree a write is within 5 % of the smallest possible."""
+    if not 0 < answer < 1:
+        raise Wrong("alpha must lie between 0 and 1, both excluded here.")
+    candidates = np.linspace(0.01, 0.99, 981)
+    best = min(candidates, key=lambda alpha: tracking_error(alpha, 1.0))
+    error, least = tracking_error(answer, 1.0), tracking_error(best, 1.0)
+    if error > 1.05 * least:
+        why = "lags: it remembers too long" if answer > best else "jitters: it forgets too fast"
+        raise Wrong(f"The error is {error:.1f} degrees, where {least:.1f} is possible. The key {why}.")
+    measured = float(track(float(answer), 1.0)[0][50:].pow(2).mean().sqrt())
+    return f"Expected error {error:.1f} degrees (least possible {least:.1f}); measured with real writes {measured:.0f}."
