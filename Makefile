@@ -41,9 +41,8 @@ format: .venv/.installed-dev ## format the code and mend what the linter can men
 train: .venv/.installed-notebooks ## train a preset into runs/ (PRESET=digits, ARGS="--seed 1")
 	$(BIN)/memgan train --preset $(PRESET) --out $(RUN) $(ARGS)
 
-figures: .venv/.installed-notebooks ## train the digits, then draw the figure of README.md into figures/
-	$(BIN)/memgan train --preset digits --out runs/figures --force
-	$(BIN)/memgan sample runs/figures --out figures/digits-slots.png
+figures: .venv/.installed-notebooks ## draw the pictures of README.md and the notebooks into figures/ (NAMES=dataflow.svg)
+	$(BIN)/python -m scripts.figures $(NAMES)
 
 results: .venv/.installed-test ## train and judge the digits for README.md's table: results/digits.json
 	$(BIN)/python -m scripts.digits

@@ -1,0 +1,19 @@
+"""Every picture in figures/ has a generator, and a cheap one draws the same bytes twice."""
+
+from scripts.figures import FIGURES, FOLDER, draw
+
+NEEDS_NO_TRAINING = [name for name in FIGURES if name != "digits-slots.png"]
+
+
+def test_every_picture_has_its_generator_and_every_generator_its_picture():
+    assert {path.name for path in FOLDER.iterdir()} == set(FIGURES)
+
+
+def test_pictures_are_the_same_twice(tmp_path):
+    for name in NEEDS_NO_TRAINING:
+        first, second = draw(name, tmp_path / "a"), draw(name, tmp_path / "b")
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_text_of_the_dataflow_can_be_searched(tmp_path):
+    assert "inference network" in draw("dataflow.svg", tmp_path).read_text(encoding="utf-8")
