@@ -1,0 +1,122 @@
+"""Notebook 02's numbers against closed forms and samples; its checks know right answers from typical wrong ones."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from memgan import VMFMemory, vmf
+from memgan.training import prepare
+from walkthrough import posterior
+
+
+def said(capsys, check, answer):
+    check(answer)
+    return capsys.readouterr().out
+
+
+def test_half_width_is_where_the_density_has_halved():
+    for kappa in (0.5, 1.0, 60.0):
+        angle = math.radians(posterior.half_width(kappa))
+        assert math.exp(kappa * (math.cos(angle) - 1)) == pytest.approx(0.5)
+    assert posterior.half_width(0.1) == 180  # exp(-2 kappa) > 1/2: it nowhere has
+
+
+@pytest.mark.parametrize(("kappa", "key_dim"), [(1.0, 3), (10.0, 16), (5.0, 64)])
+def test_outvoted_is_the_weight_of_a_match_over_the_mean_weight_of_a_stranger(kappa, key_dim):
+    cosine = F.normalize(torch.randn(400_000, key_dim, generator=torch.Generator().manual_seed(0)), dim=1)[:, 0]
+    sampled = math.exp(kappa) / (kappa * cosine.double()).exp().mean().item()
+    assert posterior.outvoted(kappa, key_dim) == pytest.approx(sampled, rel=0.02)
+
+
+def test_two_worlds_are_far_apart_and_take_turns():
+    queries, labels = posterior.two_worlds(20)
+    assert labels.tolist() == [1, 0] * 10
+    assert posterior.two_worlds(20, real_first=False)[1].tolist() == [0, 1] * 10
+    assert queries.norm(dim=1).sub(1).abs().max() < 1e-5
+    across = (queries[labels == 1] @ queries[labels == 0].T).max()
+    assert across < 0.6
+
+
+def test_paper_rule_one_after_another_says_what_came_first():
+    """The claim of "Where that leaves the histogram", both ways round, and that kappa alone undoes it."""
+    for first in (True, False):
+        queries, labels = posterior.two_worlds(40, real_first=first)
+        for kappa, locked in ((1.0, True), (60.0, False)):
+            prepare(seed=3)
+            memory = VMFMemory.from_preset("paper", num_slots=512, key_dim=64, top_k=32, kappa=kappa)
+            for query, label in zip(queries, labels, strict=True):
+                memory.write(query.unsqueeze(0), label.unsqueeze(0))
+            says_real = memory.read(queries) > 0.5
+            assert bool((says_real == first).all()) == locked
+            assert bool((says_real == (labels == 1)).all()) != locked
+
+
+def test_pictures_are_drawn_for_extreme_contrast_too():
+    for kappa in (0.1, 200.0):
+        assert posterior.contrast(kappa).axes
+        assert posterior.bayes_on_the_circle(posterior.four_slots(kappa)).axes
+
+
+def test_contest(capsys):
+    assert said(capsys, posterior.check_contest, math.log(2e5)).startswith("Right.")
+    assert "base 10" in said(capsys, posterior.check_contest, 5.3)
+    assert "ratio" in said(capsys, posterior.check_contest, 2e5)
+    assert "not 2" in said(capsys, posterior.check_contest, 6.1)
+    assert "Set both joints equal" in said(capsys, posterior.check_contest, 3.0)
+
+
+def test_closed_form(capsys):
+    right = {"Right.": lambda kappa: kappa / (4 * math.pi * math.sinh(kappa))}
+    wrong = {
+        "one divided by it": lambda kappa: 4 * math.pi * math.sinh(kappa) / kappa,
+        "2 pi times too large": lambda kappa: kappa / (2 * math.sinh(kappa)),
+        "exp(kappa (t - 1))": lambda kappa: kappa * math.exp(kappa) / (4 * math.pi * math.sinh(kappa)),
+        "not to 1": lambda kappa: kappa / (4 * math.pi),
+        "Not answered yet": lambda kappa: ...,
+    }
+    for message, answer in (right | wrong).items():
+        assert message in said(capsys, posterior.check_closed_form, answer)
+
+
+def test_posterior(capsys):
+    answers = {
+        "Right.": lambda K, h, q, kappa, beta: (kappa * q @ K.T + (h + beta).log()).softmax(1),
+        "columns sum to 1": lambda K, h, q, kappa, beta: (kappa * q @ K.T + (h + beta).log()).softmax(0),
+        "LOG is added": lambda K, h, q, kappa, beta: (kappa * q @ K.T + h + beta).softmax(1),
+        "left out the prior": lambda K, h, q, kappa, beta: (kappa * q @ K.T).softmax(1),
+        "left out kappa": lambda K, h, q, kappa, beta: (q @ K.T + (h + beta).log()).softmax(1),
+        "multiplies the cosine only": lambda K, h, q, kappa, beta: (kappa * (q @ K.T + (h + beta).log())).softmax(1),
+        "NaNs or infinities": lambda K, h, q, kappa, beta: kappa * q @ K.T + h.log(),
+        "ALL slots": lambda K, h, q, kappa, beta: (kappa * q @ K.T).exp() * (h + beta),
+        "Expected shape": lambda K, h, q, kappa, beta: (kappa * K @ q.T).softmax(0),
+        "largest difference": lambda K, h, q, kappa, beta: (2 * kappa * q @ K.T + (h + beta).log()).softmax(1),
+        "Not answered yet": lambda K, h, q, kappa, beta: ...,
+        "stops with": lambda K, h, q, kappa, beta: K @ q,
+    }
+    for message, answer in answers.items():
+        assert message in said(capsys, posterior.check_posterior, answer)
+
+
+def test_scaling(capsys):
+    assert said(capsys, posterior.check_scaling, "the same").startswith("Right.")
+    assert "It was run for you" in said(capsys, posterior.check_scaling, "sharper")
+    assert "one of" in said(capsys, posterior.check_scaling, "more")
+
+
+def test_least_kappa(capsys):
+    least = next(kappa for kappa in range(1, 60) if posterior.outvoted(kappa, 256) >= 4095)
+    assert said(capsys, posterior.check_least_kappa, least).startswith("Right.")
+    assert "More is needed" in said(capsys, posterior.check_least_kappa, least - 1)
+    assert "already" in said(capsys, posterior.check_least_kappa, least + 1)
+    assert "whole number" in said(capsys, posterior.check_least_kappa, 8.5)
+
+
+def test_four_slots_share_the_query_as_the_notebook_says():
+    memory = posterior.four_slots(5.0)
+    tie = np.deg2rad(40)
+    share = memory.posterior(torch.tensor([[np.cos(tie), np.sin(tie)]]))[0]
+    assert share[0] / share[1] == pytest.approx(3, rel=1e-6)  # beta aside, as their counts
+    assert float(vmf.log_normaliser(5.0, 2)) == pytest.approx(-math.log(2 * math.pi * np.i0(5.0)))

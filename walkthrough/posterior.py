@@ -1,0 +1,399 @@
+"""Notebook 02: from a direction on the sphere to the posterior over slots, its pictures and its exercises."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from memgan import VMFMemory, vmf
+from memgan.plots import GENERATED, REAL, UNUSED
+from walkthrough.circle import direction, ring
+from walkthrough.lesson import Wrong, answered, attempt
+
+__all__ = [
+    "ANGLES",
+    "bayes_on_the_circle",
+    "check_closed_form",
+    "check_contest",
+    "check_least_kappa",
+    "check_posterior",
+    "check_scaling",
+    "contrast",
+    "cosine_histograms",
+    "directions_picture",
+    "four_slots",
+    "half_width",
+    "outvoted",
+    "stranger_picture",
+    "two_worlds",
+    "vote_curves",
+    "voters",
+]
+
+Array = NDArray[np.float64]
+
+ANGLES = (10, 70, 150, 270)  # degrees; the keys of the four slots
+VALUES = (1, 0, 1, 0)
+COUNTS = (3.0, 1.0, 0.5, 2.0)
+SLOT_COLOURS = (REAL, GENERATED, "#56B4E9", "#D55E00")  # slots 0 to 3: blues are real, oranges generated
+SLOT_HATCHES = ("", "/", "", "/")  # and so that colour is not all: generated slots are hatched
+SLOT_LINES = ("-", "--", "-", "--")
+
+
+# -------------------------------------------------------------------- the toy memory, and numbers about the sphere
+
+
+def four_slots(kappa: float, top_k: int = 4) -> VMFMemory:
+    """A memory on the circle, float64, that one can follow by hand: keys at `ANGLES`, values 1, 0, 1, 0."""
+    return ring(ANGLES, VALUES, COUNTS, top_k=top_k, kappa=kappa)
+
+
+def half_width(kappa: float) -> float:
+    """The angle in degrees at which the density has fallen to half of its peak (180: it nowhere has)."""
+    return math.degrees(math.acos(max(-1.0, 1 - math.log(2) / kappa)))
+
+
+def outvoted(kappa: float, key_dim: int) -> float:
+    """How many slots in random directions one slot right on the query outvotes, at equal histograms.
+
+    exp(kappa) / E[exp(kappa t)], t the cosine of a random direction; by (2), E[exp(kappa t)] = 1/(C_M(kappa) area).
+    """
+    log_area = math.log(2) + key_dim / 2 * math.log(math.pi) - math.lgamma(key_dim / 2)
+    return math.exp(kappa + float(vmf.log_normaliser(kappa, key_dim)) + log_area)
+
+
+def two_worlds(number: int, key_dim: int = 64, *, real_first: bool = True) -> tuple[Tensor, Tensor]:
+    """Queries [number, key_dim] and labels [number], real and generated in turn: five tight clusters of each.
+
+    The clusters are vMF with kappa 200 around random directions, so real and generated are far apart.
+    """
+    generator = torch.Generator().manual_seed(1)
+    centres = F.normalize(torch.randn(2, 5, key_dim, generator=generator), dim=-1)
+    labels = (torch.arange(number) + int(real_first)) % 2
+    of = centres[labels, torch.randint(0, 5, (number,), generator=generator)]
+    queries = [vmf.sample(centre, 200.0, 1, generator) for centre in of]
+    return torch.cat(queries), labels
+
+
+# -------------------------------------------------------------------- pictures of one density
+
+
+def directions_picture(query_degrees: float) -> Figure:
+    """The four keys and one query as arrows on the unit circle, each key with its cosine to the query."""
+    figure = Figure(figsize=(5.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    _circle(axes)
+    query = direction(query_degrees)
+    for slot, key in enumerate(direction(ANGLES)):
+        _arrow(axes, key, SLOT_COLOURS[slot], SLOT_LINES[slot])
+        kind = "real" if VALUES[slot] else "generated"
+        text = f"slot {slot}, {kind}\ncosine {float(key @ query):+.2f}"
+        side = "left" if key[0] > 0.01 else "right" if key[0] < -0.01 else "center"
+        axes.text(
+            1.14 * float(key[0]),
+            1.14 * float(key[1]),
+            text,
+            ha=side,
+            va="center",
+            fontsize=10,
+            color=SLOT_COLOURS[slot],
+        )
+    _arrow(axes, query, "black", "-", width=2.6)
+    axes.text(1.12 * float(query[0]), 1.12 * float(query[1]), "query $q$", fontsize=11, weight="bold", va="center")
+    axes.set(xlim=(-2.1, 2.2), ylim=(-1.45, 1.3))
+    return figure
+
+
+def contrast(kappa: float) -> Figure:
+    """One vMF density for this `kappa`: against the angle, as a wall around the circle, as a cap on the sphere."""
+    figure = Figure(figsize=(7.0, 2.4), layout="constrained")
+    line, ring, ball = figure.subplots(1, 3, width_ratios=(1.35, 1, 1))
+    degrees = np.linspace(-180, 180, 721)
+    density = _density_on_circle(degrees, kappa)
+    line.plot(degrees, density / density.max(), color=REAL, linewidth=2)
+    half = half_width(kappa)
+    if half < 180:
+        line.plot([-half, half], [0.5, 0.5], color="black", linewidth=1.5)
+        at = (half + 6, 0.5) if half < 90 else (-60, 0.42)
+        line.text(*at, f"half at {half:.0f}°", va="center", fontsize=10)
+    line.set(xlabel="angle to the mean (degrees)", ylabel="density / its peak", xticks=range(-180, 181, 90))
+    line.set(ylim=(0, 1.05), title=rf"$\kappa$ = {kappa:.3g}")
+    line.spines[["top", "right"]].set_visible(False)
+    _ring(ring, density / density.max(), degrees)
+    _ball(ball, kappa)
+    return figure
+
+
+def _density_on_circle(degrees: Array, kappa: float) -> Array:
+    mean = direction(0.0)
+    return vmf.log_density(direction(torch.from_numpy(degrees)), mean, kappa).exp().numpy()
+
+
+def _ring(axes: Axes, height: Array, degrees: Array) -> None:
+    """A wall outside the unit circle, as high as the density."""
+    _circle(axes, marks=False)
+    angle = np.deg2rad(degrees + 90)  # the mean points up
+    radius = 1 + 0.9 * height
+    outline = np.stack([np.cos(angle), np.sin(angle)], 1) * radius[:, None]
+    inside = np.stack([np.cos(angle), np.sin(angle)], 1)[::-1]
+    axes.fill(*np.concatenate([outline, inside]).T, color=REAL, alpha=0.45, linewidth=0)
+    axes.annotate("", (0, 1), (0, 0), arrowprops={"arrowstyle": "-|>", "color": "black", "linewidth": 1.6})
+    axes.set(xlim=(-1.95, 1.95), ylim=(-1.95, 1.95), title="on the circle, M = 2")
+
+
+def _ball(axes: Axes, kappa: float) -> None:
+    """The near half of the unit sphere, in ten bands of density, darkest at the mean, which is tilted towards us."""
+    side = np.linspace(-1, 1, 160)
+    across, up = np.meshgrid(side, side[::-1])
+    inside = across**2 + up**2 <= 1
+    depth = np.sqrt(np.clip(1 - across**2 - up**2, 0, 1))
+    mean = np.array([0.0, math.sin(math.radians(35)), math.cos(math.radians(35))])
+    cosine = across * mean[0] + up * mean[1] + depth * mean[2]
+    relative = np.where(inside, np.exp(kappa * (cosine - 1)), np.nan)
+    axes.contourf(across, up, relative, levels=np.linspace(0, 1, 11), cmap="Blues")
+    around_it = np.linspace(0, 2 * np.pi, 200)
+    axes.plot(np.cos(around_it), np.sin(around_it), color="black", linewidth=1)
+    axes.plot(mean[0], mean[1], marker="+", color="black", markersize=9)
+    axes.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), title="on the sphere, M = 3", aspect="equal")
+    axes.axis("off")
+
+
+def _circle(axes: Axes, *, marks: bool = True) -> None:
+    angle = np.linspace(0, 2 * np.pi, 200)
+    axes.plot(np.cos(angle), np.sin(angle), color=UNUSED, linewidth=1)
+    if marks:
+        axes.plot(0, 0, marker=".", color="black")
+    axes.set_aspect("equal")
+    axes.axis("off")
+
+
+def _arrow(axes: Axes, tip: Tensor, colour: str, line: str, width: float = 2.0) -> None:
+    style = {"arrowstyle": "-|>", "color": colour, "linewidth": width, "linestyle": line, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", tuple(tip.tolist()), (0, 0), arrowprops=style)
+
+
+# -------------------------------------------------------------------- pictures of the posterior
+
+
+def bayes_on_the_circle(memory: VMFMemory) -> Figure:
+    """Bayes' rule for every direction of the circle: the four joints above, the posterior and p(y=1|x) below."""
+    degrees = np.linspace(0, 360, 361)
+    queries = direction(torch.from_numpy(degrees))
+    prior = (memory.histogram + memory.beta) / (memory.histogram + memory.beta).sum()
+    joint = prior * vmf.log_density(queries.unsqueeze(1), memory.keys, memory.kappa).exp()
+    posterior = memory.posterior(queries).T.numpy()
+    figure = Figure(figsize=(7.0, 4.1), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    for slot in range(4):
+        style = {"color": SLOT_COLOURS[slot], "linestyle": SLOT_LINES[slot], "linewidth": 2}
+        above.plot(degrees, joint[:, slot], **style, label=_slot_name(slot))
+    order = sorted(range(4), key=lambda slot: -VALUES[slot])  # the real ones below: their edge is p(y=1|x)
+    layers = below.stackplot(degrees, posterior[order], colors=[SLOT_COLOURS[slot] for slot in order])
+    for layer, slot in zip(layers, order, strict=True):
+        layer.set(hatch=SLOT_HATCHES[slot], edgecolor="white", linewidth=0)
+    real = posterior[np.array(VALUES) == 1].sum(axis=0)
+    below.plot(degrees, real, color="black", linewidth=2.2, label="$p(y=1|x)$")
+    above.set(ylabel="$p(c=i)\\,p(x|c=i)$", title=rf"$\kappa$ = {memory.kappa:.3g}", ylim=(0, None))
+    below.set(ylabel="posterior $p(c=i|x)$", xlabel="direction of the query (degrees)", ylim=(0, 1), xlim=(0, 360))
+    below.set_xticks(range(0, 361, 45))
+    figure.legend(loc="outside right center", frameon=False)
+    above.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _slot_name(slot: int) -> str:
+    return f"slot {slot}, {'real' if VALUES[slot] else 'generated'}\nat {ANGLES[slot]}°, h = {COUNTS[slot]:g}"
+
+
+# -------------------------------------------------------------------- pictures of high dimensions
+
+
+def cosine_histograms(cosines: dict[int, Array]) -> Figure:
+    """How the cosines of pairs of random directions spread, one panel for each dimension M of `cosines`."""
+    figure = Figure(figsize=(8.2, 2.4), layout="constrained")
+    panels = figure.subplots(1, len(cosines), sharey=True)
+    for axes, (key_dim, values) in zip(panels, cosines.items(), strict=True):
+        axes.hist(values, bins=np.linspace(-1, 1, 61), density=True, color=REAL)
+        width = 1 / math.sqrt(key_dim)
+        axes.axvspan(-width, width, color="black", alpha=0.12, linewidth=0)
+        axes.set(title=f"M = {key_dim}", xlabel="cosine", xticks=(-1, 0, 1))
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("density")
+    return figure
+
+
+def vote_curves(kappas: Array, key_dims: Sequence[int], sizes: dict[str, int]) -> Figure:
+    """`outvoted` against kappa for each dimension, with the sizes of memories, by name, as horizontal lines."""
+    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for key_dim, colour, line in zip(key_dims, (REAL, GENERATED, "#009E73"), ("-", "--", ":"), strict=False):
+        votes = [outvoted(kappa, key_dim) for kappa in kappas]
+        axes.plot(kappas, votes, color=colour, linestyle=line, linewidth=2.2, label=f"M = {key_dim}")
+    for name, size in sizes.items():
+        axes.axhline(size, color="black", linewidth=0.8)
+        axes.text(kappas[0] * 1.05, size * 1.25, name, fontsize=9.5)
+    axes.axvline(1, color=UNUSED, linewidth=0.8)
+    axes.axvline(60, color=UNUSED, linewidth=0.8)
+    axes.set(xscale="log", yscale="log", ylim=(1, 1e15), xlim=(kappas[0], kappas[-1]))
+    axes.set(xlabel=r"concentration $\kappa$", ylabel="unrelated slots outvoted\nby one perfect match")
+    axes.set_xticks([0.5, 1, 2, 5, 10, 20, 60, 100], ["0.5", "1", "2", "5", "10", "20", "60", "100"])
+    axes.minorticks_off()
+    axes.legend(frameon=False, loc="upper left")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def voters(memories: dict[str, VMFMemory], queries: Tensor, labels: Tensor) -> Figure:
+    """Which slots are asked about which query: a mark in row b and column i where slot i is in S of query b.
+
+    One panel for each of `memories`; the rows are the real `queries` first. Blue slots say real, orange generated.
+    """
+    figure = Figure(figsize=(8.2, 3.3), layout="constrained")
+    panels = figure.subplots(1, len(memories), sharey=True)
+    order = labels.argsort(descending=True, stable=True)
+    for axes, (name, memory) in zip(panels, memories.items(), strict=True):
+        _, slots = memory.top_k_posterior(queries[order])
+        row = torch.arange(len(order)).unsqueeze(1).expand_as(slots)
+        for value, colour in ((1, REAL), (0, GENERATED)):
+            says = memory.values[slots] == value
+            axes.plot(slots[says], row[says], linestyle="", marker="s", markersize=1.3, color=colour)
+        axes.axhline(int(labels.sum()) - 0.5, color="black", linewidth=0.8)
+        axes.set(title=name, xlabel="slot", xlim=(-5, memory.num_slots + 5), ylim=(len(order), -1))
+    panels[0].set_ylabel("query (real above the line,\ngenerated below)")
+    return figure
+
+
+def stranger_picture(densities: dict[str, Tensor], probabilities: dict[str, Tensor]) -> Figure:
+    """log p(x) against D(x) for groups of queries, by name: known real, known generated, strangers."""
+    figure = Figure(figsize=(6.6, 3.3), layout="constrained")
+    axes = figure.subplots()
+    looks = ((REAL, "o"), (GENERATED, "s"), ("#CC79A7", "x"))
+    for (name, density), (colour, marker) in zip(densities.items(), looks, strict=True):
+        axes.plot(density, probabilities[name], linestyle="", marker=marker, color=colour, markersize=4, label=name)
+    axes.set(xlabel="$\\log p(x)$ of the mixture, equation (3) (nats)", ylabel="$D(x)$, probability of real")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+# -------------------------------------------------------------------- exercises
+
+
+@attempt
+def check_contest(kappa: float) -> str:
+    """Exercise 2.1: from which kappa on does a perfect match with h = 1e-5 beat a slot at cosine 0 with h = 2?"""
+    truth = math.log(2 / 1e-5)
+    if math.isclose(kappa, math.log10(2 / 1e-5), rel_tol=0.02):
+        raise Wrong("That is the logarithm to base 10; exp(kappa ...) asks for the natural one.")
+    if math.isclose(kappa, truth / 2, rel_tol=0.02):
+        raise Wrong("The cosines are 1 and 0, a difference of 1, not 2.")
+    if math.isclose(kappa, 2 / 1e-5, rel_tol=0.02):
+        raise Wrong("That is the ratio of the two priors. The likelihood must make up for it: exp(kappa (1 - 0)).")
+    if not math.isclose(kappa, truth, rel_tol=0.02):
+        raise Wrong("Set both joints equal: exp(kappa * 1) * 1e-5 = exp(kappa * 0) * 2, and solve for kappa.")
+    return f"log(2 / 0.00001) = {truth:.1f}. Twelve times the paper's kappa, a fifth of that of the digits."
+
+
+@attempt
+def check_closed_form(answer: Callable[[float], float]) -> str:
+    """Exercise 2.2: C_3(kappa) without a Bessel function."""
+    for kappa in (0.5, 2.0, 20.0):
+        given = float(answered(answer(kappa)))
+        truth = float(vmf.log_normaliser(kappa, 3).exp())
+        if math.isclose(given * truth, 1, rel_tol=1e-6):
+            raise Wrong("You have the integral itself. C is one divided by it.")
+        if math.isclose(given / truth, 2 * math.pi, rel_tol=1e-6):
+            raise Wrong("Your value is 2 pi times too large: each cosine is a whole circle of directions.")
+        if math.isclose(given, truth * math.exp(kappa), rel_tol=1e-6):
+            raise Wrong("You have integrated exp(kappa (t - 1)); (2) has exp(kappa t).")
+        if not math.isclose(given, truth, rel_tol=1e-6):
+            raise Wrong(f"At kappa = {kappa:g} your C integrates the density to {given / truth:.4g}, not to 1.")
+    return "kappa / (4 pi sinh kappa), equal to vmf.log_normaliser for M = 3."
+
+
+@attempt
+def check_posterior(answer: Callable[[Tensor, Tensor, Tensor, float, float], Tensor]) -> str:
+    """Exercise 2.3: the posterior of a batch of queries; the oracle is `VMFMemory.posterior`."""
+    memory, queries = _uneven_memory()
+    keys, histogram, kappa, beta = memory.keys, memory.histogram, memory.kappa, memory.beta
+    given = torch.as_tensor(answered(answer(keys, histogram, queries, kappa, beta)))
+    expected = memory.posterior(queries)
+    if given.shape != expected.shape:
+        raise Wrong(f"Expected shape {list(expected.shape)}, a row for each query, got {list(given.shape)}.")
+    if not bool(given.isfinite().all()):
+        raise Wrong("There are NaNs or infinities: one slot has h = 0, and log(0) needs the beta of (1).")
+    likelihood = kappa * queries @ keys.T
+    mistakes = {
+        "Your columns sum to 1, not your rows: normalise over the slots (dim=1), not over the batch.": (
+            likelihood + (histogram + beta).log()
+        ).softmax(dim=0),
+        "You have added h + beta to the exponent. It multiplies exp(kappa K.q), so its LOG is added.": (
+            likelihood + histogram + beta
+        ).softmax(dim=1),
+        "You have left out the prior: a slot with a large histogram must weigh more.": likelihood.softmax(dim=1),
+        "kappa multiplies the cosine only, not the log of the prior.": (
+            likelihood + kappa * (histogram + beta).log()
+        ).softmax(dim=1),
+        "You have left out kappa.": (queries @ keys.T + (histogram + beta).log()).softmax(dim=1),
+    }
+    for mistake, result in mistakes.items():
+        if torch.allclose(given.double(), result, atol=1e-6):
+            raise Wrong(mistake)
+    if not torch.allclose(given.sum(dim=1).double(), torch.ones(len(queries)).double(), atol=1e-6):
+        raise Wrong(f"Your first row sums to {float(given[0].sum()):.4g}, not to 1: divide by the sum over ALL slots.")
+    if not torch.allclose(given.double(), expected, atol=1e-6):
+        raise Wrong(f"The largest difference to memory.posterior is {float((given - expected).abs().max()):.2g}.")
+    return "Equal to memory.posterior to 1e-6, the slot with h = 0 included."
+
+
+def _uneven_memory() -> tuple[VMFMemory, Tensor]:
+    """A float64 memory of 7 slots, one of them with h = 0, and 5 queries."""
+    generator = torch.Generator().manual_seed(7)
+    memory = VMFMemory(num_slots=7, key_dim=3, top_k=2, kappa=6.0).double()
+    memory.keys.copy_(F.normalize(torch.randn(7, 3, generator=generator, dtype=torch.float64), dim=1))
+    memory.histogram.copy_(torch.rand(7, generator=generator, dtype=torch.float64) * 3)
+    memory.histogram[4] = 0
+    return memory, F.normalize(torch.randn(5, 3, generator=generator, dtype=torch.float64), dim=1)
+
+
+@attempt
+def check_scaling(answer: str) -> str:
+    """Exercise 2.4: what does the posterior do if every h is multiplied by 100?"""
+    choices = ("sharper", "flatter", "the same")
+    if answer not in choices:
+        raise Wrong(f"Answer with one of {', '.join(repr(choice) for choice in choices)}.")
+    memory, queries = _uneven_memory()
+    before = memory.posterior(queries)
+    memory.histogram.mul_(100)
+    change = float((memory.posterior(queries) - before).abs().max())
+    if answer != "the same":
+        raise Wrong(f"It was run for you: no posterior changes by more than {change:.0e}. Look at (4) once more.")
+    return f"A common factor cancels in (4), but for beta. Run for you: the largest change is below {_above(change)}."
+
+
+def _above(value: float) -> str:
+    """The next power of ten, which survives another machine's rounding."""
+    return f"1e{math.floor(math.log10(value)) + 1}"
+
+
+@attempt
+def check_least_kappa(kappa: float) -> str:
+    """Exercise 2.5: the least whole kappa at which a perfect match has half of the posterior, N 4096 and M 256."""
+    num_slots, key_dim = 4096, 256
+    if not float(kappa).is_integer():
+        raise Wrong("A whole number, please: the least at which the perfect match has at least half of the vote.")
+
+    def share(value: float) -> float:
+        return outvoted(value, key_dim) / (outvoted(value, key_dim) + num_slots - 1)
+
+    if share(kappa) < 0.5:
+        raise Wrong(f"At kappa = {kappa:g} a perfect match has {share(kappa):.1%} of the posterior. More is needed.")
+    if share(kappa - 1) >= 0.5:
+        raise Wrong(f"That is enough, but kappa = {kappa - 1:g} gives {share(kappa - 1):.0%} already.")
+    return f"kappa = {kappa:g} gives it {share(kappa):.0%}; one less, {share(kappa - 1):.0%}."
