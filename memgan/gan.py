@@ -49,6 +49,10 @@ class MemoryGAN(nn.Module):
         noise = self._noise(num_samples, generator)
         return Generated(self.generator(keys, noise), keys, slots, noise)
 
+    def information(self, generated: Generated, queries: Tensor) -> Tensor:
+        """I_hat of `generated` images, given what mu makes of them, `queries` [B, M]. (14)"""
+        return information_loss(generated.keys, queries, self.memory.kappa)
+
     @torch.no_grad()
     def sample_slots(
         self, num_slots: int, samples: int, *, generator: torch.Generator | None = None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from memgan.gan import GeneratorLoss, MemoryGAN, discriminator_loss, generator_loss, information_loss
+from memgan.gan import GeneratorLoss, MemoryGAN, discriminator_loss, generator_loss
 
 __all__ = ["Optimisers", "Step", "TrainingSettings", "prepare", "train", "training_step"]
 
@@ -80,7 +80,7 @@ def training_step(
     labels[len(images) :] = 0
     # read both, and write both: the memory learns without a gradient, mu by it
     real, fake = gan.memory.read_write(torch.cat([real_queries, generated_queries]), labels).chunk(2)
-    information = information_loss(generated.keys, generated_queries, gan.memory.kappa)
+    information = gan.information(generated, generated_queries)
     loss_d = discriminator_loss(real, fake) + settings.mi_weight * information
     optimisers.discriminator.zero_grad()
     loss_d.backward()
@@ -90,7 +90,7 @@ def training_step(
     generated = gan.generate(len(images))
     gan.inference.requires_grad_(False)
     queries = gan.inference(generated.images)
-    information = information_loss(generated.keys, queries, gan.memory.kappa)
+    information = gan.information(generated, queries)
     loss_g = generator_loss(gan.memory.read(queries), settings.generator_loss) + settings.mi_weight * information
     optimisers.generator.zero_grad()
     loss_g.backward()
