@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -112,9 +113,10 @@ def written(memory: VMFMemory, queries: Tensor, labels: Tensor) -> Moment:
     wrong = ~finds_its_label(memory, queries, labels)
     before = angles(memory.keys)
     memory.write(queries, labels)
-    is_copy = (memory.keys.unsqueeze(1) == queries[wrong].unsqueeze(0)).all(dim=2).any(dim=1)
-    after = angles(memory.keys)
-    turned = ((after - before + 180) % 360 - 180).abs() > 1e-9
+    stored = F.normalize(queries, dim=1)[wrong]  # as the write does: bitwise what a replaced slot holds
+    is_copy = (memory.keys.unsqueeze(1) == stored.unsqueeze(0)).all(dim=2).any(dim=1)
+    turned = ((angles(memory.keys) - before + 180) % 360 - 180).abs() > 1e-9
+    is_copy &= turned
     return moment(memory)._replace(
         queries=angles(queries).tolist(),
         labels=labels.tolist(),

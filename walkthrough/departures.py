@@ -19,7 +19,7 @@ from torch import Tensor
 from memgan import VMFMemory, vmf
 from memgan.plots import GENERATED, REAL, UNUSED
 from memgan.reference import ReferenceMemory
-from walkthrough.circle import INK, cluster, direction, ring
+from walkthrough.circle import INK, SETTINGS, angles, cluster, direction, reference_of, ring
 from walkthrough.lesson import Wrong, attempt
 
 Vector = NDArray[np.float64]
@@ -118,6 +118,15 @@ def log_loss(probability: Tensor, labels: Tensor, epsilon: float = 1e-3) -> floa
     return float(-torch.where(labels == 1, clipped, 1 - clipped).log().mean())
 
 
+def jitter(memory: VMFMemory | LifelongMemory, queries: Tensor) -> float:
+    """The standard deviation, in degrees, of the first key while real `queries` are written, the first third apart."""
+    places = []
+    for query in queries.split(1):
+        memory.write(query, torch.tensor([1]))
+        places.append((float(angles(memory.keys[0])) + 180) % 360)
+    return float(np.std(places[len(places) // 3 :]))
+
+
 def pulls(theta: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """The two losses of a real query at angles `theta` [n], and their slopes per degree: name -> (loss, slope).
 
@@ -157,6 +166,12 @@ class PublishedMemory(ReferenceMemory):
         half = num_slots // 2
         values, counts = [1] * half + [0] * (num_slots - half), [1e-5] * num_slots
         return cls(np.zeros((num_slots, key_dim)), values, [0] * num_slots, counts, top_k, kappa=1.0, alpha=0.5)
+
+    @classmethod
+    def of(cls, memory: VMFMemory) -> "PublishedMemory":
+        """The published rules on the contents and settings of `memory`."""
+        same = reference_of(memory)
+        return cls(**{name: getattr(same, name) for name in SETTINGS + ("keys", "values", "ages", "histogram")})
 
     def scores(self, query: Vector) -> Vector:
         """exp(kappa (K . q - 1))(h + beta), [N]."""
@@ -215,6 +230,13 @@ def two_modes(number: int, dim: int = 16, seed: int = 0) -> tuple[Tensor, Tensor
     numbers = [number - rare, rare, number // 2, number - number // 2]
     queries = torch.cat([vmf.sample(home, 60.0, n, generator) for home, n in zip(homes, numbers, strict=True)])
     return queries, torch.tensor([1] * number + [0] * number)
+
+
+def mean_read(memory: VMFMemory | ReferenceMemory, queries: Tensor, number: int = 64) -> float:
+    """The mean D of the first `number` queries."""
+    if isinstance(memory, VMFMemory):
+        return float(memory.read(queries[:number]).mean())
+    return float(np.mean([memory.read(query) for query in queries[:number].numpy()]))
 
 
 # ---------------------------------------------------------------- figures

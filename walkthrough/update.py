@@ -168,6 +168,13 @@ def write_last_wins(memory: VMFMemory, queries: Tensor, labels: Tensor) -> None:
             getattr(memory, name)[touched] = getattr(alone, name)[touched]
 
 
+def mass_added(before: VMFMemory, after: VMFMemory) -> float:
+    """What a write added to the histogram, beside the decay of each slot that it touched."""
+    touched = after.histogram != before.histogram
+    kept = torch.where(touched, before.alpha * before.histogram, before.histogram)
+    return float((after.histogram - kept).sum())
+
+
 def crowd(batch: int = 64, seed: int = 0) -> tuple[VMFMemory, Tensor, Tensor]:
     """A lived-in memory (N 256, M 16, k 16), and a batch of real queries around four of its keys."""
     generator = torch.Generator().manual_seed(seed)
@@ -299,7 +306,7 @@ def tracking_figure(
         _circle(circle)
         for x, y in centres:
             circle.plot([0.8 * x, 1.2 * x], [0.8 * y, 1.2 * y], color=INK, linewidth=1.5)
-        circle.scatter(*found.T, s=40, color=REAL, zorder=3)
+        circle.scatter(found[:, 0], found[:, 1], s=40, color=REAL, zorder=3)
         circle.set_title(title, fontsize=9, pad=1)
     axes = figure.add_subplot(grid[:, 1])
     fine = 1 - np.geomspace(1, 0.02, 60)
