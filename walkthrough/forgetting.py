@@ -1,0 +1,431 @@
+"""Forgetting, made to show: a discriminator learns to reject one kind of fakes, then another, and is asked again.
+
+No generator is trained. A and B are kinds of fakes that look like digits: strokes too bold, strokes too thin. A
+discriminator has STEPS_ON_A steps against A, then some against B only; the curve is the share of A that it still
+rejects (D < 0.5). Real, A and B are made from different training digits. In `VARIANTS` one thing changes at a time, so
+that the two ways in which a memory forgets can be told apart: its encoder moves away from its keys, or its slots go.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from memgan import MemoryGAN, VMFMemory
+from memgan.baselines import BASELINES, build_baseline
+from memgan.data import load_dataset
+from memgan.gan import discriminator_loss
+from memgan.networks import InferenceNetwork
+from memgan.plots import image_grid
+from memgan.runs import build
+from memgan.search import Nearest
+from memgan.settings import PRESETS
+from memgan.training import prepare, train
+
+__all__ = [
+    "MARKS",
+    "VARIANTS",
+    "CAUSES",
+    "KEPT_AT",
+    "REPAIRS",
+    "Curve",
+    "Kinds",
+    "RehearsingMemory",
+    "Stationary",
+    "Variant",
+    "experiment",
+    "forgetting_curves",
+    "kinds",
+    "kinds_of_digits",
+    "load",
+    "load_stationary",
+    "mean_share",
+    "restroked",
+    "stationary",
+    "two_causes",
+]
+
+RESULT = Path(__file__).resolve().parent.parent / "results" / "forgetting.json"
+STEPS_ON_A = 150
+MARKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 300)  # steps on B after which the discriminator is asked about A
+BATCH = 32  # B, of real images and of fakes
+REPLAYED = 128  # old fakes that replay keeps; the same number of slots' images is rehearsed
+STILL = 0.9  # a slot holds what it held while its key is within this cosine of what it was
+LEARNING_RATE = PRESETS["digits"].training.discriminator_lr
+
+
+class Kinds(NamedTuple):
+    """Three kinds of images [n, 1, 16, 16], no two made from the same digit."""
+
+    real: Tensor
+    bold: Tensor  # A
+    thin: Tensor  # B
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a discriminator is, and what is done about its forgetting."""
+
+    memory: bool  # a VMFMemory reads the query; else a linear layer and a sigmoid do
+    penalty: float = 0.0  # weight of R1, E |grad D(real)|^2 / 2 (Mescheder et al. 2018)
+    replay: bool = False  # on B, half of the fakes come from 128 that were kept of A
+    frozen: bool = False  # on B, the encoder stands still: no drift
+    protected: bool = False  # on B, what A's slots hold is put back after each write: no slot loss
+    re_encoded: bool = False  # each slot keeps an image, and its key follows the encoder
+    gentle: bool = False  # a slot decays by alpha^gamma, not by alpha: who gives little takes little away
+    rehearsed: bool = False  # on B, half of the fakes are images that slots of generated ones keep
+    num_slots: int = PRESETS["digits"].memory.num_slots  # N; k is N/16
+
+
+VARIANTS: dict[str, Variant] = {
+    "sigmoid": Variant(memory=False),
+    "sigmoid + R1": Variant(memory=False, penalty=1.0),
+    "sigmoid + replay": Variant(memory=False, replay=True),
+    "memory": Variant(memory=True),
+    "memory, encoder frozen": Variant(memory=True, frozen=True),
+    "memory, slots protected": Variant(memory=True, protected=True),
+    "memory, both stopped": Variant(memory=True, frozen=True, protected=True),
+    "memory, keys re-encoded": Variant(memory=True, re_encoded=True),
+    "memory, re-encoded and gentle": Variant(memory=True, re_encoded=True, gentle=True),
+    "memory, rehearsed": Variant(memory=True, rehearsed=True),
+    "memory, re-encoded, rehearsed": Variant(memory=True, re_encoded=True, rehearsed=True),
+    "128 slots": Variant(memory=True, num_slots=128),
+    "128 slots, encoder frozen": Variant(memory=True, num_slots=128, frozen=True),
+    "128 slots, slots protected": Variant(memory=True, num_slots=128, protected=True),
+    "128 slots, both stopped": Variant(memory=True, num_slots=128, frozen=True, protected=True),
+    "128 slots, rehearsed": Variant(memory=True, num_slots=128, rehearsed=True),
+    "memory + replay": Variant(memory=True, replay=True),
+}
+
+
+CAUSES = ("128 slots", "128 slots, encoder frozen", "128 slots, slots protected", "128 slots, both stopped")
+REPAIRS = tuple(name for name in VARIANTS if "re-encoded" in name or "rehearsed" in name or "replay" in name)
+
+
+class Curve(NamedTuple):
+    """What a discriminator says after each number of `steps` on B; shares of images, 0 to 1."""
+
+    variant: str
+    seed: int
+    steps: list[int]
+    old: list[float]  # of A, rejected
+    new: list[float]  # of B, rejected
+    real: list[float]  # of the real images, accepted
+    cosine: list[float]  # between an image of A's query now and before B, mean: 1 is no drift
+    slots: list[float]  # share of the slots that A matched best before B that hold what they held; 1 for a sigmoid
+
+
+def restroked(images: Tensor, amount: float) -> Tensor:
+    """`images` [n, C, H, W] with bolder strokes (amount > 0) or thinner ones (< 0), up to 1: one pixel each way.
+
+    Grey-level dilation and erosion: `amount` of the way to the largest, or smallest, of each pixel's 3x3 neighbours.
+    """
+    sign = 1 if amount > 0 else -1
+    extreme = sign * F.max_pool2d(sign * F.pad(images, [1] * 4, mode="replicate"), kernel_size=3, stride=1)
+    return images.lerp(extreme, abs(amount))
+
+
+def kinds(seed: int, amount: float = 0.5) -> Kinds:
+    """Real digits, bold fakes and thin fakes, from a random split of the training digits; the labels are not used."""
+    images = load_dataset("digits").images
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    real, bold, thin = images[order].split([len(images) - 800, 400, 400])
+    return Kinds(real, restroked(bold, amount), restroked(thin, -amount))
+
+
+class RehearsingMemory(VMFMemory):
+    """A memory that keeps an image beside each slot: of the last sample that found it the best match.
+
+    `re_encode` turns the images into keys again, so that a key is as new as the encoder. With `gentle`, (9) starts from
+    h^0 = alpha^gamma h and not from alpha h. Kim et al. have neither. A key that is re-encoded is the query of one
+    image, no mean, so how far EM moved it no longer matters.
+    """
+
+    images: Tensor
+    filled: Tensor
+
+    def __init__(self, *args: Any, gentle: bool = False, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.gentle = gentle
+        side = PRESETS["digits"].networks.image_size
+        self.register_buffer("images", torch.zeros(self.num_slots, 1, side, side))
+        self.register_buffer("filled", torch.zeros(self.num_slots, dtype=torch.bool))
+
+    @torch.no_grad()
+    def keep_images(self, queries: Tensor, labels: Tensor, images: Tensor) -> None:
+        """After a write of the same batch: every sample leaves its image with its best slot; the last one stays."""
+        slots = best_matching(self, queries, labels)
+        self.images[slots], self.filled[slots] = images, True
+
+    @torch.no_grad()
+    def re_encode(self, encoder: Callable[[Tensor], Tensor]) -> None:
+        """K_i <- mu(image of slot i), for the slots that keep one."""
+        if bool(self.filled.any()):
+            self.keys[self.filled] = encoder(self.images[self.filled])
+
+    def _update(self, queries: Tensor, labels: Tensor, nearest: Nearest, matching: Nearest) -> None:
+        before = self.histogram.clone()
+        super()._update(queries, labels, nearest, matching)
+        if self.gentle:
+            gamma = (self.histogram - self.alpha * before).clamp(min=0)  # the sum over the batch
+            touched = (self.histogram != before) & (self.histogram != before.mean())  # the mean: replaced
+            self.histogram.copy_(torch.where(touched, self.alpha**gamma * before + gamma, self.histogram))
+
+
+def best_matching(memory: VMFMemory, queries: Tensor, labels: Tensor) -> Tensor:
+    """The slot with the largest posterior (4) among those with each query's label, [B]."""
+    other = memory.values != labels.unsqueeze(1)
+    return memory.posterior(queries).masked_fill(other, -1).argmax(dim=1)
+
+
+class Judge(nn.Module):
+    """A discriminator of one `Variant`: an encoder, and what reads its queries."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        preset = PRESETS["digits"]
+        self.variant = variant
+        self.encoder = without_batch_statistics(InferenceNetwork(preset.networks, preset.memory.key_dim))
+        settings = replace(preset.memory, num_slots=variant.num_slots, top_k=variant.num_slots // 16)
+        self.memory = RehearsingMemory(**asdict(settings), gentle=variant.gentle)
+        self.head = nn.Linear(preset.memory.key_dim, 1)
+        nn.init.normal_(self.head.weight, std=0.02)
+        self.optimiser = torch.optim.Adam(self.parameters(), LEARNING_RATE, betas=(0.5, 0.999))
+        self.shielded: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def logit(self, images: Tensor) -> Tensor:
+        return self.head(self.encoder.layers(images)).squeeze(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """D(x), [n]."""
+        return self.memory.read(self.encoder(images)) if self.variant.memory else self.logit(images).sigmoid()
+
+    def loss(self, real: Tensor, fakes: Tensor) -> Tensor:
+        """(12) without the mutual-information term, and the write that goes with it."""
+        if self.variant.memory:
+            return self.loss_of_memory(real, fakes)
+        real = real.requires_grad_(self.variant.penalty > 0)
+        logit = self.logit(real)
+        loss = F.softplus(-logit).mean() + F.softplus(self.logit(fakes)).mean()
+        if self.variant.penalty:
+            (slope,) = torch.autograd.grad(logit.sum(), real, create_graph=True)
+            loss = loss + self.variant.penalty / 2 * slope.square().flatten(1).sum(dim=1).mean()
+        return loss
+
+    def loss_of_memory(self, real: Tensor, fakes: Tensor) -> Tensor:
+        memory, variant = self.memory, self.variant
+        if variant.re_encoded:
+            memory.re_encode(self.encoder)
+        images = torch.cat([real, fakes])
+        queries, labels = self.encoder(images), (torch.arange(len(images)) < len(real)).long()
+        loss = discriminator_loss(*memory.read_write(queries, labels).split([len(real), len(fakes)]))
+        if variant.re_encoded or variant.rehearsed:
+            memory.keep_images(queries, labels, images)
+        for name, (slots, rows) in self.shielded.items():
+            getattr(memory, name)[slots] = rows
+        return loss
+
+    def rehearsal(self, number: int) -> Tensor:
+        """Images that slots of generated ones keep, [number, C, H, W], every slot as often."""
+        slots = (self.memory.filled & (self.memory.values == 0)).nonzero().squeeze(1)
+        return some(self.memory.images[slots], number)
+
+    @torch.no_grad()
+    def slots_of(self, fakes: Tensor) -> Tensor:
+        """The slots, each once, that these fakes match best among those of generated ones."""
+        return best_matching(self.memory, self.encoder(fakes), torch.zeros(len(fakes), dtype=torch.long)).unique()
+
+    @torch.no_grad()
+    def shield(self, images: Tensor) -> None:
+        """From now on the slots that these fakes match best hold what they hold now."""
+        slots = self.slots_of(images)
+        held = {name: getattr(self.memory, name)[slots].clone() for name in ("keys", "values", "ages", "histogram")}
+        self.shielded = {name: (slots, rows) for name, rows in held.items()}
+
+
+def without_batch_statistics(network: InferenceNetwork) -> InferenceNetwork:
+    """GroupNorm for BatchNorm: what D says of an image must not depend on which others stand beside it."""
+    for index, layer in enumerate(network.layers):
+        if isinstance(layer, nn.BatchNorm2d):
+            network.layers[index] = nn.GroupNorm(1, layer.num_features)
+    return network
+
+
+def experiment(variant: str, seed: int, steps_on_b: int = 300, amount: float = 0.5) -> Curve:
+    """One discriminator of `VARIANTS`, trained on A and then on B, asked about A at the `MARKS` up to `steps_on_b`.
+
+    Reproducible from the seed alone. Raises KeyError for an unknown variant.
+    """
+    chosen, images = VARIANTS[variant], kinds(seed, amount)
+    prepare(seed)
+    judge = Judge(chosen)
+    for _ in range(STEPS_ON_A):
+        train_once(judge, some(images.real, BATCH), some(images.bold, BATCH))
+    if chosen.protected:
+        judge.shield(images.bold)
+    ask = questions(judge, images)
+    if chosen.frozen:
+        judge.requires_grad_(False)
+    rows = [ask()]
+    for step in range(1, steps_on_b + 1):
+        fakes = some(images.thin, BATCH)
+        if chosen.replay:
+            fakes[: BATCH // 2] = some(images.bold[:REPLAYED], BATCH // 2)
+        if chosen.rehearsed:
+            fakes[: BATCH // 2] = judge.rehearsal(BATCH // 2)
+        train_once(judge, some(images.real, BATCH), fakes)
+        if step in MARKS:
+            rows.append(ask())
+    marks = [mark for mark in MARKS if mark <= steps_on_b]
+    return Curve(variant, seed, marks, *map(list, zip(*rows, strict=True)))
+
+
+def some(images: Tensor, number: int) -> Tensor:
+    return images[torch.randint(len(images), (number,))]
+
+
+def train_once(judge: Judge, real: Tensor, fakes: Tensor) -> None:
+    """A step of Adam; only the write where nothing may move."""
+    loss = judge.loss(real, fakes)
+    if loss.requires_grad:
+        judge.optimiser.zero_grad()
+        loss.backward()
+        judge.optimiser.step()
+
+
+def questions(judge: Judge, images: Kinds) -> Callable[[], tuple[float, ...]]:
+    """A function that gives the numbers of a `Curve` as they are when it is called; compared with now, before B."""
+    with torch.no_grad():
+        queries = judge.encoder(images.bold)
+        slots = judge.slots_of(images.bold)
+        keys = judge.memory.keys[slots].clone()
+
+    @torch.no_grad()
+    def ask() -> tuple[float, ...]:
+        if judge.variant.re_encoded:
+            judge.memory.re_encode(judge.encoder)
+        cosine = (queries * judge.encoder(images.bold)).sum(dim=1)
+        held = (judge.memory.values[slots] == 0) & ((judge.memory.keys[slots] * keys).sum(dim=1) > STILL)
+        shares = [judge(images.bold) < 0.5, judge(images.thin) < 0.5, judge(images.real) > 0.5, cosine, held]
+        return tuple(round(float(share.double().mean()), 4) for share in shares)
+
+    return ask
+
+
+def load(path: Path | None = None) -> list[Curve]:
+    """The curves that scripts/forgetting.py measured, every variant on its seeds."""
+    return [Curve(**curve) for curve in json.loads((path or RESULT).read_text(encoding="utf-8"))["curves"]]
+
+
+def load_stationary(path: Path | None = None) -> "list[Stationary]":
+    """What scripts/forgetting.py measured of GANs on the digits, where forgetting does not show."""
+    return [Stationary(**run) for run in json.loads((path or RESULT).read_text(encoding="utf-8"))["stationary"]]
+
+
+def mean_share(curves: Sequence[Curve], variant: str, step: int, share: str = "old") -> float:
+    """The mean over the seeds of one number of the curves of `variant`, at one of their steps."""
+    values = [getattr(curve, share)[curve.steps.index(step)] for curve in curves if curve.variant == variant]
+    return sum(values) / len(values)
+
+
+STYLES = [  # Okabe and Ito's colours, each with a marker and a line of its own
+    *(("#D55E00", "o", "-"), ("#0072B2", "s", "-"), ("#009E73", "^", "--"), ("#CC79A7", "D", "-.")),
+    *(("#000000", "v", ":"), ("#E69F00", "P", "--"), ("#56B4E9", "X", "-")),
+]
+
+
+def kinds_of_digits(images: Kinds, columns: int = 14) -> Figure:
+    """A row each of real digits, of bold fakes (A) and of thin fakes (B)."""
+    rows = torch.cat([part[:columns] for part in images])
+    return image_grid(rows, columns, row_labels=["real", "A: too bold", "B: too thin"], width=7.5)
+
+
+def forgetting_curves(curves: Sequence[Curve], variants: Sequence[str]) -> Figure:
+    """Share of A's fakes still rejected against steps on B: a line for each variant, mean and range over its seeds."""
+    figure = Figure(figsize=(8.2, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for variant, style in zip(variants, STYLES, strict=False):
+        draw_share(axes, [curve for curve in curves if curve.variant == variant], "old", variant, style)
+    finish(axes, "share of A's fakes still rejected")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def two_causes(curves: Sequence[Curve]) -> Figure:
+    """Left, the share of A rejected with each cause stopped; right, what drifts and what is lost where none is."""
+    figure = Figure(figsize=(9, 4.3), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    names = ["nothing stopped", "drift stopped (encoder frozen)", "slot loss stopped (slots protected)", "both stopped"]
+    for variant, name, style in zip(CAUSES, names, STYLES, strict=False):
+        draw_share(left, [curve for curve in curves if curve.variant == variant], "old", name, style)
+    plain = [curve for curve in curves if curve.variant == CAUSES[0]]
+    draw_share(right, plain, "cosine", "queries of A: cosine with what they were", STYLES[4])
+    draw_share(right, plain, "slots", "slots of A: share that still hold it", STYLES[5])
+    finish(left, "share of A's fakes still rejected")
+    finish(right, "kept of what it was before B")
+    for axes in (left, right):
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
+def draw_share(axes: Axes, curves: Sequence[Curve], share: str, label: str, style: tuple[str, str, str]) -> None:
+    if not curves:
+        raise ValueError(f"no curve for {label!r}")
+    colour, marker, line = style
+    values = torch.tensor([getattr(curve, share) for curve in curves])
+    steps = curves[0].steps
+    axes.plot(steps, values.mean(dim=0), color=colour, marker=marker, linestyle=line, markersize=5, label=label)
+    if len(curves) > 1:
+        axes.fill_between(steps, values.amin(dim=0), values.amax(dim=0), color=colour, alpha=0.13, linewidth=0)
+
+
+def finish(axes: Axes, label: str) -> None:
+    axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+    axes.set_xticks([0, 1, 2, 5, 10, 20, 50, 100, 300], ["0", "1", "2", "5", "10", "20", "50", "100", "300"])
+    axes.minorticks_off()
+    axes.set(xlabel="steps on B (log scale)", ylabel=label, ylim=(-0.03, 1.03))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+KEPT_AT = (25, 50, 100, 200, 400, 600)  # steps of a GAN's training at which fakes are kept
+KEPT = 256  # how many
+
+
+class Stationary(NamedTuple):
+    """One GAN on the digits: what its last discriminator says of fakes from its youth; shares of KEPT images."""
+
+    gan: str
+    seed: int
+    rejected: list[float]  # of the fakes kept at each step of KEPT_AT
+    newest: float  # of fakes made at the end, rejected
+    accepted: float  # of real training images
+
+
+def stationary(name: str, seed: int) -> Stationary:
+    """Train "memory" or a baseline on the digits with the preset, and ask its last D about old fakes.
+
+    D normalises each set by its own statistics, as it does each batch in training.
+    """
+    settings = PRESETS["digits"] if name == "memory" else PRESETS["digits"].changed(BASELINES[name])
+    prepare(seed)
+    gan = build(settings) if name == "memory" else build_baseline(name, settings)
+    images, kept = load_dataset("digits").images, []
+    for step in train(gan, images, settings.training):
+        if step.number in KEPT_AT:
+            kept.append(made_by(gan, step.number))
+    kept += [made_by(gan, seed=0), images[:KEPT]]
+    with torch.no_grad():
+        rejected = [round(float((gan.discriminate(part) < 0.5).double().mean()), 4) for part in kept]
+    return Stationary(name, seed, rejected[:-2], rejected[-2], round(1 - rejected[-1], 4))
+
+
+@torch.no_grad()
+def made_by(gan: MemoryGAN, seed: int) -> Tensor:
+    return gan.generate(KEPT, generator=torch.Generator().manual_seed(seed)).images
