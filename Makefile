@@ -44,8 +44,8 @@ train: .venv/.installed-notebooks ## train a preset into runs/ (PRESET=digits, A
 figures: .venv/.installed-notebooks ## draw the pictures of README.md and the notebooks into figures/ (NAMES=dataflow.svg)
 	$(BIN)/python -m scripts.figures $(NAMES)
 
-results: .venv/.installed-test ## train and judge the digits for README.md's table: results/digits.json
-	$(BIN)/python -m scripts.digits
+results: .venv/.installed-test ## run the long comparisons: results/NAME.json (NAMES="digits plane forgetting ablation")
+	for name in $(or $(NAMES),digits plane forgetting ablation); do $(BIN)/python -m scripts.$$name || exit 1; done
 
 benchmark: .venv/.installed-benchmark ## time the memory for README.md's table: benchmarks/memory-cpu.json (ARGS="--device cuda")
 	$(BIN)/python -m benchmarks.memory $(ARGS)
