@@ -1,11 +1,12 @@
 """Train and measure every GAN of the plane: results/plane.json, which notebooks 01 and 07 load.
 
-Plain GANs at several lengths of training, memoryGANs with all settings and with each decisive one changed, InfoGANs
+Plain GANs at several lengths of training, memoryGANs with all settings and with one changed at a time, InfoGANs
 with a one-hot code. About twenty minutes on one core. Kinds as arguments: measure only these again, keep the others.
 """
 
 import argparse
 import json
+import math
 import subprocess
 import time
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ MEMORY = {
     "generator without key": ({"conditional": False}, range(5)),
     "lambda 0": ({"mi_weight": 0.0}, range(5)),
     "32 slots": ({"num_slots": 32}, range(5)),
+    "no blur": ({"blur": 0.0}, range(5)),
 }
 ONE_HOT = {
     "one-hot": ({}, range(5)),
@@ -79,15 +81,17 @@ def record(kind: str, seed: int, settings: Any, gan: plane.PlaneGAN) -> dict[str
 def rounded(value: Any) -> Any:
     if isinstance(value, tuple):
         return [rounded(number) for number in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+    if isinstance(value, float):
+        return float(f"{value:.4g}") if math.isfinite(value) else None
+    return value
 
 
 def table(runs: list[dict[str, Any]]) -> str:
-    lines = [f"{'':28} {'seed':>4} {'steps':>5} {'modes':>5} {'off-mode':>8} {'slope':>7} {'pieces':>6}"]
+    lines = [f"{'':28} {'seed':>4} {'steps':>5} {'modes':>5} {'off-mode':>8} {'slope':>7} {'pieces':>6} {'spread':>6}"]
     for run in runs:
         lines.append(
             f"{run['kind']:28} {run['seed']:4} {run['settings']['steps']:5} {run['modes']:5} {run['off_mode']:8.2%} "
-            f"{run['slope']:7.2f} {run['pieces']:6}"
+            f"{run['slope']:7.2f} {run['pieces']:6} {run['spread'] or 0:6.2f}"
         )
     return "\n".join(lines)
 

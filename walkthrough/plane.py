@@ -215,11 +215,11 @@ class CodeSettings:
 
 @dataclass(frozen=True)
 class MemorySettings(CodeSettings):
-    """MemoryGAN: each of the six marked settings is decisive, as `scripts/plane.py` measures."""
+    """MemoryGAN; `scripts/plane.py` measures what happens without each of the settings that are marked as decisive."""
 
     discriminator_rate: float = 1e-4
-    mi_weight: float = 0.05  # lambda; decisive
-    num_slots: int = 128  # N; decisive
+    mi_weight: float = 0.05  # lambda; without it a run in a few misses a mode
+    num_slots: int = 128  # N; 32 do as well
     key_dim: int = 16  # M
     top_k: int = 8  # k
     kappa: float = 60.0  # decisive
@@ -330,6 +330,7 @@ class Measured(NamedTuple):
     off_mode: float  # share of points that belong to no mode
     slope: float  # largest ||dG/dz|| on a grid over every piece in use: at most the Lipschitz constant
     pieces: int  # of the latent space, in use
+    spread: float  # of the points within their modes, per axis and in sigma: 1 for the data
     masses: tuple[float, ...]  # share of points in each mode
 
 
@@ -343,7 +344,8 @@ def measure(gan: PlaneGAN, sigma: float = SIGMA, number: int = 20_000, seed: int
     With noise of another dimension than 2, the grid's place is taken by as many random points.
     """
     generator = torch.Generator().manual_seed(seed)
-    mode = mode_of(gan.draw(number, generator).points, sigma)
+    drawn = gan.draw(number, generator).points
+    mode = mode_of(drawn, sigma)
     mass = torch.bincount(mode[mode >= 0], minlength=MODES) / number
     codes, probabilities = gan.codes()
     used = codes[probabilities >= IN_USE]
@@ -354,7 +356,15 @@ def measure(gan: PlaneGAN, sigma: float = SIGMA, number: int = 20_000, seed: int
         noise = torch.rand(points, gan.noise_dim, generator=generator) * 2 - 1
     slope = max(float(slopes(gan, code, noise).max()) for code in used)
     modes = int((mass >= 1 / (4 * MODES)).sum())
-    return Measured(modes, 1 - float(mass.sum()), slope, len(used), tuple(mass.tolist()))
+    spread = _spread(drawn, mode) / sigma
+    return Measured(modes, 1 - float(mass.sum()), slope, len(used), spread, tuple(mass.tolist()))
+
+
+def _spread(points: Tensor, mode: Tensor) -> float:
+    """Standard deviation per axis of `points` [n, 2] around the mean of their mode [n]; off-mode points are left out."""
+    groups = [points[mode == number] for number in range(MODES)]
+    apart = torch.cat([group - group.mean(dim=0) for group in groups if len(group)] or [points[:0]])
+    return float(apart.square().mean().sqrt()) if len(apart) else float("nan")
 
 
 def latent_grid(side: int) -> Tensor:

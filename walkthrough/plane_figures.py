@@ -1,0 +1,205 @@
+"""Pictures of the plane: the ring and its points, latent squares coloured by mode, slopes, the forbidden region.
+
+Arrays in, a matplotlib `Figure` out. Every mode has a colour and a number, counted from 0 as `plane.centres` does;
+what belongs to no mode is black.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import distance_transform_edt
+
+from memgan.plots import GENERATED, REAL
+from walkthrough import plane
+from walkthrough.isoperimetry import least_off_mode
+
+__all__ = ["MODE_COLOURS", "Series", "forbidden_region", "latent_square", "measures_by_kind", "rings", "slot_squares"]
+
+# Okabe & Ito's colours without their black, which is for the bridges, and a grey
+MODE_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#BBBBBB")
+BRIDGE = "#000000"
+MODE_MAP = ListedColormap([BRIDGE, *MODE_COLOURS])
+
+
+class Series(NamedTuple):
+    """Points of the (slope, off-mode share) plane that belong together."""
+
+    label: str
+    slope: Sequence[float]
+    off_mode: Sequence[float]
+    colour: str
+    marker: str
+    joined: bool = False  # by a line, in the order given
+
+
+def rings(samples: Mapping[str, tuple[ArrayLike, ArrayLike]], width: float = 3.0) -> Figure:
+    """A panel for each name: points [n, 2] coloured by their mode [n], -1 for a bridge, over the numbered discs."""
+    figure = Figure(figsize=(width * len(samples), width + 0.3), layout="constrained")
+    for axes, (title, (points, modes)) in zip(
+        figure.subplots(1, len(samples), squeeze=False)[0], samples.items(), strict=True
+    ):
+        _ring(axes, np.asarray(points), np.asarray(modes))
+        axes.set_title(title, fontsize=10.5)
+    return figure
+
+
+def latent_square(
+    modes: ArrayLike, slope: ArrayLike | None = None, sample: tuple[ArrayLike, ArrayLike] | None = None
+) -> Figure:
+    """The latent square (-1, 1)^2: the mode [side, side] that each z is sent to, black where to none.
+
+    Beside it, if given: left a `sample` of points [n, 2] and their modes [n], right the `slope` ||dG/dz|| [side, side].
+    """
+    panels = 1 + (slope is not None) + (sample is not None)
+    figure = Figure(figsize=(3.05 * panels + 0.4 * (slope is not None), 3.35), layout="constrained")
+    row = list(figure.subplots(1, panels, squeeze=False)[0])
+    if sample is not None:
+        axes = row.pop(0)
+        _ring(axes, np.asarray(sample[0]), np.asarray(sample[1]))
+        axes.set_title("generated points $G(z)$", fontsize=10.5)
+    _square(row[0], np.asarray(modes))
+    row[0].set(xlabel="$z_1$", ylabel="$z_2$")
+    row[0].set_title("the mode of $G(z)$ for each $z$", fontsize=10.5)
+    if slope is not None:
+        _slope(figure, row[1], np.asarray(slope))
+    return figure
+
+
+def slot_squares(modes: ArrayLike, titles: Sequence[str], columns: int = 8) -> Figure:
+    """A latent square [side, side] for each of the slots, `modes` [slots, side, side], in rows of `columns`."""
+    squares = np.asarray(modes)
+    rows = -(-len(squares) // columns)
+    figure = Figure(figsize=(1.12 * columns, 1.35 * rows + 0.25), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(squares) :]:
+        axes.axis("off")
+    for axes, square, title in zip(grid, squares, titles, strict=False):
+        _square(axes, square)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(title, fontsize=8.5)
+    figure.supxlabel("$z_1$, from -1 to 1", fontsize=9)
+    figure.supylabel("$z_2$, from -1 to 1", fontsize=9)
+    return figure
+
+
+FLOOR = 5e-5  # one point of 20,000: what is less is drawn here
+
+
+def forbidden_region(series: Sequence[Series], slopes: tuple[float, float] = (0.15, 400.0)) -> Figure:
+    """Off-mode share against slope, both logarithmic, with the region that no connected latent space can enter."""
+    figure = Figure(figsize=(8.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    slope = np.geomspace(*slopes, 400)
+    least = least_off_mode(slope, plane.gap(), plane.MODES)
+    axes.fill_between(slope, FLOOR / 2, least, color="#EEEEEE")
+    axes.fill_between(slope, FLOOR / 2, least, facecolor="none", edgecolor="#CCCCCC", hatch="///", linewidth=0)
+    axes.plot(slope, least, color="black", linewidth=1.6, label="the bound")
+    for one in series:
+        off_mode = np.maximum(one.off_mode, FLOOR)
+        axes.plot(
+            one.slope,
+            off_mode,
+            marker=one.marker,
+            color=one.colour,
+            linestyle="-" if one.joined else "none",
+            markersize=6.5,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            linewidth=1,
+            label=one.label,
+        )
+    axes.set(xscale="log", yscale="log", xlim=slopes, ylim=(FLOOR / 2, 1.4))
+    axes.set_xlabel("largest slope $L$ measured, units of the plane per unit of $z$")
+    axes.set_ylabel("share of points off all modes")
+    ticks = [0.1, 1, 10, 100]
+    axes.set_xticks([tick for tick in ticks if slopes[0] <= tick <= slopes[1]])
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_yticks([1, 0.1, 0.01, 0.001, FLOOR], ["100 %", "10 %", "1 %", "0.1 %", "< 1 in\n20,000"])
+    axes.text(
+        1.35,
+        6e-4,
+        "forbidden to any\nconnected latent space",
+        fontsize=10,
+        ha="left",
+        va="center",
+        bbox={"facecolor": "#EEEEEE", "edgecolor": "none", "pad": 3},
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def measures_by_kind(runs: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
+    """For each kind the modes found, left, and the share off all modes, right; a dot a run: `(modes, off_mode)`."""
+    figure = Figure(figsize=(8, 0.36 * len(runs) + 0.9), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for place, values in enumerate(runs.values()):
+        spread = place + np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else [place]
+        colour = REAL if place == 0 else GENERATED
+        left.plot([modes for modes, _ in values], spread, "o", color=colour, markersize=5)
+        right.plot([max(off, FLOOR) for _, off in values], spread, "o", color=colour, markersize=5)
+    left.set(xlabel="modes found, of 8", xlim=(0, 8.5), yticks=range(len(runs)), yticklabels=list(runs))
+    right.set(xlabel="share of points off all modes", xscale="log", xlim=(FLOOR / 1.5, 1.2))
+    right.set_xticks([FLOOR, 1e-3, 1e-2, 1e-1, 1], ["< 1 in\n20,000", "0.1 %", "1 %", "10 %", "100 %"])
+    left.invert_yaxis()
+    for axes in (left, right):
+        axes.grid(axis="y", color="#EEEEEE")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _ring(axes: Axes, points: NDArray[np.float64], modes: NDArray[np.int64]) -> None:
+    axes.scatter(points[:, 0], points[:, 1], s=4, c=modes + 1, cmap=MODE_MAP, vmin=0, vmax=plane.MODES, linewidths=0)
+    for number, centre in enumerate(plane.centres().tolist()):
+        axes.add_patch(Circle(centre, plane.REACH * plane.SIGMA, fill=False, linewidth=0.8, edgecolor="#555555"))
+        axes.text(1.36 * centre[0], 1.36 * centre[1], str(number), ha="center", va="center", fontsize=10)
+    axes.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), aspect="equal", xticks=[-2, 0, 2], yticks=[-2, 0, 2])
+    axes.set(xlabel="$x_1$", ylabel="$x_2$")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _square(axes: Axes, modes: NDArray[np.int64]) -> None:
+    axes.imshow(
+        modes + 1,
+        cmap=MODE_MAP,
+        vmin=0,
+        vmax=plane.MODES,
+        origin="lower",
+        extent=(-1, 1, -1, 1),
+        interpolation="nearest",
+    )
+    axes.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+    for number in range(plane.MODES):
+        place = _deepest(modes == number)
+        if place is not None:
+            axes.text(*place, str(number), ha="center", va="center", fontsize=10, color="black")
+
+
+def _deepest(inside: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """The point of the square that lies deepest inside a region, if there is room for a number."""
+    depth = distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+    side = len(inside)
+    if depth.max() < 0.02 * side:
+        return None
+    row, column = np.unravel_index(depth.argmax(), depth.shape)
+    return float((column + 0.5) / side * 2 - 1), float((row + 0.5) / side * 2 - 1)
+
+
+def _slope(figure: Figure, axes: Axes, slope: NDArray[np.float64]) -> None:
+    log = np.log10(slope.clip(1e-2))
+    picture = axes.imshow(log, cmap="magma", origin="lower", extent=(-1, 1, -1, 1), interpolation="nearest")
+    axes.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1], xlabel="$z_1$", ylabel="$z_2$")
+    axes.set_title(r"the slope $\|\partial G/\partial z\|$", fontsize=10.5)
+    bar = figure.colorbar(picture, ax=axes, shrink=0.85)
+    ticks = [tick for tick in (0.01, 0.1, 1, 10, 100) if log.min() <= np.log10(tick) <= log.max()]
+    bar.set_ticks([np.log10(tick) for tick in ticks], labels=[f"{tick:g}" for tick in ticks])
