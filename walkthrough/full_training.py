@@ -1,0 +1,151 @@
+"""Notebook 06: one step seen from inside, the life of the histogram, images sorted by a rule, and its exercises."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from memgan import VMFMemory
+from memgan.gan import MemoryGAN, discriminator_loss
+from memgan.plots import GENERATED, REAL
+from walkthrough.lesson import Wrong, answered, attempt
+
+__all__ = [
+    "Moment",
+    "check_counts",
+    "check_discriminator_loss",
+    "check_slopes",
+    "check_slots_in_use",
+    "effective_number",
+    "histogram_life",
+    "moment",
+    "traced_shapes",
+]
+
+
+class Moment(NamedTuple):
+    """The memory after a training step."""
+
+    step: int
+    offered: Tensor  # [N] p(c=i|v=1) of (11)
+    real_slots: int  # how many carry v = 1
+    age: float  # mean over all slots, in writes
+
+
+def moment(step: int, memory: VMFMemory) -> Moment:
+    """What of `memory` the figure of its life needs, copied."""
+    mass = memory.histogram * memory.values
+    return Moment(step, mass / mass.sum(), int(memory.values.sum()), float(memory.ages.double().mean()))
+
+
+def effective_number(probabilities: Tensor) -> float:
+    """exp of the entropy of `probabilities` [N]: how many slots, equally often drawn, would be as varied."""
+    return float(torch.special.entr(probabilities.double()).sum().exp())
+
+
+def traced_shapes(gan: MemoryGAN, images: Tensor) -> list[str]:
+    """The tensors of a step's first half, each with its shape; nothing is changed."""
+    lines: list[str] = []
+
+    def note(name: str, tensor: Tensor) -> Tensor:
+        lines.append(f"{name:42} {list(tensor.shape)}")
+        return tensor
+
+    with torch.no_grad():
+        note("real images x", images)
+        generated = gan.generate(len(images))
+        note("keys of the slots drawn, K_c (11)", generated.keys)
+        note("noise z", generated.noise)
+        note("generated images G(K_c, z) (11)", generated.images)
+        queries = torch.cat([gan.inference(images), gan.inference(generated.images)])
+        note("queries of both, q = mu(x)", queries)
+        weights, slots = gan.memory.top_k_posterior(queries)
+        note("S, the k most probable slots (5)", slots)
+        note("their posterior", weights)
+        note("D(x), real and generated (6)", gan.memory.read(queries))
+    return lines
+
+
+def histogram_life(moments: Sequence[Moment]) -> Figure:
+    """How often each slot is offered to the generator, and how many are in use, against the training step."""
+    steps = np.array([now.step for now in moments])
+    offered = torch.stack([now.offered for now in moments]).numpy()
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
+    image = left.pcolormesh(steps, np.arange(offered.shape[1]), offered.T * 100, cmap="Blues", vmin=0, vmax=3)
+    left.set(xlabel="training step", ylabel="slot", title="how often each slot is offered")
+    figure.colorbar(image, ax=left, label="p(c | v = 1) (%)", extend="max")
+    in_use = [effective_number(now.offered) for now in moments]
+    right.plot(steps, [now.real_slots for now in moments], color=REAL, label="slots called real")
+    right.plot(steps, in_use, color=GENERATED, linestyle="--", label="of these in use")
+    right.set(xlabel="training step", ylabel="number of slots", title="how many are in use")
+    right.set_ylim(bottom=0)
+    right.legend(frameon=False)
+    right.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+@attempt
+def check_discriminator_loss(answer: Any) -> str:
+    """(12) without the mutual-information term, from D on real and on generated images."""
+    real, generated = torch.tensor([0.9, 0.6, 0.7]), torch.tensor([0.2, 0.4, 0.1])
+    loss = torch.as_tensor(answered(answer(real, generated)))
+    if loss.ndim:
+        raise Wrong(f"A loss is one number; yours has shape {list(loss.shape)}: take the mean over the batch.")
+    right = discriminator_loss(real, generated)
+    if torch.isclose(loss, -right):
+        raise Wrong("The sign is the other way round: D minimises, and its loss is smallest where it is right.")
+    if torch.isclose(loss, -real.log().mean() - generated.log().mean()):
+        raise Wrong("On generated images D should be small: it is log(1 - D) there.")
+    if torch.isclose(loss, -real.log().sum() - (1 - generated).log().sum()):
+        raise Wrong("An expectation is a mean over the batch, not a sum.")
+    if not torch.isclose(loss, right):
+        raise Wrong(f"For D = {real.tolist()} and {generated.tolist()} it is {right:.4f}, yours is {loss:.4f}.")
+    return "Equal to memgan.gan.discriminator_loss."
+
+
+@attempt
+def check_counts(answer: Any) -> str:
+    """How many images a step makes, and how many queries it writes, for a batch of 64."""
+    expected = {"images generated": 128, "queries written": 128, "queries read": 192}
+    hints = {
+        "images generated": "one batch for D and a fresh one for G",
+        "queries written": "the real ones and the generated ones of D's half; G's half writes nothing",
+        "queries read": "D's half reads both batches, G's half reads its own",
+    }
+    for name, number in expected.items():
+        if answered(answer.get(name, ...)) != number:
+            raise Wrong(f"{name}: {answer[name]} is not it; count {hints[name]}.")
+    return "128 are made, 128 written, 192 read."
+
+
+@attempt
+def check_slots_in_use(answer: Any) -> str:
+    """The effective number of slots that the generator is offered."""
+    histogram, values = torch.tensor([4.0, 4.0, 4.0, 4.0, 8.0]), torch.tensor([1, 1, 1, 1, 0])
+    number = float(answered(answer(histogram, values)))
+    if abs(number - np.log(4)) < 1e-4:
+        raise Wrong("That is the entropy, in nats; its exponential is a number of slots.")
+    if 4.5 < number <= 5:
+        raise Wrong("Slots with v = 0 are never offered: multiply h by v before you divide by the sum.")
+    if not abs(number - 4) < 1e-4:
+        raise Wrong(f"Four real slots, equally often offered, are 4 in use; yours says {number:.4f}.")
+    uneven = float(answer(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([1, 1, 0])))
+    if not abs(uneven - effective_number(torch.tensor([0.25, 0.75]))) < 1e-4:
+        raise Wrong(f"Equal shares are right, but for shares 1/4 and 3/4 it is 1.7548; yours says {uneven:.4f}.")
+    return "The same as `effective_number`."
+
+
+@attempt
+def check_slopes(answer: Any) -> str:
+    """|dL_G / dD| of both generator losses at D = 0.01."""
+    at = torch.tensor(0.01, requires_grad=True)
+    for kind, loss in {"saturating": (1 - at).log(), "non_saturating": -at.log()}.items():
+        (slope,) = torch.autograd.grad(loss, at)
+        value = float(answered(answer.get(kind, ...)))
+        if abs(value - abs(float(slope))) > 0.02 * abs(float(slope)):
+            raise Wrong(f"{kind}: the derivative of the loss with respect to D at 0.01 is not {value:g} in size.")
+    return "Where D is sure of a fake, the non-saturating loss pulls a hundred times as hard."
