@@ -172,9 +172,9 @@ show(
     full_training.histogram_life(moments),
     "Figure 6.4. Left: the share of each slot in what is offered, step by step; white is never. "
     "Right: how many slots are called real, and how many are in use (the exponential of the "
-    "entropy of the left picture's columns). See the slots come, grow and go.",
-    "Left: a chart of slots over training steps, mostly white, with blue streaks that begin and "
-    "end. Right: the number of real slots is level; the number in use rises and settles lower.",
+    "entropy of p(c | v = 1)). See the slots come, grow and go.",
+    "Left: a chart of slots over training steps, white with blue streaks that begin and end. "
+    "Right: the number of real slots is level; the number in use rises to about half of it.",
 )
 
 # %%
@@ -270,7 +270,7 @@ show(
 )
 
 # %% [markdown]
-# The least sure are 3 in 100, shown on purpose. They look like walks between two digits that stopped half way: a slot whose queries come from two classes has a key between them.
+# The least sure are 3 in 100, shown on purpose. Many look like two digits in one: what [notebook 1](01_structural_discontinuity.ipynb) calls in between. [Notebook 7](07_does_it_work.ipynb) counts them.
 #
 # ## In five lines
 #
@@ -286,14 +286,18 @@ show(
 #
 # Put your answer in the place of the three dots and run the cell; the check says what is wrong. [Solutions](solutions/06_full_training.ipynb).
 #
-# **Exercise 1.** How many images does one training step generate with a batch of 64, how many queries does it write, how many does it read?
+# ### 6.1 · Count
+#
+# How many images does one training step generate with a batch of 64, how many queries does it write, how many does it read?
 
 # %%
 counts = {"images generated": ..., "queries written": ..., "queries read": ...}
 full_training.check_counts(counts)
 
 # %% [markdown]
-# **Exercise 2.** Write $L_D$ (12) without the mutual-information term, from D on real and on generated images.
+# ### 6.2 · Write the loss
+#
+# Write $L_D$ (12) without the mutual-information term, from D on real and on generated images.
 
 
 # %%
@@ -304,7 +308,9 @@ def loss_of_d(real, generated):
 full_training.check_discriminator_loss(loss_of_d)
 
 # %% [markdown]
-# **Exercise 3.** Write the number of slots in use: the exponential of the entropy of $p(c \mid v_c = 1)$.
+# ### 6.3 · Write the number of slots in use
+#
+# Write the number of slots in use: the exponential of the entropy of $p(c \mid v_c = 1)$.
 
 
 # %%
@@ -315,11 +321,15 @@ def slots_in_use(histogram, values):
 full_training.check_slots_in_use(slots_in_use)
 
 # %% [markdown]
-# **Exercise 4.** At $D = 0.01$ (D is sure of a fake), how large is the derivative of each generator loss (13) with respect to $D$? Which of the two would you rather train with at the beginning?
+# ### 6.4 · Two slopes
+#
+# At $D = 0.01$ (D is sure of a fake), how large is the derivative of each generator loss (13) with respect to $D$? Which of the two would you rather train with at the beginning?
 
 # %%
 slopes = {"saturating": ..., "non_saturating": ...}
 full_training.check_slopes(slopes)
 
 # %% [markdown]
-# **Exercise 5.** Change and predict (no check): in the cell of the whole run, replace `settings` by `settings.changed(["training.mi_weight=0"])`. What will Figure 6.6 look like? And Figure 6.5?
+# ### 6.5 · Without the term
+#
+# Change and predict (no check): in the cell of the whole run, replace `settings` by `settings.changed(["training.mi_weight=0"])`. What will Figure 6.6 look like? And Figure 6.5?

@@ -1,0 +1,235 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 0 · Start here
+#
+# **The question:** what can an ordinary GAN not do, however long it trains, and how could a *memory* help?
+#
+# These notebooks take you through one paper, slowly and completely: Y. Kim, M. Kim and G. Kim, *Memorization Precedes
+# Generation: Learning Unsupervised GANs with Memory Networks*, ICLR 2018
+# ([arXiv 1803.01500](https://arxiv.org/abs/1803.01500)), **MemoryGAN** for short. You need to know PyTorch and what a
+# GAN is. Nothing else: not this paper, no von Mises-Fisher distribution, no EM.
+#
+# This first notebook shows the two problems in one picture each, the idea in one picture, and how to read the rest. It runs in
+# about 20 seconds.
+
+# %% [markdown]
+# ## Is everything there?
+#
+# Everything runs on a CPU. The notebooks use one thread of it, because small networks are faster that way, and
+# because the numbers stored here should be the ones that you get. Your versions will differ; that is fine.
+
+# %% tags=["nbval-ignore-output"]
+import platform
+
+import torch
+
+import memgan
+
+print("Python", platform.python_version(), "· PyTorch", torch.__version__)
+print("a GPU for your own training:", "yes" if torch.cuda.is_available() else "none, and none is needed here")
+
+# %% [markdown]
+# ## Problem 1: one continuous latent space
+#
+# A generator is a continuous function. Walk from one noise vector to another, and its image changes continuously from, say, a
+# cat to a building; in between it shows what is neither. The paper calls this *structural discontinuity*: the data come in
+# separate classes, and the latent space has no gaps between them.
+#
+# The smallest case is eight separate clouds of points in the plane. We train an ordinary GAN on them for a few
+# seconds. Its noise is a square, and we colour each noise vector by the cloud that it is sent to. **Predict:** is any part
+# of the square sent to no cloud at all?
+
+# %%
+from walkthrough import plane, show
+from walkthrough.plane_figures import latent_square
+
+gan = plane.train_plain(seed=0)
+drawn = gan.draw(2000, torch.Generator().manual_seed(0))
+square = plane.latent_grid(120)
+no_code = gan.codes()[0].expand(120 * 120, -1)  # an ordinary GAN is told nothing but z
+with torch.no_grad():
+    modes = plane.mode_of(gan(no_code, square.flatten(0, 1))).view(120, 120)
+
+# %%
+points = drawn.points.detach()
+picture = latent_square(modes, sample=(points, plane.mode_of(points)))
+
+# %%
+show(
+    picture,
+    "Figure 0.1. Left: what the GAN draws; circles are the true clouds, black points belong to "
+    "none. Right: its latent square, each z coloured by the cloud it is sent to, black where to "
+    "none. See the black seams: neighbours in z are neighbours in x, so a seam runs "
+    "between any two clouds.",
+    "Left: points on a ring, most of them inside eight circles, many on the ring between two "
+    "circles. Right: a square cut into eight coloured wedges with black strips between them.",
+)
+
+# %%
+found = plane.measure(gan)
+print("clouds found:", found.modes, "of 8")
+print("more than one sample in ten belongs to no cloud:", found.off_mode > 0.1)
+
+# %% [markdown]
+# All eight clouds are found, and still many samples lie between them. Longer training makes the seams narrower, never
+# none: [notebook 1](01_structural_discontinuity.ipynb) proves it, and says by how much.
+
+# %% [markdown]
+# ## Problem 2: a discriminator forgets
+#
+# The discriminator's loss asks only about *today's* generated images. Nothing in it mentions what the generator
+# drew a thousand steps ago. If those weights are needed for something new, the old knowledge goes.
+#
+# To see it, we need no generator. Take real digits and two kinds of false ones: A, with strokes too bold, and B, too thin.
+
+# %%
+from walkthrough.forgetting import experiment, forgetting_curves, kinds, kinds_of_digits
+
+# %%
+show(
+    kinds_of_digits(kinds(seed=0)),
+    "Figure 0.2. Real digits, and two kinds of fakes made from other digits.",
+    "Three rows of handwritten digits: normal strokes, bold strokes, thin strokes.",
+)
+
+# %% [markdown]
+# An ordinary discriminator learns to tell real digits from A, for 150 steps. Then the fakes are of kind B, and A is never shown again.
+# The curve says how much of A it still rejects. **Predict:** how many steps on B until half of A is forgotten?
+
+# %%
+curve = experiment("sigmoid", seed=0, steps_on_b=50)
+
+# %%
+show(
+    forgetting_curves([curve], ["sigmoid"]),
+    "Figure 0.3. The share of A that an ordinary discriminator (a sigmoid at its end) still "
+    "rejects, after so many steps on B. See how few it takes.",
+    "A curve over the steps on B, from 0 to 50 on a logarithmic axis: near 1 at first, below 0.2 "
+    "from step 5 on.",
+)
+
+# %%
+after = dict(zip(curve.steps, curve.old, strict=True))
+print("rejected before B, at least nine in ten:", after[0] >= 0.9)
+print("rejected after 5 steps on B, fewer than half:", after[5] < 0.5)
+
+# %% [markdown]
+# Five steps. The fakes were made to be alike but for one property, which is the hard case; notebook 1 also shows where a discriminator
+# does *not* forget.
+
+# %% [markdown]
+# ## The idea: remember
+#
+# MemoryGAN puts a *memory* where the discriminator's last layer was. Follow the picture from the top left.
+#
+# - An image goes through an **inference network**, which turns it into a direction: a point on a sphere, the *query*.
+# - The memory holds N **slots**. Each has a key (a direction), a value (1: real, 0: generated), an age and a count.
+# - **Reading** asks by Bayes' rule which slots the query may come from. The share of real ones is D(x), the probability that the
+#   image is real.
+# - **Writing** stores the query: slots like it move towards it, or the oldest slot is replaced. No gradient is involved.
+# - **Generating** starts from the memory too: draw a real slot, hand its key to the generator, add noise. Which class to draw is
+#   now a discrete choice. There is nothing between two slots.
+
+# %%
+from walkthrough.dataflow import alt, dataflow
+
+# %%
+show(
+    dataflow(),
+    "Figure 0.4. One round through MemoryGAN. Black: an image is read and written. Blue: real images, and the keys that "
+    "stand for them. Orange: generated images. The next notebooks light up one box each.",
+    alt(),
+)
+
+# %% [markdown]
+# ## The memory in ten lines
+#
+# Before any theory, use it once. Queries here are directions in the plane, so that we can think of them as points of a compass.
+# The memory has 16 slots. We write 20 times: real samples point roughly east, generated ones roughly west.
+
+# %%
+from memgan import VMFMemory
+
+torch.manual_seed(0)
+memory = VMFMemory(num_slots=16, key_dim=2, top_k=4)
+east, west = torch.tensor([1.0, 0.0]), torch.tensor([-1.0, 0.0])
+for _ in range(20):
+    samples = torch.stack([east, west]) + 0.1 * torch.randn(2, 2)
+    queries = torch.nn.functional.normalize(samples, dim=1)
+    memory.write(queries, labels=torch.tensor([1, 0]))
+
+# %% [markdown]
+# Nobody computed a gradient. What does the memory say about directions that it has not seen? **Predict** D for east, a little
+# north of east, and west.
+
+# %%
+questions = torch.tensor([[1.0, 0.0], [0.8, 0.6], [-1.0, 0.0]])
+for name, probability in zip(["east", "north of east", "west"], memory.read(questions), strict=True):
+    print(f"{name:14} D = {probability:.3f}")
+
+# %% [markdown]
+# It answers 0.999 and 0.001 and not 1 and 0: the read is clipped to $[\epsilon, 1-\epsilon]$ with $\epsilon = 10^{-3}$, so that its
+# logarithm stays finite. Notebook 3 says what the clip costs.
+#
+# The same memory also *offers* what the generator should draw: a slot that stands for something real.
+
+# %%
+keys, slots = memory.sample(1000)
+print("all of the offered slots are real:", bool((memory.values[slots] == 1).all()))
+print("share of offered keys that point east:", f"{(keys[:, 0] > 0.8).float().mean():.2f}")
+
+# %% [markdown]
+# ## How to read
+#
+# | notebook | question | seconds |
+# |---|---|---|
+# TABLE
+#
+# The seconds are those of one CPU core, imports included.
+#
+# - **In order.** Each notebook uses what came before, and says so.
+# - **Predict, then run.** Where you read *Predict*, stop and answer before you look at the output. A wrong guess is the moment at which
+#   one learns.
+# - **The code is the real one.** Whatever has to do with the method is imported from `memgan`, the package that you can train with. Where you
+#   should read it, the notebook shows its source. The shortest complete account of the method is
+#   [memgan/reference.py](../memgan/reference.py): plain loops, no batches.
+# - **Numbers in brackets**, such as (4), are equations. They are all on one page, [docs/notation.md](../docs/notation.md), with every symbol.
+# - **Sliders** need no running kernel. Nothing moves unless you ask for it.
+# - **Exercises** stand at the end of each notebook, and check themselves; [solutions](solutions/01_structural_discontinuity.ipynb) are
+#   in a folder beside.
+# - **Numbers come from runs.** What takes longer than a minute was computed by a script of this repository, and the notebook says
+#   which. Where a result is not what the paper claims, it says that too.
+
+# %% [markdown]
+# ## Symbols that you will meet at once
+#
+# Shapes are written in brackets: `[B, M]` is a batch of B vectors of M numbers.
+#
+# | symbol | shape | in words | in the code |
+# |---|---|---|---|
+# | $x$ | [B, C, H, W] | image, from -1 (black) to 1 (white) | `images` |
+# | $y$ | [B] | 1: real, 0: generated | `labels` |
+# | $q = \mu(x)$ | [B, M] | query: the image's direction, of length 1 | `queries` |
+# | $K, v, a, h$ | [N, M], [N], [N], [N] | keys, values, ages, histogram of the N slots | `memory.keys`, ... |
+# | $\kappa$ | | how sharply a slot is peaked around its key | `kappa` |
+# | $z$ | [B, Z] | noise | `noise` |
+# | $D(x)$ | [B] | probability that $x$ is real | `memory.read(queries)` |
+
+# %% [markdown]
+# ## In five lines
+#
+# - A continuous generator on a connected latent space must put some of its samples between the classes.
+# - A discriminator that is asked only about today's fakes may forget yesterday's.
+# - MemoryGAN's discriminator is a memory of slots, each a direction that is called real or generated; reading is Bayes' rule.
+# - The memory learns by writing, without a gradient, while the networks learn by gradients through the read.
+# - The generator is told which slot to draw, and that choice is discrete.
+#
+# Whether it really cures both problems is a question for measurements, and [notebook 7](07_does_it_work.ipynb) answers it with what we found.
+# Next: [1 · Structural discontinuity](01_structural_discontinuity.ipynb).
