@@ -140,17 +140,26 @@ def test_lesson_asks_sums_up_and_sets_exercises(source):
 
 @each_notebook
 def test_links_are_alive(source):
-    """Every relative link of a text cell leads to a file, and to a heading of it where it names one."""
-    for cell in read(source).cells:
-        if cell.cell_type != "markdown":
+    cells = [cell.source for cell in read(source).cells if cell.cell_type == "markdown"]
+    assert not dead_links("\n".join(cells), source.with_suffix(".ipynb"))
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/notation.md", "docs/questions.md"])
+def test_links_of_a_page_are_alive(page):
+    assert not dead_links((ROOT / page).read_text(encoding="utf-8"), ROOT / page)
+
+
+def dead_links(text, page):
+    """The relative links of `page` that lead to no file, or to no heading of it."""
+    dead = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```|`[^`]*`|\$[^$]*\$", "", text, flags=re.DOTALL)):
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        if re.match(r"https?:|mailto:|attachment:", target):
             continue
-        for target in re.findall(r"\]\(([^)\s]+)\)", cell.source):
-            if re.match(r"https?:|mailto:|attachment:", target):
-                continue
-            name, _, anchor = target.partition("#")
-            path = (source.parent / name).resolve() if name else source.with_suffix(".ipynb")
-            assert path.is_file(), target
-            assert not anchor or anchor in anchors(path), target
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            dead.append(target)
+    return dead
 
 
 def anchors(path):

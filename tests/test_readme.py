@@ -53,8 +53,3 @@ def test_numbers_on_digits_are_those_of_the_committed_run():
 def test_speeds_are_those_of_the_committed_benchmark():
     result = json.loads((ROOT / "benchmarks" / "memory-cpu.json").read_text(encoding="utf-8"))
     assert summary(result["rows"]) in between("speed")
-
-
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)", README))))
-def test_link_leads_to_a_file(link):
-    assert (ROOT / link).exists()
