@@ -111,7 +111,7 @@ for name, right in zip(names, circle.finds_its_label(memory, queries, labels), s
 
 # %%
 moments = [circle.moment(memory)]
-for angle in (212.0, 165, 80, 312):
+for angle in (230.0, 155, 90, 325):
     moments.append(circle.written(memory, direction([angle]), REAL))
     now = moments[-1]
     print(f"real query at {angle:3.0f}: replaced {now.replaced}, ages now {now.ages}")
@@ -120,14 +120,14 @@ for angle in (212.0, 165, 80, 312):
 show(
     circle.film_strip(moments[:4], ["before", "write 1", "write 2", "write 3"], numbers=True),
     "Figure 4.2. Three replacements. The ringed slot is the one that was overwritten: 3, then "
-    "6 (both were aged 9; ties go by index), then 5. It now sits under the query, is blue "
+    "6 (both were aged 9; ties go by index), then 5. It now sits at the query, is blue "
     "(real) and young; all others have grown older by one, so they are a little paler.",
     "Four circles of eight slots. Before: a mix of blue and orange. After write 1, slot 3 is "
-    "at 212 degrees, ringed. After write 2, slot 6 at 165. After write 3, slot 5 at 80.",
+    "at 230 degrees, ringed. After write 2, slot 6 at 155. After write 3, slot 5 at 90.",
 )
 
 # %% [markdown]
-# Every write makes all slots one older; the overwritten one becomes the youngest and is safe for a while. Its count becomes the mean: with 0 it would have no prior and never be probable; with much it would claim evidence that nobody has seen. (So replacement is not EM, and the sum of $h$ changes.) The fourth query, at 312, shows the same rule once more.
+# Every write makes all slots one older; the overwritten one becomes the youngest and is safe for a while. Its count becomes the mean: with 0 it would have no prior and never be probable; with much it would claim evidence that nobody has seen. (So replacement is not EM, and the sum of $h$ changes.) The fourth query, at 325, shows the same rule once more.
 
 # %%
 print(table(memory))
@@ -216,6 +216,7 @@ Frames(
     [png(circle.film_frame(now)) for now in life],
     [f"after write {i}" for i in range(len(life))],
     "write",
+    index=13,
     width=413,
 )
 
@@ -338,7 +339,7 @@ print("lengths of the means:", [round(x, 2) for x in exact.means.norm(dim=1).tol
 #
 # So the two changes belong together. Cutting to unit length alone breaks EM (C); with forgotten shares it does not, because each visit pushes again, by $\gamma_i (q - K_i)/h_i$, until the pushes cancel but for their part along $K_i$, which the normalisation removes. In E, the new key points along $\alpha h_i K_i + R_i$, part of the way to batch EM's, and the new prior lies between the old one and batch EM's. Both lift the bound, so the likelihood cannot fall (*generalised* EM).
 #
-# **Predict:** all five start from the same place, with $\alpha = 1$. Which come close to the best likelihood, and which get stuck?
+# **Predict:** all five start from the same place, with $\alpha = 1$. (B and C need shares to remember, so they begin with those of the start; that is one step of A.) Which come close to the best likelihood, and which get stuck?
 
 # %%
 series = {"A: batch EM": batch_em}
@@ -713,6 +714,7 @@ source(departures.PublishedMemory.em)
 
 # %%
 queries, labels = departures.two_modes(40)
+torch.manual_seed(0)  # for the memory's random first keys
 memory = VMFMemory(64, 16, 8, kappa=30.0, alpha=0.5, touch="all").double()
 paper, code = circle.reference_of(memory), departures.PublishedMemory.of(memory)
 for b in torch.randperm(80, generator=torch.Generator().manual_seed(3)).tolist() * 2:
@@ -729,7 +731,7 @@ show(
     "Figure 4.11. The same queries, two rules. The paper's counts differ from slot to slot, as "
     "the data do. The code's are 2 for every slot in use: the histogram says who is in "
     "use, and nothing about how much.",
-    "Bars of h, sorted. Left: falling from 0.7 to 0. Right: a plateau at 2, then a drop to 0.",
+    "Bars of h, sorted. Left: a few high bars, then near 0. Right: a plateau at 2, then a drop to 0.",
 )
 
 # %% [markdown]
@@ -758,7 +760,15 @@ print(f"slots written: {len(used)}, different keys: {len(np.unique(used.round(6)
 # %% [markdown]
 # 64 images went in; one is remembered, 128 times. Random directions, as here, have no ties.
 #
-# **The nearest slot alone decides** whether to replace; the paper's text lets any of the $k$ vouch. **The label mask is no mask**: $S_y$ is found by lowering the cosines of the other label by 2, at $\kappa = 1$ a factor of $e^{-2} = 0.14$ in the score. A slot of the wrong label gets in if its count is ten times larger. To see it, we begin again, smaller: real and generated queries from well-separated, *fixed* clusters, the easiest task there is, with a perfect encoder. One batch of 32 real queries, one of 32 generated ones:
+# **The nearest slot alone decides** whether to replace; the paper's text lets any of the $k$ vouch. Both are settings of the real memory, so we can count. Twenty batches of the stream of section 8, whose rare real mode overlaps with the generated one:
+
+# %%
+for look_at in (1, 8):
+    share = departures.share_replaced(correct_in_top=look_at)
+    print(f"correct_in_top {look_at} of k = 8: {share:.1%} of the queries replace a slot")
+
+# %% [markdown]
+# With one slot looked at, contested places replace again and again: a query on the wrong side of a boundary is no novelty, only unlikely. **The label mask is no mask**: $S_y$ is found by lowering the cosines of the other label by 2, at $\kappa = 1$ a factor of $e^{-2} = 0.14$ in the score. A slot of the wrong label gets in if its count is ten times larger. To see it, we begin again, smaller: real and generated queries from well-separated, *fixed* clusters, the easiest task there is, with a perfect encoder. One batch of 32 real queries, one of 32 generated ones:
 
 # %%
 queries, labels = departures.two_modes(640, seed=1)
@@ -812,14 +822,14 @@ print(f"published at kappa = 30: D(real) {D_real:.2f}, D(generated) {D_generated
 #
 # Solutions: [solutions/04_memory_update.ipynb](solutions/04_memory_update.ipynb). The checks say what is wrong, not only that something is.
 #
-# **1. Predict.** Four queries, each to be written alone into this memory ($k = 2$, $\kappa = 10$, `correct_in_top` 1): a real one at 55 degrees, a real one at 15, a real one at 240, a generated one at 150. "EM" or "replace"? Decide without running a read: $e^{\kappa K\cdot q}(h + \beta)$, and 40 degrees cost a factor of $e^{10(\cos 0 - \cos 40)} = 10$.
+# **Exercise 1. Predict.** Four queries, each to be written alone into this memory ($k = 2$, $\kappa = 10$, `correct_in_top` 1): a real one at 55 degrees, a real one at 15, a real one at 240, a generated one at 150. "EM" or "replace"? Decide without running a read: $e^{\kappa K\cdot q}(h + \beta)$, and 40 degrees cost a factor of $e^{10(\cos 0 - \cos 40)} = 10$.
 
 # %%
 print(table(update.four_writes()[0]))
 update.check_cases([..., ..., ..., ...])
 
 # %% [markdown]
-# **2. The E-step.** Write (8): from `keys` [N, M], `values` [N], `histogram` [N], one `query` [M] and its `label`, return $\gamma$ [N], zero outside $S_y$. ($\beta$ may be left out.)
+# **Exercise 2. The E-step.** Write (8): from `keys` [N, M], `values` [N], `histogram` [N], one `query` [M] and its `label`, return $\gamma$ [N], zero outside $S_y$. ($\beta$ may be left out.)
 
 
 # %%
@@ -830,7 +840,7 @@ def responsibilities(keys, values, histogram, query, label, top_k, kappa, alpha)
 update.check_responsibilities(responsibilities)
 
 # %% [markdown]
-# **3. The M-step of a batch.** One slot has `key` [M] and `count`. A batch of `queries` [B, M] is written, of which it takes the shares `gamma` [B]. Return its new key and count. Everybody in the batch must count, in any order.
+# **Exercise 3. The M-step of a batch.** One slot has `key` [M] and `count`. A batch of `queries` [B, M] is written, of which it takes the shares `gamma` [B]. Return its new key and count. Everybody in the batch must count, in any order.
 
 
 # %%
@@ -841,20 +851,20 @@ def batch_m_step(key, count, queries, gamma, alpha):
 update.check_batch_m_step(batch_m_step)
 
 # %% [markdown]
-# **4. Counts.** A slot receives a mass of 4 with each write, $\alpha = 0.9$. What does $h$ settle at? And after how many writes does a query count for less than 1 % of what it counted at first?
+# **Exercise 4. Counts.** A slot receives a mass of 4 with each write, $\alpha = 0.9$. What does $h$ settle at? And after how many writes does a query count for less than 1 % of what it counted at first?
 
 # %%
 settles_at, writes = ..., ...
 update.check_counts((settles_at, writes))
 
 # %% [markdown]
-# **5. Choose alpha.** The clusters of section 4 turn by 1 degree a write. Find an $\alpha$ within 5 % of the smallest possible error. (`update.tracking_error(alpha, speed)` is the formula; Figure 4.7 gives a first guess.)
+# **Exercise 5. Choose alpha.** The clusters of section 4 turn by 1 degree a write. Find an $\alpha$ within 5 % of the smallest possible error. (`update.tracking_error(alpha, speed)` is the formula; Figure 4.7 gives a first guess.)
 
 # %%
 update.check_alpha(...)
 
 # %% [markdown]
-# **6. Averaging** (part two). Before you look it up: for which $\alpha$ is EM, on a slot that takes the whole of each query and has settled, the averaging of Kaiser et al.?
+# **Exercise 6. Averaging** (part two). Before you look it up: for which $\alpha$ is EM, on a slot that takes the whole of each query and has settled, the averaging of Kaiser et al.?
 
 # %%
 departures.check_averaging(...)

@@ -19,7 +19,7 @@ from torch import Tensor
 from memgan import VMFMemory, vmf
 from memgan.plots import GENERATED, REAL, UNUSED
 from memgan.reference import ReferenceMemory
-from walkthrough.circle import INK, SETTINGS, angles, cluster, direction, reference_of, ring
+from walkthrough.circle import INK, SETTINGS, angles, cluster, direction, finds_its_label, reference_of, ring
 from walkthrough.lesson import Wrong, attempt
 
 Vector = NDArray[np.float64]
@@ -110,6 +110,19 @@ def raise_both(writes: int = 80, seed: int = 0) -> Raised:
         memory.write(queries, labels)
         lifelong.write(queries, labels)
     return Raised(memory, lifelong)
+
+
+def share_replaced(correct_in_top: int, *, writes: int = 30, seed: int = 0) -> float:
+    """The share of the stream's queries that replace a slot (N 32, k 8), the first third of the writes apart."""
+    stream, generator = Stream(), torch.Generator().manual_seed(seed)
+    start = (360 * torch.rand(32, generator=generator, dtype=torch.float64)).tolist()
+    memory = ring(start, [1] * 16 + [0] * 16, [1e-5] * 32, top_k=8, kappa=12.0, correct_in_top=correct_in_top)
+    replaces = []
+    for _ in range(writes):
+        queries, labels = stream.batch(generator)
+        replaces.append(~finds_its_label(memory, queries, labels))
+        memory.write(queries, labels)
+    return float(torch.stack(replaces[writes // 3 :]).double().mean())
 
 
 def log_loss(probability: Tensor, labels: Tensor, epsilon: float = 1e-3) -> float:
@@ -249,10 +262,16 @@ def reading_figure(curves: Mapping[str, Tensor], degrees: Tensor) -> Figure:
     styles = [(INK, "-", 2.5), (REAL, "--", 2), (GENERATED, "-.", 1.6), (GREEN, ":", 2)]
     for (name, curve), (colour, line, width) in zip(curves.items(), styles, strict=True):
         axes.plot(degrees, curve, line, color=colour, linewidth=width, label=name)
-    axes.set(xlabel="angle of the query (degrees)", ylabel="P(real)", ylim=(-0.03, 1.03), xlim=(-60, 240))
+    axes.set(
+        xlabel="angle of the query (degrees)",
+        ylabel="P(real)",
+        ylim=(-0.03, 1.03),
+        xlim=(-60, 240),
+        xticks=range(-60, 241, 60),
+    )
     for angle, name in [(0, "generated"), (60, "real, rare"), (180, "real, frequent")]:
         axes.axvline(angle, color=UNUSED, linewidth=0.8, zorder=0)
-        axes.text(angle + 2, 0.03, name, fontsize=8.5, color="#555555")
+        axes.text(angle + 3, 0.55, name, fontsize=8.5, color="#555555", rotation=90, va="center")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -277,7 +296,7 @@ def pulls_figure(theta: Tensor, losses: Mapping[str, tuple[Tensor, Tensor]]) -> 
 def counts_figure(series: Mapping[str, Sequence[float]]) -> Figure:
     """Histograms of slots, largest first, as bars."""
     figure = Figure(figsize=(8.4, 2.8), layout="constrained")
-    for axes, (name, counts) in zip(figure.subplots(1, len(series)), series.items(), strict=True):
+    for axes, (name, counts) in zip(figure.subplots(1, len(series), sharey=True), series.items(), strict=True):
         ordered = sorted(counts, reverse=True)
         axes.bar(range(1, len(ordered) + 1), ordered, color=REAL, width=0.8)
         axes.set(xlabel="slots, fullest first", ylabel="h (effective count)", title=name)

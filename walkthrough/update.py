@@ -286,7 +286,7 @@ def climbs_figure(series: Mapping[str, Sequence[float]]) -> Figure:
         missing = np.maximum(best - np.array(values), 1e-7)
         axes.plot(missing, line, color=colour, marker=marker, markersize=5, markevery=3, label=name)
     axes.set(xlabel="sweeps over the queries", ylabel="log-likelihood below the best\n(nats per query)")
-    axes.set(yscale="log", ylim=(5e-8, 2))
+    axes.set(yscale="log", ylim=(5e-8, 2), xticks=range(0, len(missing), 5))
     axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     _tidy(axes)
     return figure

@@ -22,7 +22,7 @@ from walkthrough.circle import table
 prepare(seed=0)
 
 # %% [markdown]
-# **1. Predict.** The most probable slot decides.
+# **Exercise 1. Predict.** The most probable slot decides.
 #
 # - Real at 55: slot 1 (generated) is 5 degrees away with $h = 0.2$, slot 0 (real) 35 degrees away with $h = 3$. The 30 degrees more cost a factor of $e^{10(\cos 5 - \cos 35)} = 5.9$, the count gives 15 back: slot 0 wins, EM.
 # - Real at 15: slot 0, real, at 20: EM.
@@ -34,7 +34,7 @@ print(table(update.four_writes()[0]))
 update.check_cases(["EM", "EM", "replace", "EM"])
 
 # %% [markdown]
-# **2. The E-step.** First the label, then the top k, then the softmax. The logarithm of $h$ is added to $\kappa K\cdot q$; $\alpha$ multiplies every count alike, so it cancels (but for $\beta$, which we leave out).
+# **Exercise 2. The E-step.** First the label, then the top k, then the softmax. The logarithm of $h$ is added to $\kappa K\cdot q$; $\alpha$ multiplies every count alike, so it cancels (but for $\beta$, which we leave out).
 
 
 # %%
@@ -50,7 +50,7 @@ def responsibilities(keys, values, histogram, query, label, top_k, kappa, alpha)
 update.check_responsibilities(responsibilities)
 
 # %% [markdown]
-# **3. The M-step of a batch.** Sums over the batch; the past decays once.
+# **Exercise 3. The M-step of a batch.** Sums over the batch; the past decays once.
 
 
 # %%
@@ -62,14 +62,14 @@ def batch_m_step(key, count, queries, gamma, alpha):
 update.check_batch_m_step(batch_m_step)
 
 # %% [markdown]
-# **4. Counts.** $h = 0.9\,h + 4$ gives $h = 40$. And $0.9^{43} = 0.0108$, $0.9^{44} = 0.0097$.
+# **Exercise 4. Counts.** $h = 0.9\,h + 4$ gives $h = 40$. And $0.9^{43} = 0.0108$, $0.9^{44} = 0.0097$.
 
 # %%
 settles_at, writes = 4 / (1 - 0.9), 44
 update.check_counts((settles_at, writes))
 
 # %% [markdown]
-# **5. Choose alpha.** Try a grid.
+# **Exercise 5. Choose alpha.** Try a grid.
 
 # %%
 candidates = [number / 100 for number in range(1, 100)]
@@ -78,7 +78,7 @@ print("alpha:", best)
 update.check_alpha(best)
 
 # %% [markdown]
-# **6. Averaging.** With $\gamma = 1$ the count settles at $1/(1-\alpha)$, and the key's past weighs $\alpha/(1-\alpha)$ against 1 for the query. They are equal at $\alpha = 1/2$: the paper's setting.
+# **Exercise 6. Averaging.** With $\gamma = 1$ the count settles at $1/(1-\alpha)$, and the key's past weighs $\alpha/(1-\alpha)$ against 1 for the query. They are equal at $\alpha = 1/2$: the paper's setting.
 
 # %%
 departures.check_averaging(0.5)
