@@ -44,6 +44,9 @@ __all__ = [
 ]
 
 
+EDGE = 0.6  # four numbers of this size are about as long as a typical z
+
+
 class Design(NamedTuple):
     """Every slot with every noise."""
 
@@ -162,7 +165,14 @@ def sampled_and_expected(expected: Sequence[float], counts: Tensor, values: Sequ
     axes = figure.subplots()
     place = np.arange(len(expected))
     axes.bar(place - 0.2, list(expected), width=0.38, color=REAL, label=r"$p(c=i \mid v_c=1)$ (11)")
-    axes.bar(place + 0.2, counts / counts.sum(), width=0.38, color="#56B4E9", hatch="//", label="share of the draws")
+    axes.bar(
+        place + 0.2,
+        (counts / counts.sum()).numpy(),
+        width=0.38,
+        color="#56B4E9",
+        hatch="//",
+        label="share of the draws",
+    )
     axes.set_xticks(place, [f"slot {i}\nv = {v}" for i, v in enumerate(values)])
     axes.set(ylabel="probability")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -174,7 +184,7 @@ def usage_figure(probabilities: Tensor, in_use: float) -> Figure:
     """p(c|v=1) of the real slots, most probable first, on a logarithmic axis; slots at 0 are left out."""
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
-    ordered = probabilities[probabilities > 1e-7].sort(descending=True).values
+    ordered = probabilities[probabilities > 1e-7].sort(descending=True).values.numpy()
     axes.bar(np.arange(1, len(ordered) + 1), ordered, width=1.0, color=REAL)
     axes.axvline(in_use, color="black", linestyle="--", linewidth=1)
     axes.text(in_use + 3, float(ordered[0]) * 0.7, "slots in use: exp of the entropy", fontsize=9, va="top")
@@ -211,14 +221,14 @@ def grouped_bars(axes: Axes, groups: Sequence[Sequence[float]], names: Sequence[
 
 @torch.no_grad()
 def walk_films(gan: MemoryGAN, slots: Tensor, frames: int = 21) -> tuple[list[bytes], list[str]]:
-    """Pictures of the same slots [S], while z goes from one corner of its cube to the other: PNGs and labels."""
-    steps = torch.linspace(-1, 1, frames)
+    """Pictures of the same slots [S], while all of z goes from -EDGE to EDGE: PNGs and labels."""
+    steps = torch.linspace(-EDGE, EDGE, frames)
     pictures, labels = [], []
     for step in steps.tolist():
         noise = torch.full((len(slots), gan.generator.noise_dim), step)
         figure = image_grid(gan.generator(gan.memory.keys[slots], noise), columns=8, width=4.6)
         pictures.append(png(figure))
-        labels.append(f"all of z at {step:+.1f}")
+        labels.append(f"all of z at {step:+.2f}")
     return pictures, labels
 
 
