@@ -166,17 +166,17 @@ show(
 #
 # ## Does it work? The same training with and without
 #
-# Two trainings on the digits from the same seed, 400 steps each (the preset has 650; fewer are enough to see the difference, and the digits are less sharp for it): the preset's $\lambda = 0.02$, and $\lambda = 0$. Labels are used by the judge only, a small classifier.
+# Two trainings on the digits from the same seed, 320 steps each (the preset has 650; fewer are enough to see the difference, and the digits are less sharp for it): the preset's $\lambda = 0.02$, and $\lambda = 0$. Labels are used by the judge only, a small classifier.
 
 # %%
 train_data, test_data = load_dataset("digits"), load_dataset("digits", split="test")
-judge = train_classifier(train_data, epochs=8)
+judge = train_classifier(train_data, epochs=6)
 print("the judge is right on at least 95 % of the test digits:", accuracy(judge, test_data) >= 0.95)
 
 
 # %%
 def trained(mi_weight: float) -> MemoryGAN:
-    settings = PRESETS["digits"].changed(["training.steps=400", f"training.mi_weight={mi_weight}"])
+    settings = PRESETS["digits"].changed(["training.steps=320", f"training.mi_weight={mi_weight}"])
     prepare(seed=0)
     gan = build(settings)
     for _ in train(gan, train_data.images, settings.training):
@@ -222,7 +222,8 @@ show(
 # %%
 for name, d in designs.items():
     purity = d.classes.mode(dim=1).values.unsqueeze(1).eq(d.classes).double().mean()
-    print(f"{name}: purity above 0.85: {bool(purity > 0.85)}, classes seen: {len(d.classes.unique())}")
+    many = len(d.classes.unique()) >= 7
+    print(f"{name}: purity above 0.85: {bool(purity > 0.85)}, at least 7 classes: {many}")
 
 # %% [markdown]
 # *Purity* is the mean share of the most frequent class in a row. This is one seed. Over six seeds and the preset's 650 steps ([results/digits.json](../results/digits.json), the README's table) it lies between 0.96 and 0.99 with the term. Without it, five seeds gave 0.49 to 0.57. On the sixth the generator drew one single image: purity 1.00, and one class. So never read purity without the number of classes beside it.
