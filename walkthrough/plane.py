@@ -361,7 +361,7 @@ def measure(gan: PlaneGAN, sigma: float = SIGMA, number: int = 20_000, seed: int
 
 
 def _spread(points: Tensor, mode: Tensor) -> float:
-    """Standard deviation per axis of `points` [n, 2] around the mean of their mode [n]; off-mode points are left out."""
+    """Standard deviation per axis of `points` [n, 2] around the mean of their mode [n], those in no mode left out."""
     groups = [points[mode == number] for number in range(MODES)]
     apart = torch.cat([group - group.mean(dim=0) for group in groups if len(group)] or [points[:0]])
     return float(apart.square().mean().sqrt()) if len(apart) else float("nan")
