@@ -1,0 +1,477 @@
+"""Notebook 03: what looking at only k slots leaves out, what gradient is left, its pictures and its exercises."""
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from memgan import VMFMemory
+from memgan.gan import MemoryGAN
+from memgan.plots import GENERATED, REAL, UNUSED
+from memgan.runs import build
+from memgan.settings import Settings
+from memgan.training import prepare, train
+from walkthrough.circle import direction
+from walkthrough.lesson import Wrong, answered, attempt
+from walkthrough.posterior import four_slots
+from walkthrough.update import write_one_by_one
+
+__all__ = [
+    "PAPER_RULE",
+    "OneAfterAnother",
+    "agreement",
+    "approximation",
+    "approximation_picture",
+    "check_gradient",
+    "check_log_probability",
+    "check_no_gradient",
+    "check_read",
+    "check_smallest_k",
+    "clip_picture",
+    "error_picture",
+    "field_picture",
+    "mass_picture",
+    "random_memory",
+    "reread",
+    "silent",
+    "silent_picture",
+    "size_picture",
+    "steps_picture",
+    "train_and_watch",
+    "written",
+]
+
+GREEN, PURPLE = "#009E73", "#CC79A7"
+LOOKS = ((REAL, "-"), (GENERATED, "--"), (GREEN, ":"), (PURPLE, "-."))
+
+# The paper's rule on the digits' networks, as scripts/digits.py runs it
+PAPER_RULE = [
+    *("memory.kappa=1", "memory.alpha=0.5", "memory.correct_in_top=32", "memory.touch=all"),
+    *("memory.replace_within_label=false", "training.generator_loss=saturating", "training.mi_weight=1e-2"),
+    *("training.generator_lr=2e-4", "training.discriminator_lr=2e-4"),
+]
+
+
+# -------------------------------------------------------------------- memories to look at
+
+
+class OneAfterAnother(VMFMemory):
+    """The real memory, but a training batch is written one sample after another, as the paper states its rule."""
+
+    def read_write(self, queries: Tensor, labels: Tensor) -> Tensor:
+        """D(x) before the writes, then the real and the generated samples in turn."""
+        probability = self.read(queries)
+        turns = torch.arange(len(labels)).view(2, -1).T.flatten()  # a training batch holds the real ones first
+        write_one_by_one(self, queries.detach()[turns], labels[turns])
+        return probability
+
+
+class Watched(NamedTuple):
+    """A trained model, and the share of generated images without any gradient at some of its steps."""
+
+    gan: MemoryGAN
+    steps: list[int]
+    silent: list[float]
+
+
+def train_and_watch(settings: Settings, images: Tensor, steps: int, looks: Sequence[int], *, turns: bool) -> Watched:
+    """Train for `steps` from seed 0, and count the silent among 128 generated images at the steps `looks`.
+
+    `turns`: write one sample after another instead of a batch at once.
+    """
+    prepare(seed=0)
+    gan = build(settings)
+    if turns:
+        gan.memory.__class__ = OneAfterAnother
+    watched = Watched(gan, [], [])
+    for step in train(gan, images, dataclasses.replace(settings.training, steps=steps)):
+        if step.number in looks:
+            with torch.random.fork_rng(devices=[]), torch.no_grad():  # looking must not change what comes next
+                queries = gan.inference(gan.generate(128).images)
+            watched.steps.append(step.number)
+            watched.silent.append(float(silent(gan.memory, queries).float().mean()))
+    return watched
+
+
+def random_memory(num_slots: int, top_k: int = 32, key_dim: int = 64, kappa: float = 60.0) -> VMFMemory:
+    """A memory that has learnt nothing, in float64: random keys, every h the same, half of the slots real."""
+    generator = torch.Generator().manual_seed(num_slots)
+    memory = VMFMemory(num_slots, key_dim, top_k, kappa=kappa).double()
+    keys = torch.randn(num_slots, key_dim, generator=generator, dtype=torch.float64)
+    memory.keys.copy_(F.normalize(keys, dim=1))
+    return memory
+
+
+def written(num_slots: int, real: Tensor, generated: Tensor, *, batches: int = 30) -> VMFMemory:
+    """A memory of this size, else as in the digits' preset, that `batches` of 64 of each of these queries went into."""
+    generator = torch.Generator().manual_seed(0)
+    memory = VMFMemory.from_preset("digits", num_slots=num_slots)
+    labels = torch.tensor([1] * 64 + [0] * 64)
+    for _ in range(batches):
+        picks = [queries[torch.randint(0, len(queries), (64,), generator=generator)] for queries in (real, generated)]
+        memory.write(torch.cat(picks), labels)
+    return memory
+
+
+# -------------------------------------------------------------------- what is measured
+
+
+def reread(memory: VMFMemory, **settings: float) -> VMFMemory:
+    """A float64 copy of `memory` with other settings of the read: `top_k`, `kappa`, `epsilon`."""
+    other = copy.deepcopy(memory).double()
+    for name, value in settings.items():
+        setattr(other, name, value)
+    return other
+
+
+class Approximation(NamedTuple):
+    """What the k best slots say, and what all would have said; each [B]."""
+
+    missed: Tensor  # posterior mass outside S
+    approximate: Tensor  # D over S, before the clip
+    exact: Tensor  # p(y=1|x)
+
+
+def approximation(memory: VMFMemory, queries: Tensor) -> Approximation:
+    """Compare (6) with the sum over all slots, in float64."""
+    memory, queries = reread(memory), queries.double()
+    posterior = memory.posterior(queries)
+    weights, slots = memory.top_k_posterior(queries)
+    values = memory.values.double()
+    missed = 1 - posterior.gather(1, slots).sum(dim=1)
+    return Approximation(missed.clamp(min=0), (weights * values[slots]).sum(dim=1), posterior @ values)
+
+
+def silent(memory: VMFMemory, queries: Tensor) -> Tensor:
+    """Which of `queries` [B, M] get a gradient of D that is exactly zero, [B] bool."""
+    queries = queries.detach().clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(memory.read(queries).sum(), queries)
+    return (gradient == 0).all(dim=1)
+
+
+def agreement(memory: VMFMemory, queries: Tensor) -> float:
+    """How much the gradients of D at `queries` [B, M] point the same way: the mean cosine between two of them."""
+    queries = queries.detach().clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(memory.read(queries).sum(), queries)
+    unit = F.normalize(gradient[(gradient != 0).any(dim=1)], dim=1)
+    number = len(unit)
+    return float((unit.sum(dim=0).square().sum() - number) / (number * (number - 1)))
+
+
+# -------------------------------------------------------------------- pictures of the approximation
+
+
+def mass_picture(posteriors: dict[str, Tensor]) -> Figure:
+    """The posterior mass in the k best slots, against k: median and the middle 90 % of the queries of each group."""
+    figure = Figure(figsize=(6.6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for (name, posterior), (colour, line) in zip(posteriors.items(), LOOKS, strict=False):
+        mass = posterior.sort(dim=1, descending=True).values.cumsum(dim=1).numpy()
+        low, middle, high = np.quantile(mass, [0.05, 0.5, 0.95], axis=0)
+        k = np.arange(1, mass.shape[1] + 1)
+        axes.fill_between(k, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.plot(k, middle, color=colour, linestyle=line, linewidth=2.2, label=name)
+    axes.set(xscale="log", ylim=(0, 1.02), xlabel="k, number of best slots", ylabel="posterior mass in them")
+    _ticks_of_k(axes, mass.shape[1])
+    axes.legend(frameon=False, loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _ticks_of_k(axes: Axes, largest: int) -> None:
+    ticks = [4**power for power in range(int(math.log(largest, 4)) + 1)]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+
+
+def error_picture(tables: dict[str, dict[float, dict[int, Approximation]]]) -> Figure:
+    """Mean missed mass (lines) and mean error of D (marks) against k, a panel for each memory, a colour for each kappa.
+
+    `tables` maps the memory's name to kappa to k to an `Approximation`.
+    """
+    figure = Figure(figsize=(8.2, 3.5), layout="constrained")
+    panels = figure.subplots(1, len(tables), sharey=True)
+    for axes, (name, by_kappa) in zip(panels, tables.items(), strict=True):
+        for (kappa, by_k), (colour, line), marker in zip(by_kappa.items(), LOOKS, "os^", strict=False):
+            missed = [max(float(result.missed.mean()), 1e-12) for result in by_k.values()]
+            error = [max(float((r.approximate - r.exact).abs().mean()), 1e-12) for r in by_k.values()]
+            axes.plot(list(by_k), missed, color=colour, linestyle=line, linewidth=2, label=f"κ = {kappa:g}, mass")
+            axes.plot(list(by_k), error, color=colour, linestyle="", marker=marker, label=f"κ = {kappa:g}, error of D")
+        axes.set(title=name, xlabel="k", xscale="log", yscale="log", ylim=(1e-6, 2))
+        axes.axvline(32, color=UNUSED, linewidth=0.8)
+        _ticks_of_k(axes, max(max(by_k) for by_k in by_kappa.values()))
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("missed mass, error of D(x)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False)
+    return figure
+
+
+def size_picture(missed: dict[str, dict[int, float]]) -> Figure:
+    """Mean missed mass against the number of slots, a line for each name in `missed`."""
+    figure = Figure(figsize=(6.6, 3.1), layout="constrained")
+    axes = figure.subplots()
+    for (name, by_size), (colour, line) in zip(missed.items(), LOOKS, strict=True):
+        mass = [max(value, 1e-12) for value in by_size.values()]
+        axes.plot(list(by_size), mass, color=colour, linestyle=line, marker="o", linewidth=2, label=name)
+    axes.set(xscale="log", yscale="log", xlabel="N, number of slots", ylabel="missed mass")
+    sizes = list(next(iter(missed.values())))
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def approximation_picture(memory: VMFMemory, query: Tensor, top_k: int, shown: int = 40) -> Figure:
+    """One query: its `shown` most probable slots, those in S in full colour; and D over S against k, with its bounds.
+
+    The bounds are those of the missed mass: what is left out could be all generated or all real.
+    """
+    figure = Figure(figsize=(7.2, 2.9), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
+    probability, order = memory.posterior(query.unsqueeze(0))[0].sort(descending=True)
+    colours = [REAL if memory.values[slot] else GENERATED for slot in order[:shown]]
+    left.bar(range(top_k), probability[:top_k], color=colours[:top_k], edgecolor="black", linewidth=0.6)
+    left.bar(range(top_k, shown), probability[top_k:shown], color=colours[top_k:], alpha=0.3)
+    left.axvline(top_k - 0.5, color="black", linewidth=0.8)
+    left.set(xlabel="slots, most probable first", ylabel="posterior $p(c=i|x)$", title=f"k = {top_k}")
+    results = [approximation(reread(memory, top_k=k), query.unsqueeze(0)) for k in range(1, shown + 1)]
+    missed, value, exact = (np.array([float(part) for part in parts]) for parts in zip(*results, strict=True))
+    k = np.arange(1, shown + 1)
+    right.fill_between(k, (1 - missed) * value, (1 - missed) * value + missed, color=UNUSED, alpha=0.35, linewidth=0)
+    right.plot(k, exact, color="black", linewidth=1, linestyle="--", label="all slots")
+    right.plot(k, value, color=GREEN, linewidth=2, label="the k best")
+    right.plot(top_k, value[top_k - 1], color=GREEN, marker="o", markersize=8)
+    right.set(xlabel="k", ylabel="$D(x)$", ylim=(-0.03, 1.03), title="grey: bounds")
+    right.legend(frameon=False, loc="lower right")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+# -------------------------------------------------------------------- pictures of the gradient
+
+
+def steps_picture(kappa: float) -> Figure:
+    """D around the circle of `four_slots` for k = 1, 2 and all 4."""
+    figure = Figure(figsize=(7.0, 2.8), layout="constrained")
+    axes = figure.subplots()
+    degrees = torch.linspace(0, 360, 1441, dtype=torch.float64)
+    for top_k, colour, line in ((1, UNUSED, ":"), (2, GENERATED, "--"), (4, "black", "-")):
+        value = reread(four_slots(kappa, top_k), epsilon=0.0).read(direction(degrees))
+        name = f"k = {top_k}" + (", all slots" if top_k == 4 else "")
+        axes.plot(degrees, value, color=colour, linestyle=line, linewidth=2, label=name)
+    axes.set(xlabel="direction of the query (degrees)", ylabel="$D(x)$", xlim=(0, 360))
+    axes.set_xticks(range(0, 361, 45))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def field_picture(memory: VMFMemory) -> Figure:
+    """The circle of `four_slots`: its keys, and at 24 queries the gradient of D along the circle, as an arrow."""
+    figure = Figure(figsize=(5.8, 4.6), layout="constrained")
+    axes = figure.subplots()
+    around = direction(torch.linspace(0, 360, 200, dtype=torch.float64))
+    axes.plot(around[:, 0], around[:, 1], color=UNUSED, linewidth=1)
+    for key, value in zip(memory.keys, memory.values.tolist(), strict=True):
+        label, colour, marker = ("real", REAL, "o") if value else ("generated", GENERATED, "s")
+        axes.plot(float(key[0]), float(key[1]), markersize=11, color=colour, marker=marker)
+        axes.text(1.28 * float(key[0]), 1.2 * float(key[1]), label, ha="center", va="center", fontsize=10)
+    queries = direction(torch.arange(0, 360, 15, dtype=torch.float64)).requires_grad_()
+    (gradient,) = torch.autograd.grad(memory.read(queries).sum(), queries)
+    queries = queries.detach()
+    along = gradient - (gradient * queries).sum(dim=1, keepdim=True) * queries  # what normalising a query leaves
+    arrows = (*queries.T.numpy(), *along.T.numpy())
+    axes.quiver(*arrows, angles="xy", scale_units="xy", scale=4, width=0.006, color="black")
+    axes.plot(*queries.T.numpy(), linestyle="", marker=".", color="black", markersize=4)
+    axes.set(xlim=(-1.65, 1.65), ylim=(-1.4, 1.4), aspect="equal")
+    axes.axis("off")
+    return figure
+
+
+def clip_picture(epsilon: float) -> Figure:
+    """Against the log-odds of real: D with and without its clip, and the size of the slope of both losses of G."""
+    figure = Figure(figsize=(8.2, 3.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    odds = torch.linspace(-12, 12, 2401, dtype=torch.float64).requires_grad_()
+    edge = math.log((1 - epsilon) / epsilon)
+    clipped = odds.sigmoid().clamp(epsilon, 1 - epsilon)
+    left.plot(odds.detach(), odds.sigmoid().detach(), color=UNUSED, linewidth=4, label="before the clip")
+    left.plot(odds.detach(), clipped.detach(), color="black", linewidth=1.6, label="after it")
+    left.set(ylabel="$D(x)$", yscale="logit", ylim=(1e-5, 1 - 1e-5), yticks=[1e-4, 1e-3, 0.1, 0.5, 0.9, 0.999])
+    left.set_yticklabels(["0.0001", "0.001", "0.1", "0.5", "0.9", "0.999"])
+    left.minorticks_off()
+    losses = {r"$-\log D$ (non-saturating)": -clipped.log(), r"$\log(1 - D)$ (saturating)": (1 - clipped).log()}
+    for (name, loss), (colour, line) in zip(losses.items(), LOOKS, strict=False):
+        (slope,) = torch.autograd.grad(loss.sum(), odds, retain_graph=True)
+        right.plot(odds.detach(), slope.abs(), color=colour, linestyle=line, linewidth=2.2, label=name)
+    right.set(ylabel="size of the slope of G's loss", ylim=(-0.03, 1.45))
+    for axes in (left, right):
+        axes.axvspan(-12, -edge, color=UNUSED, alpha=0.25, linewidth=0)
+        axes.axvspan(edge, 12, color=UNUSED, alpha=0.25, linewidth=0)
+        axes.set(xlabel="log-odds of real (nats)", xlim=(-12, 12))
+        axes.legend(frameon=False, loc="upper left" if axes is left else "upper center")
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def silent_picture(runs: dict[str, Watched]) -> Figure:
+    """The share of generated images without gradient at each step that was looked at."""
+    figure = Figure(figsize=(7.4, 3.0), layout="constrained")
+    axes = figure.subplots()
+    for (name, run), (colour, line), marker in zip(runs.items(), LOOKS, "os^", strict=False):
+        axes.plot(run.steps, run.silent, color=colour, linestyle=line, marker=marker, markersize=4, label=name)
+    axes.set(xlabel="training step", ylabel="share of generated images\nwithout gradient", ylim=(-0.04, 1.04))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+# -------------------------------------------------------------------- exercises
+
+
+def _contested() -> tuple[VMFMemory, Tensor]:
+    """A float64 memory of 12 slots and 6 queries that no single slot decides."""
+    generator = torch.Generator().manual_seed(11)
+    memory = VMFMemory(num_slots=12, key_dim=3, top_k=4, kappa=4.0).double()
+    memory.keys.copy_(F.normalize(torch.randn(12, 3, generator=generator, dtype=torch.float64), dim=1))
+    memory.values.copy_(torch.tensor([1, 0] * 6))
+    memory.histogram.copy_(torch.rand(12, generator=generator, dtype=torch.float64) * 5 + 0.01)
+    return memory, F.normalize(torch.randn(6, 3, generator=generator, dtype=torch.float64), dim=1)
+
+
+@attempt
+def check_no_gradient(answer: float) -> str:
+    """Exercise 3.1: the length of the gradient of D(x) with respect to the query at k = 1."""
+    memory, queries = _contested()
+    memory.top_k = 1
+    share = float(silent(memory, queries).double().mean())
+    if answer != 0:
+        raise Wrong("It was run for you: with k = 1 the one slot has weight 1 wherever the query stands. Think again.")
+    return f"Run for you: the gradient is exactly zero for {share:.0%} of the queries. D(x) is just v of the best slot."
+
+
+ReadAnswer = Callable[[Tensor, Tensor, Tensor, Tensor, float, int], Tensor]
+
+
+@attempt
+def check_read(answer: ReadAnswer) -> str:
+    """Exercise 3.2: D(x) from the k best slots of a batch, clipped; the oracle is `VMFMemory.read`."""
+    memory, queries = _contested()
+    log_prior = (memory.histogram + memory.beta).log()
+    queries = torch.cat([queries, memory.keys[:1]])
+    memory.kappa = 8.0
+    given = torch.as_tensor(
+        answered(answer(memory.keys, memory.values, memory.histogram, queries, memory.kappa, memory.top_k))
+    ).double()
+    expected = memory.read(queries)
+    if given.shape != expected.shape:
+        raise Wrong(f"Expected one number for each query, shape {list(expected.shape)}, got {list(given.shape)}.")
+    scores = memory.kappa * queries @ memory.keys.T + log_prior
+    by_distance = (queries @ memory.keys.T).topk(memory.top_k).indices
+    by_posterior = scores.topk(memory.top_k).indices
+    values = memory.values.double()
+    mistakes = {
+        "You chose S by the cosine. (5) chooses by the posterior: similarity AND histogram.": (
+            scores.gather(1, by_distance).softmax(dim=1) * values[by_distance]
+        ).sum(dim=1),
+        "You did not divide by the mass of S: the weights of (6) sum to 1 over S.": (
+            scores.softmax(dim=1).gather(1, by_posterior) * values[by_posterior]
+        ).sum(dim=1),
+        "Your sum runs over all slots; (6) is over S only.": scores.softmax(dim=1) @ values,
+        "Nearly: the mean of the k values is not weighted by the posterior.": values[by_posterior].mean(dim=1),
+    }
+    for mistake, result in mistakes.items():
+        for value in (result, result.clamp(memory.epsilon, 1 - memory.epsilon)):
+            if torch.allclose(given, value, atol=1e-6):
+                raise Wrong(mistake)
+    if torch.allclose(given.clamp(memory.epsilon, 1 - memory.epsilon), expected, atol=1e-6):
+        if not torch.allclose(given, expected, atol=1e-6):
+            raise Wrong("Right but for the clip: (6) ends in [epsilon, 1 - epsilon] with epsilon = 0.001.")
+        return "Equal to memory.read to 1e-6."
+    raise Wrong(f"The largest difference to memory.read is {float((given - expected).abs().max()):.2g}.")
+
+
+@attempt
+def check_gradient(answer: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> str:
+    """Exercise 3.3: kappa sum_i p_i (v_i - D) K_i for one query; the oracle is autograd through `VMFMemory.read`."""
+    memory, queries = _contested()
+    for query in queries:
+        weights, slots = memory.top_k_posterior(query.unsqueeze(0))
+        weights, values, keys = weights[0], memory.values[slots[0]].double(), memory.keys[slots[0]]
+        given = torch.as_tensor(answered(answer(weights, values, keys, memory.kappa)))
+        leaf = query.unsqueeze(0).requires_grad_()
+        (truth,) = torch.autograd.grad(memory.read(leaf).sum(), leaf)
+        if given.shape != truth[0].shape:
+            raise Wrong(f"Expected a gradient of shape {list(truth[0].shape)}, got {list(given.shape)}.")
+        mistakes = {
+            "kappa is missing: the score is kappa K.q.": truth[0] / memory.kappa,
+            "The sign is the wrong way round: real keys attract.": -truth[0],
+            "Subtract D from v: raising one weight lowers the others, since they sum to 1.": (
+                memory.kappa * (weights * values) @ keys
+            ),
+            "Each slot must be weighted by its posterior.": (memory.kappa * (values - (weights * values).sum()) @ keys),
+        }
+        for mistake, result in mistakes.items():
+            if torch.allclose(given, result, atol=1e-9):
+                raise Wrong(mistake)
+        if not torch.allclose(given, truth[0], atol=1e-6):
+            raise Wrong(f"Autograd through memory.read differs by {float((given - truth[0]).abs().max()):.2g}.")
+    return "Equal to autograd through memory.read to 1e-6."
+
+
+@attempt
+def check_smallest_k(answer: Callable[[Tensor, float], Tensor]) -> str:
+    """Exercise 3.4: for each query the smallest k that guarantees an error of D of at most the tolerance."""
+    posterior = torch.tensor([[0.1, 0.6, 0.3], [0.98, 0.01, 0.01], [0.2, 0.3, 0.5], [0.34, 0.33, 0.33]]).double()
+    expected = {0.25: [2, 1, 2, 3], 0.05: [3, 1, 3, 3], 0.45: [1, 1, 2, 2]}
+    for tolerance, truth in expected.items():
+        given = torch.as_tensor(answered(answer(posterior, tolerance))).tolist()
+        if given == [k - 1 for k in truth]:
+            raise Wrong("One too few everywhere: did you return an index, which counts from 0?")
+        if given == [k + 1 for k in truth]:
+            raise Wrong("One too many everywhere: the last slot that you took was not needed.")
+        unsorted = ((1 - posterior.cumsum(dim=1)) > tolerance).sum(dim=1) + 1
+        if given != truth and given == unsorted.tolist():
+            raise Wrong("Your slots are in the order of the memory: sort them first, most probable first.")
+        if given != truth:
+            raise Wrong(f"With a tolerance of {tolerance}, expected {truth}, got {given}.")
+    return "These k leave out at most the tolerance, and no smaller ones do."
+
+
+@attempt
+def check_log_probability(answer: Callable[[Tensor, Tensor], Tensor]) -> str:
+    """Exercise 3.5: log D(x) from scores [B, k] and values [B, k], without D, so that the gradient survives."""
+    generator = torch.Generator().manual_seed(5)
+    scores = torch.randn(4, 6, generator=generator) * 3
+    values = torch.tensor([[1, 0, 0, 1, 0, 1]] * 4)
+    scores[3] -= 200 * values[3]  # the real slots are far behind: D underflows to 0 in float32
+    scores.requires_grad_()
+    given = answered(answer(scores, values))
+    if given.shape != (4,):
+        raise Wrong(f"Expected one number for each query, shape [4], got {list(given.shape)}.")
+    if not bool(given.isfinite().all()):
+        raise Wrong("The last query has real slots 200 nats behind; your result there is not finite. Never form D.")
+    exact = scores.detach().double()
+    truth = exact.masked_fill(values == 0, -torch.inf).logsumexp(dim=1) - exact.logsumexp(dim=1)
+    if torch.allclose(given.detach().double(), truth.exp(), atol=1e-5):
+        raise Wrong("That is D itself; its logarithm is asked for.")
+    if not torch.allclose(given[:3].double(), truth[:3], atol=1e-4):
+        raise Wrong(f"For the first query log D is {float(truth[0]):.4f}, you return {float(given[0].detach()):.4f}.")
+    last = float(given[3].detach())
+    if last > -100:
+        raise Wrong(f"The last query: log D is {float(truth[3]):.0f}, you return {last:.1f}. Is it clipped?")
+    (gradient,) = torch.autograd.grad(given.sum(), scores)
+    if not bool(gradient[3].abs().max() > 0.1):
+        raise Wrong("The value is right, but no gradient reaches the scores of the last query.")
+    return "Right also 200 nats away, where D is 0 in float32, and the gradient is alive there."
