@@ -8,7 +8,7 @@ from walkthrough import plane
 from walkthrough.discontinuity import check_bound, check_share, check_slope, check_staircase, latent, runs, series
 
 
-def bound(L, g, m, *, half=2.0, stretch=np.sqrt(2 / np.pi), modes=None):  # noqa: N803
+def bound(L, g, m, *, half=2.0, stretch=0.7978845608028654, modes=None):
     s = g / (half * stretch * L)
     return 1 - (modes or m) * norm.cdf(norm.ppf(1 / m) - s)
 
