@@ -215,7 +215,7 @@ show(
         column_label="noise z, the same in each column",
         width=7,
     ),
-    "Figure 5.5. The same training with lambda = 0: the image changes along a row, and the columns look alike: the noise decides. The digits are also less finished.",
+    "Figure 5.5. The same training with lambda = 0: the image changes along a row, and some columns look alike: the noise decides part of it. The digits are also less finished.",
     "Eight rows of sixteen generated digits; within a row the images differ, and some columns show the same noisy pattern in all rows.",
 )
 
