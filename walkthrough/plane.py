@@ -207,7 +207,7 @@ class CodeSettings:
     discriminator_rate: float = 1e-3
     beta1: float = 0.5
     decay_from: float = 0.6  # share of the steps after which both rates fall linearly to 0
-    blur: float = 0.5  # noise on D's inputs, in units of the plane, at the first step
+    blur: float = 0.5  # noise on D's inputs at the first step, in units of the plane; decisive for memoryGAN
     blur_until: float = 0.7  # share of the steps after which there is none
     mi_weight: float = 1.0  # lambda
     num_codes: int = MODES
@@ -357,7 +357,8 @@ def measure(gan: PlaneGAN, sigma: float = SIGMA, number: int = 20_000, seed: int
     slope = max(float(slopes(gan, code, noise).max()) for code in used)
     modes = int((mass >= 1 / (4 * MODES)).sum())
     spread = _spread(drawn, mode) / sigma
-    return Measured(modes, 1 - float(mass.sum()), slope, len(used), spread, tuple(mass.tolist()))
+    off_mode = float((mode < 0).double().mean())
+    return Measured(modes, off_mode, slope, len(used), spread, tuple(mass.tolist()))
 
 
 def _spread(points: Tensor, mode: Tensor) -> float:
