@@ -1,0 +1,209 @@
+"""The baselines: each is what its name says, and the trainer and the judge treat it as a MemoryGAN."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from gan_builders import TINY_TRAINING, random_images, state_of, tiny_settings, unit_rows
+from memory_builders import lived_in_memory
+
+from memgan import MemoryGAN
+from memgan.baselines import BASELINES, AveragingMemory, build_baseline
+from memgan.gan import Generated
+from memgan.settings import PRESETS
+from memgan.training import Optimisers, prepare, train, training_step
+
+CODES = 3
+BATCH = TINY_TRAINING["batch_size"]
+each_baseline = pytest.mark.parametrize("name", sorted(BASELINES))
+
+
+def tiny_baseline(name, **changes):
+    prepare(0)
+    return build_baseline(name, tiny_settings(**changes), codes=CODES)
+
+
+def parameters(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@each_baseline
+def test_trainer_takes_it_and_both_networks_learn(name):
+    gan, settings = tiny_baseline(name), tiny_settings().training
+    before = copy.deepcopy(gan)
+    steps = list(train(gan, random_images(23), settings))
+    assert len(steps) == settings.steps and all(bool(s.discriminator_loss.isfinite()) for s in steps)
+    for part in ("inference", "generator"):
+        pairs = zip(getattr(gan, part).parameters(), getattr(before, part).parameters(), strict=True)
+        assert all(not torch.equal(now, then) for now, then in pairs), part
+
+
+@each_baseline
+def test_same_seed_gives_the_same_run(name):
+    runs = []
+    for _ in range(2):
+        gan = tiny_baseline(name)
+        list(train(gan, random_images(23), tiny_settings().training))
+        runs.append(state_of(gan))
+    assert all(torch.equal(runs[0][key], runs[1][key]) for key in runs[0])
+
+
+@each_baseline
+def test_scores_are_probabilities_inside_the_clip(name):
+    gan = tiny_baseline(name).eval()
+    scores = gan.discriminate(random_images(7) * 100)
+    epsilon = torch.tensor(1e-3)
+    assert scores.shape == (7,) and bool(((scores >= epsilon) & (scores <= 1 - epsilon)).all())
+
+
+@each_baseline
+def test_images_and_samples_of_slots_have_the_shapes_that_the_judge_expects(name):
+    gan = tiny_baseline(name).eval()
+    assert gan.generate(5).images.shape == (5, 3, 4, 4)
+    images, slots = gan.sample_slots(2, 6)
+    assert images.shape == (2, 6, 3, 4, 4) and slots.shape == (2,)
+    usage = gan.memory.histogram * gan.memory.values
+    assert usage.ndim == 1 and float(usage.sum()) > 0
+
+
+@each_baseline
+def test_changes_that_suit_it_are_fields_of_a_preset(name):
+    assert PRESETS["digits"].changed(BASELINES[name]).memory == PRESETS["digits"].memory
+
+
+def test_unknown_name_is_refused():
+    with pytest.raises(ValueError, match=r"unknown baseline 'dcgam', expected one of \['dcgan'"):
+        build_baseline("dcgam", tiny_settings())
+
+
+@pytest.mark.parametrize("name", ["dcgan", "no_mcgn"])
+def test_generator_without_a_key_sees_noise_only(name):
+    gan = tiny_baseline(name).eval()
+    made = gan.generate(7)
+    assert torch.equal(gan.generator(torch.roll(made.keys, 1, dims=0), made.noise), made.images)
+    assert not torch.equal(gan.generator(made.keys, torch.roll(made.noise, 1, dims=0)), made.images)
+
+
+@pytest.mark.parametrize("name", ["dcgan", "no_mcgn"])
+def test_without_a_condition_there_is_nothing_to_read_back(name):
+    gan = tiny_baseline(name)
+    made = gan.generate(7)
+    assert float(gan.information(made, gan.inference(made.images))) == 0
+
+
+@pytest.mark.parametrize("name", ["dcgan", "infogan"])
+def test_sigmoid_takes_the_place_of_the_memory(name):
+    gan = tiny_baseline(name).eval()
+    images = random_images(7)
+    logit = gan.inference(images)[:, 0].detach().double().numpy()
+    expected = np.clip(1 / (1 + np.exp(-logit)), 1e-3, 1 - 1e-3)
+    np.testing.assert_allclose(gan.discriminate(images).detach().numpy(), expected, atol=1e-6)
+
+
+def test_dcgan_step_is_the_binary_cross_entropy():
+    gan, settings = tiny_baseline("dcgan"), tiny_settings(training={"mi_weight": 0.0}).training
+    images = random_images(BATCH)
+    spy = copy.deepcopy(gan)
+    torch.manual_seed(3)
+    loss_d, *_ = training_step(gan, images, Optimisers(gan, settings), settings)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        fakes = spy.generate(BATCH).images
+    real, fake = spy.inference(images)[:, 0], spy.inference(fakes)[:, 0]
+    expected = F.binary_cross_entropy_with_logits(real, torch.ones(BATCH))
+    expected += F.binary_cross_entropy_with_logits(fake, torch.zeros(BATCH))
+    assert float(loss_d) == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_infogan_reads_its_code_back_by_cross_entropy():
+    gan = tiny_baseline("infogan")
+    slots = torch.tensor([0, 2, 1, 2])
+    scores = torch.randn(4, 1 + CODES, generator=torch.Generator().manual_seed(0))
+    made = Generated(torch.empty(0), torch.eye(CODES)[slots], slots, torch.empty(0))
+    logits = scores[:, 1:].double().numpy()
+    log_q = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    expected = -np.mean([log_q[row, code] for row, code in enumerate(slots.tolist())])
+    assert float(gan.information(made, scores)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_infogan_codes_are_one_hot_and_equally_probable():
+    made = tiny_baseline("infogan").generate(3001, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(made.keys, torch.eye(CODES)[made.slots])
+    assert bool((made.keys.mean(dim=0) - 1 / CODES).abs().max() < 0.04)
+
+
+def test_networks_have_as_many_parameters_as_said():
+    """The table of sizes: D differs by its last layer, G by the width of what it is given."""
+    settings = PRESETS["digits"]
+    full = MemoryGAN(settings.memory, settings.networks)
+    sizes = {name: build_baseline(name, settings.changed(changes), codes=64) for name, changes in BASELINES.items()}
+    sizes["wide"] = build_baseline("dcgan", settings.changed(["networks.noise_dim=68"]))
+    assert parameters(sizes["dcgan"].inference) == parameters(full.inference) + 64 + 1
+    assert parameters(sizes["infogan"].inference) == parameters(full.inference) + 65 * 65
+    assert parameters(sizes["no_em"].inference) == parameters(sizes["no_mcgn"].inference) == parameters(full.inference)
+    assert parameters(sizes["infogan"].generator) == parameters(sizes["wide"].generator) == parameters(full.generator)
+    assert parameters(sizes["dcgan"].generator) == parameters(full.generator) - (64 + 4 - 16) * 512
+
+
+# ---------------------------------------------------------------- without EM
+
+
+def averaging(**settings):
+    """The same life twice: with EM, and with averages."""
+    memory = lived_in_memory(correct_in_top=5, **settings)
+    other = AveragingMemory(17, 3, 5, kappa=6.0, alpha=0.7, correct_in_top=5, **settings).double()
+    other.load_state_dict(state_of(memory))
+    return memory, other
+
+
+def test_average_moves_the_best_slot_alone_by_a_plain_loop():
+    memory, other = averaging()
+    before = copy.deepcopy(other)
+    query = F.normalize(unit_rows(1, 3, seed=5).double(), dim=1)
+    other.write(query, torch.tensor([1]))
+    joint = [
+        float(np.exp(6.0 * float(query[0] @ before.keys[i])) * before.histogram[i]) * int(before.values[i])
+        for i in range(17)
+    ]
+    best = int(np.argmax(joint))
+    expected = before.keys[best] + query[0]
+    torch.testing.assert_close(other.keys[best], expected / expected.norm(), rtol=0, atol=1e-12)
+    assert float(other.histogram[best]) == pytest.approx(0.7 * float(before.histogram[best]) + 1, rel=1e-12)
+    rest = [slot for slot in range(17) if slot != best]
+    assert torch.equal(other.keys[rest], before.keys[rest]) and torch.equal(
+        other.histogram[rest], before.histogram[rest]
+    )
+
+
+def test_samples_of_one_slot_count_as_their_mean_and_as_their_number():
+    _, other = averaging()
+    before = copy.deepcopy(other)
+    slot = int(before.histogram.mul(before.values).argmax())
+    queries = F.normalize(before.keys[slot] + 0.05 * unit_rows(4, 3, seed=6).double(), dim=1)
+    other.write(queries, torch.ones(4, dtype=torch.long))
+    moved = F.normalize(before.keys[slot] + queries.mean(dim=0), dim=0)
+    torch.testing.assert_close(other.keys[slot], moved, rtol=0, atol=1e-12)
+    assert float(other.histogram[slot]) == pytest.approx(0.7 * float(before.histogram[slot]) + 4, rel=1e-12)
+
+
+def test_what_is_not_em_is_as_it_was():
+    """The same read, and the same slots replaced with the same content."""
+    memory, other = averaging()
+    queries, labels = unit_rows(9, 3, seed=7).double(), torch.tensor([1, 0, 1, 0, 0, 1, 1, 0, 1])
+    assert torch.equal(memory.read(queries), other.read(queries))
+    memory.write(queries, labels)
+    other.write(queries, labels)
+    assert torch.equal(memory.values, other.values) and torch.equal(memory.ages, other.ages)
+
+
+def test_order_of_a_batch_does_not_matter_without_em_either():
+    _, one = averaging()
+    other = copy.deepcopy(one)
+    queries, labels = unit_rows(9, 3, seed=8).double(), torch.tensor([1, 0, 1, 0, 0, 1, 1, 0, 1])
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
+    one.write(queries, labels)
+    other.write(queries[order], labels[order])
+    for name in ("keys", "histogram", "values", "ages"):
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=0, atol=1e-12)

@@ -1,0 +1,119 @@
+"""Notebook 03: its measures against plain sums, and its checks against typical mistakes."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from walkthrough import topk
+
+
+def said(capsys, check, answer):
+    check(answer)
+    return capsys.readouterr().out
+
+
+def strangers(number=7):
+    return F.normalize(torch.randn(number, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(3)), dim=1)
+
+
+def test_approximation_agrees_with_plain_sums():
+    memory = topk.random_memory(40, top_k=5, kappa=10.0)
+    result = topk.approximation(memory, strangers())
+    for row, query in enumerate(strangers()):
+        joint = torch.exp(10 * memory.keys @ query) * (memory.histogram + memory.beta)
+        best = sorted(range(40), key=lambda slot: -float(joint[slot]))[:5]
+        inside = sum(float(joint[slot]) for slot in best)
+        assert float(result.missed[row]) == pytest.approx(1 - inside / float(joint.sum()), abs=1e-9)
+        over_best = sum(float(joint[slot]) for slot in best if memory.values[slot]) / inside
+        assert float(result.approximate[row]) == pytest.approx(over_best)
+        assert float(result.exact[row]) == pytest.approx(float(joint[memory.values == 1].sum() / joint.sum()))
+
+
+def test_reread_leaves_the_memory_as_it_was():
+    memory = topk.random_memory(40)
+    other = topk.reread(memory, top_k=3, kappa=1.0)
+    assert (other.top_k, other.kappa, memory.top_k, memory.kappa) == (3, 1.0, 32, 60.0)
+
+
+def test_every_query_is_silent_with_one_slot_and_none_with_a_mixed_crowd():
+    memory = topk.random_memory(40, top_k=40, kappa=1.0)
+    assert not topk.silent(memory, strangers()).any()
+    assert topk.silent(topk.reread(memory, top_k=1), strangers()).all()
+
+
+def read(keys, values, histogram, queries, kappa, k, *, by_cosine=False, all_slots=False, clip=True):
+    scores = kappa * queries @ keys.T + (histogram + 1e-8).log()
+    chosen = (queries @ keys.T if by_cosine else scores).topk(len(keys) if all_slots else k).indices
+    result = (scores.gather(1, chosen).softmax(dim=1) * values[chosen]).sum(dim=1)
+    return result.clamp(1e-3, 1 - 1e-3) if clip else result
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [({}, "Right."), ({"by_cosine": True}, "cosine"), ({"all_slots": True}, "over S only"), ({"clip": False}, "clip")],
+)
+def test_check_of_the_read(capsys, mistake, words):
+    assert words in said(capsys, topk.check_read, lambda *given: read(*given, **mistake))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda w, v, K, kappa: kappa * (w * (v - (w * v).sum())) @ K, "Right."),
+        (lambda w, v, K, kappa: (w * (v - (w * v).sum())) @ K, "kappa is missing"),
+        (lambda w, v, K, kappa: -kappa * (w * (v - (w * v).sum())) @ K, "wrong way round"),
+        (lambda w, v, K, kappa: kappa * (w * v) @ K, "Subtract D"),
+        (lambda w, v, K, kappa: ..., "Not answered"),
+    ],
+)
+def test_check_of_the_gradient(capsys, answer, words):
+    assert words in said(capsys, topk.check_gradient, answer)
+
+
+def smallest(posterior, tolerance):
+    counts = []
+    for row in posterior.tolist():
+        left, k = 1.0, 0
+        for p in sorted(row, reverse=True):
+            if left <= tolerance + 1e-9 and k:
+                break
+            left, k = left - p, k + 1
+        counts.append(k)
+    return torch.tensor(counts)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (smallest, "Right."),
+        (lambda p, t: smallest(p, t) - 1, "One too few"),
+        (lambda p, t: smallest(p, t) + 1, "One too many"),
+        (lambda p, t: ..., "Not answered"),
+    ],
+)
+def test_check_of_the_smallest_k(capsys, answer, words):
+    assert words in said(capsys, topk.check_smallest_k, answer)
+
+
+def log_probability(scores, values):
+    return scores.masked_fill(values == 0, -torch.inf).logsumexp(dim=1) - scores.logsumexp(dim=1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (log_probability, "Right."),
+        (lambda s, v: (s.softmax(dim=1) * v).sum(dim=1).log(), "not finite"),
+        (lambda s, v: log_probability(s, v).exp(), "D itself"),
+        (lambda s, v: log_probability(s, v).clamp(min=-50), "Is it clipped"),
+        (lambda s, v: log_probability(s, v).detach(), "stops with"),
+        (lambda s, v: ..., "Not answered"),
+    ],
+)
+def test_check_of_the_log_probability(capsys, answer, words):
+    assert words in said(capsys, topk.check_log_probability, answer)
+
+
+@pytest.mark.parametrize(("answer", "words"), [(0, "Right."), (1.0, "weight 1"), (..., "Not answered")])
+def test_check_of_one_slot(capsys, answer, words):
+    assert words in said(capsys, topk.check_no_gradient, answer)

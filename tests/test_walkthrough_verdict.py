@@ -1,0 +1,88 @@
+"""Notebook 07: what its tables say is in the results file, and its checks recognise wrong answers."""
+
+import math
+
+import pytest
+import torch
+
+from walkthrough import verdict
+
+RUNS = verdict.load_runs()
+
+
+def said(capsys, check, answer):
+    check(answer)
+    return capsys.readouterr().out
+
+
+def test_every_model_has_the_same_three_seeds():
+    assert {tuple(run["seed"] for run in same) for same in verdict.of_model(RUNS).values()} == {(0, 1, 2)}
+
+
+def test_table_shows_mean_and_range():
+    scores = sorted(run["inception_score"] for run in RUNS if run["model"] == "full")
+    line = next(line for line in verdict.ablation_table(RUNS).splitlines() if line.startswith("full"))
+    assert f"{math.fsum(scores) / 3:.2f} ({scores[0]:.2f} to {scores[-1]:.2f})" in line
+
+
+def test_walk_rates_are_those_of_the_runs():
+    rates = verdict.walk_rates(RUNS, ["full"])["full"]
+    assert rates["keys"] == [run["walks"]["keys"] for run in RUNS if run["model"] == "full"]
+
+
+def test_figure_has_a_dot_for_every_run():
+    for axes in verdict.ablation_figure(RUNS).axes:
+        dots = [line for line in axes.lines if line.get_marker() == "o"]
+        assert sum(len(line.get_xdata()) for line in dots) == len(RUNS)
+
+
+def test_slot_modes_asks_every_code_at_every_noise():
+    def gan(codes, noise):
+        return codes[:, :1] * 10 + noise[:, :1]
+
+    grid = torch.stack(torch.meshgrid(torch.arange(3.0), torch.arange(3.0), indexing="ij"), dim=-1)
+    modes = verdict.slot_modes(gan, lambda points: points[:, 0], grid, torch.tensor([[1.0], [2.0]]))
+    assert modes.shape == (2, 3, 3)
+    assert modes[1, 2, 0] == 22
+
+
+@pytest.mark.parametrize(
+    ("many", "few", "words"),
+    [
+        ("drift", "both", "Right."),
+        ("both", "both", "512 slots"),
+        ("drift", "drift", "128 slots"),
+        ("x", "both", "expected"),
+    ],
+)
+def test_check_of_the_causes(capsys, many, few, words):
+    assert words in said(capsys, verdict.check_causes, {"512 slots": many, "128 slots": few})
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda c: sum(x < 0.8 for row in c.tolist() for x in row[1:-1]) / (2 * len(c)), "Right."),
+        (lambda c: (c < 0.8).double().mean(), "two ends"),
+        (lambda c: (c[:, 1:-1] <= 0.8).double().mean(), "not below"),
+        (lambda c: (c[:, 1:-1] < 0.8).sum(), "divide"),
+        (lambda c: (c[:, 1:-1] < 0.8).any(dim=1).double().mean(), "count images"),
+        (lambda c: ..., "Not answered"),
+    ],
+)
+def test_check_of_the_share(capsys, answer, words):
+    assert words in said(capsys, verdict.check_share, answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda k, z, t: (k[0] if t < 0.5 else k[1], (1 - t) * z[0] + t * z[1]), "Right."),
+        (lambda k, z, t: (k[0].lerp(k[1], t), z[0].lerp(z[1], t)), "do not interpolate"),
+        (lambda k, z, t: (k[0], z[0].lerp(z[1], t)), "end 1"),
+        (lambda k, z, t: (k[0], z[0]), "straight line"),
+        (lambda k, z, t: ..., "Not answered"),
+    ],
+)
+def test_check_of_the_walk(capsys, answer, words):
+    assert words in said(capsys, verdict.check_switch, answer)
