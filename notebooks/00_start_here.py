@@ -190,7 +190,14 @@ print("share of offered keys that point east:", f"{(keys[:, 0] > 0.8).float().me
 #
 # | notebook | question | seconds |
 # |---|---|---|
-# TABLE
+# | [0 Start here](00_start_here.ipynb) | what can an ordinary GAN not do, and how could a memory help? | 20 |
+# | [1 Structural discontinuity](01_structural_discontinuity.ipynb) | why must a continuous generator draw what lies between the classes, and when does a discriminator forget? | 36 |
+# | [2 The posterior over slots](02_vmf_posterior.ipynb) | which slot is an image from, and is it real? | 18 |
+# | [3 The top k](03_topk_approximation.ipynb) | what is lost by looking at k slots only, and where does the gradient go? | 42 |
+# | [4 Writing](04_memory_update.ipynb) | why these E and M steps? | 33 |
+# | [5 The conditional generator](05_mcgn.ipynb) | how does a slot come to mean something? | 52 |
+# | [6 Full training](06_full_training.ipynb) | does it learn real digits while you watch? | 43 |
+# | [7 Does it work?](07_does_it_work.ipynb) | are the two problems cured? | 65 |
 #
 # The seconds are those of one CPU core, imports included.
 #

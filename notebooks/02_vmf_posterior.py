@@ -13,7 +13,7 @@
 #
 # You will see a bell curve on a sphere, Bayes' rule on four slots that you can follow by hand, and the same rule in the package. Then you will see why one number, the concentration $\kappa$, decides whether the memory listens to the image at all. With the published value it may not.
 #
-# You need: PyTorch, and the idea of Bayes' rule. [Notebook 0](00_start_here.ipynb) has the notation; equation numbers such as (4) are those of the [notation page](../docs/notation.md). Reading takes about half an hour, running about ten seconds.
+# You need: PyTorch, and the idea of Bayes' rule. [Notebook 0](00_start_here.ipynb) has the notation; equation numbers such as (4) are those of the [notation page](../docs/notation.md). Reading takes about half an hour, running about 20 seconds.
 
 # %%
 import math

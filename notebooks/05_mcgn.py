@@ -372,7 +372,7 @@ print("slots that are pure (above 0.9): more than half:", bool((purity > 0.9).do
 # | who reads it back | nobody needs to | a second head $r$ | $\mu$, the discriminator's own encoder |
 # | an encoder of real images | no | no | $\mu$ and the posterior (4) |
 #
-# No labels and no encoder beside the discriminator: the table's last two rows are one and the same network. Whether a learnt code beats InfoGAN's fixed one is a question for runs with equal tuning: they are in [results/ablation.json](../results/ablation.json).
+# No labels and no encoder beside the discriminator: the table's last two rows are one and the same network. Whether a learnt code beats InfoGAN's fixed one is a question for runs with equal tuning: they are in [notebook 7](07_does_it_work.ipynb).
 #
 # ## In five lines
 #
