@@ -1,0 +1,342 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 7 · Does it work?
+#
+# **The question:** notebook 1 showed two problems: bridges between classes, and a discriminator that forgets. Does the memory cure them? And which part of the method earns what?
+#
+# You will see the plane again, with one latent square for each slot; what breaks that cure; the walks between digits with three seeds of every model; the ablations; and forgetting, with its two causes told apart. At the end stands a table of what holds of the paper's claims at this scale, what does not, and what was not tested.
+#
+# You need: all notebooks before. Running takes about a minute of one core. What takes longer was computed by `make results`; the files hold settings, seeds and commit.
+
+# %%
+import torch
+
+from memgan.data import load_dataset
+from memgan.evaluation import classifier_for
+from memgan.runs import build
+from memgan.settings import PRESETS
+from memgan.training import prepare, train
+from walkthrough import dataflow, forgetting, plane, plane_figures, show, verdict, walks
+from walkthrough.discontinuity import runs
+
+# %%
+show(
+    dataflow.dataflow("memory"),
+    "Figure 7.1. What is on trial: the memory, as discriminator and as what the generator is told.",
+    dataflow.alt("memory"),
+)
+
+# %% [markdown]
+# ## The plane, with a memory
+#
+# The same eight clouds as in notebooks 0 and 1. Now the generator is given a slot's key beside the noise, so its latent space has as many pieces as slots in use. **Predict:** what does one slot's latent square look like?
+
+# %%
+gan = plane.train_memory(seed=0)
+found = plane.measure(gan)
+print("clouds found:", found.modes, "of 8")
+print("share of points off all clouds below 5 %:", found.off_mode < 0.05)
+
+# %%
+codes, probability = gan.codes()
+busiest = probability.argsort(descending=True)[:16]
+squares = verdict.slot_modes(gan, plane.mode_of, plane.latent_grid(40), codes[busiest])
+picture = plane_figures.slot_squares(squares, [f"{p:.1%}" for p in probability[busiest].tolist()])
+
+# %%
+show(
+    picture,
+    "Figure 7.2. The latent squares of the 16 busiest slots, with how often each is drawn. Colours and "
+    "numbers are clouds, black is none. See that most are of one colour: the seams of Figure 0.1 are "
+    "gone, because nothing asks one square to reach two clouds.",
+    "Sixteen small squares, nearly all filled with one colour and one number; several clouds have more than one slot.",
+)
+
+# %% [markdown]
+# This is one run. Ten seeds are in [results/plane.json](../results/plane.json), five of them for each change of one setting:
+
+# %%
+names = {
+    "memory": "memoryGAN",
+    "one slot vouches": "correct_in_top = 1",
+    "queries not normalised": "no BatchNorm on the query",
+    "kappa 10": "kappa = 10",
+    "generator without key": "no MCGN: G sees noise only",
+    "lambda 0": "lambda = 0",
+    "no blur": "D's inputs never blurred",
+    "32 slots": "N = 32 instead of 128",
+    "memory, sigma 0.05": "clouds half as wide",
+    "one-hot": "one-hot code of 8 (InfoGAN)",
+    "one-hot, 5 codes": "one-hot code of 5",
+    "one-hot, 12 codes": "one-hot code of 12",
+}
+measured = {label: [(run["modes"], run["off_mode"]) for run in runs(kind)] for kind, label in names.items()}
+
+# %%
+show(
+    plane_figures.measures_by_kind(measured),
+    "Figure 7.3. Every run a dot. Blue: memoryGAN, ten seeds. Orange: one thing changed, five seeds each. "
+    "What a good run needs is both: 8 clouds found, and few points off them.",
+    "Two panels with a row for each setting. MemoryGAN finds 8 clouds with about 1 percent or less off them; "
+    "four of the changes lose clouds and put 20 to 80 percent of the points off them.",
+)
+
+# %%
+for label, pairs in measured.items():
+    lost = sum(modes < 8 for modes, _ in pairs)
+    worst = max(off for _, off in pairs)
+    print(f"{label:28} lost a cloud on {lost} of {len(pairs)} seeds; worst share off {worst:.2f}")
+
+# %% [markdown]
+# Four settings are decisive: several slots must be asked before a slot is replaced, the query must be normalised, $\kappa$ must be large, and the generator must be given the key. Without blur on D's inputs, or with $\lambda = 0$, clouds are lost on two of five seeds; 32 slots are enough here. (`correct_in_top = 1` is the authors' choice, and works on the digits. Why it fails here we did not find out.)
+#
+# One thing the picture of bridges hides: **the clouds come out narrow.** The spread of the points within a cloud is a quarter to a third of the data's:
+
+# %%
+spread = [run["spread"] for run in runs("memory")]
+print(f"spread within clouds, of the data's: {min(spread):.2f} to {max(spread):.2f}")
+
+# %% [markdown]
+# **The control.** A one-hot code of eight values with InfoGAN's loss cures the plane as well as the memory does. But one must know the number: with 5 codes, or 12, bridges are back. What the memory adds is that it *finds* its number of slots, and how often each is needed. To see the latter, let every second cloud be three times as frequent (shares .1875 and .0625):
+
+# %%
+for kind, label in (("memory, unequal modes", "memoryGAN"), ("one-hot, unequal modes", "one-hot of 8")):
+    masses = torch.tensor([run["masses"] for run in runs(kind)])
+    frequent, rare = masses[:, 0::2], masses[:, 1::2]
+    print(
+        f"{label:13} frequent {frequent.min():.2f} to {frequent.max():.2f}, rare {rare.min():.2f} to {rare.max():.2f}"
+    )
+
+# %% [markdown]
+# The memory's histogram follows the data. A code with a fixed prior cannot.
+#
+# ## Walks between digits
+#
+# As in notebook 1: 150 walks between two images that the judge is sure of; the share of images on the way with a confidence below 0.8. Beside it the *base rate*, the same share on random samples. One seed live, with the digits' preset:
+
+# %%
+prepare(seed=0)
+data, settings = load_dataset("digits"), PRESETS["digits"]
+gan = build(settings)
+for _ in train(gan, data.images, settings.training):
+    pass
+gan.eval()
+judge = classifier_for("digits")
+taken = {kind: walks.walk(gan, judge, kind) for kind in ("slot", "switch", "keys")}
+
+# %%
+labels = {"slot": "inside a slot", "switch": "across slots", "keys": "between keys"}
+named = {labels[kind]: walk for kind, walk in taken.items()}
+middle = [walks.pick(walk) for walk in taken.values()]
+
+# %%
+show(
+    walks.walk_figure(named, middle),
+    "Figure 7.4. For each kind the walk in the middle of the ranking by its least confident image, so not "
+    "picked by hand. Under each image the judge's confidence.",
+    "Three rows of eleven images with bars. Inside a slot one digit changes its style; across slots it "
+    "jumps to another digit half-way; between keys one digit turns into the other through doubtful shapes.",
+)
+
+# %%
+base = walks.base_rate(gan, judge)
+share = {kind: walks.in_between(walk) for kind, walk in taken.items()}
+print("inside a slot, under 0.03:", share["slot"] < 0.03)
+print("across slots, under 0.03:", share["switch"] < 0.03)
+print("between keys it is more than inside:", share["keys"] > share["slot"])
+
+# %% [markdown]
+# Across slots there is no intermediate key, *by construction*: the walk jumps. That is the point of a discrete choice, and no achievement of training. Between keys the generator is asked for keys that no slot has, and what it draws there is often in between: the memory gives the latent space gaps, it does not fill them.
+#
+# Now every model, three seeds each, at the rates that each was tuned to ([results/ablation.json](../results/ablation.json); four pairs of learning rates tried for each model on seed 0, chosen by the Inception Score, then seeds 0 to 2).
+
+# %%
+results = verdict.load_runs()
+chosen = ["full", "without EM", "without MCGN", "without memory (DCGAN)", "one-hot code of 10 (InfoGAN)"]
+rates = verdict.walk_rates(results, chosen)
+
+# %%
+show(
+    walks.share_figure(rates),
+    "Figure 7.5. Share of images in between; bars are means, dots are seeds. Hatched: random samples, the "
+    "base rate. Compare each walk with its own base rate.",
+    "Horizontal bars in groups. MemoryGAN: near 0 inside a slot and across slots, 0.1 between keys, 0.04 at "
+    "random. DCGAN: about 0.19 on walks and 0.25 at random.",
+)
+
+# %%
+dcgan, full = rates["without memory (DCGAN)"], rates["full"]
+print("DCGAN, walks below its own random samples on every seed:", max(dcgan["noise"]) < min(dcgan["random samples"]))
+print("memoryGAN, random samples: at most", max(full["random samples"]), "in between")
+print("DCGAN, random samples: at least", min(dcgan["random samples"]))
+
+# %% [markdown]
+# Honest reading: a DCGAN's walks are *not* worse than its random samples; they start and end at good ones. Its problem is that a quarter of everything it draws is in between. MemoryGAN's share is 0.04. That is the number to compare, not the walk.
+#
+# ## Which part earns what?
+
+# %%
+show(
+    verdict.ablation_figure(results),
+    "Figure 7.6. Every model, three seeds each. Dashed: real test images. Blue: memoryGAN.",
+    "Two panels of dots. MemoryGAN reaches an Inception Score of 9.4 and a Frechet distance of 14 to 30; "
+    "without EM 7.6 to 7.9 and 45; without MCGN and without memory 6.4 to 7 and 43 to 68; InfoGAN with ten "
+    "codes has the largest distance.",
+)
+
+# %%
+print(verdict.ablation_table(results))
+
+# %% [markdown]
+# *Without EM*: the memory averages key and query, as in Kaiser et al. *Without MCGN*: the memory judges, the generator sees 16 noise numbers. *Without memory*: a DCGAN with the same networks; also with as many parameters, and for twice the steps. All had the same tuning, and it was small: four pairs of rates. A DCGAN with other tricks may do better.
+#
+# **In the Inception Score the paper's order holds here on every seed**: everything, without EM, without MCGN, without memory. In the Frechet distance the means are in the same order, but the ranges of the three ablations touch. InfoGAN with 10 codes is sure of its classes and misses some of them.
+
+# %%
+score = {name: [run["inception_score"] for run in same] for name, same in verdict.of_model(results).items()}
+print("full above without EM on every seed:", min(score["full"]) > max(score["without EM"]))
+print("without EM above without MCGN on every seed:", min(score["without EM"]) > max(score["without MCGN"]))
+
+# %% [markdown]
+# ## Forgetting
+#
+# The experiment of notebooks 0 and 1: learn to reject bold fakes A, then only thin ones B, and ask about A. **Predict:** does the memory hold A after 5 steps on B? After 300?
+
+# %%
+live = forgetting.experiment("memory", seed=0, steps_on_b=50)
+old = dict(zip(live.steps, live.old, strict=True))
+print("before B, at least nine in ten of A rejected:", old[0] >= 0.9)
+print("after 5 steps, more than half:", old[5] > 0.5)
+
+# %%
+curves = forgetting.load()
+show(
+    forgetting.forgetting_curves(curves, ["sigmoid", "sigmoid + R1", "memory", "sigmoid + replay"]),
+    "Figure 7.7. Share of A still rejected; lines are means of three seeds, bands their range. The memory "
+    "forgets later than a sigmoid, and forgets all the same.",
+    "Curves against steps on B, logarithmic. The sigmoid falls below 0.2 by step 5, the memory falls between "
+    "step 10 and 300 to near 0, replay stays at 1.",
+)
+
+# %%
+for variant in ("sigmoid", "memory", "sigmoid + replay"):
+    kept = [forgetting.mean_share(curves, variant, step) for step in (0, 5, 50, 300)]
+    print(f"{variant:18}", "  ".join(f"{share:.2f}" for share in kept))
+
+# %% [markdown]
+# The memory slows forgetting and does not cure it. Why, if nothing in it decays but what is visited? There are two ways to lose A:
+#
+# 1. **Encoder drift.** $\mu$ goes on learning; A's images get other queries, and these no longer meet A's slots, which may all still be there.
+# 2. **Slot loss.** B's writes move or replace A's slots.
+#
+# To tell them apart, stop one and look at the other. Freeze the encoder while B is written: what is lost then is slot loss. Put A's slots back after each write: what is lost then is drift. Here with 128 slots, so that slots are scarce:
+
+# %%
+show(
+    forgetting.two_causes(curves),
+    "Figure 7.8. 128 slots. Left: A still rejected, with neither, either and both causes stopped. Right: what "
+    "each cause is made of, the cosine of A's queries with what they were, and the share of A's slots left.",
+    "With both stopped the curve stays at 1. With the encoder frozen it falls late; with the slots protected "
+    "it falls early; with neither it falls to 0.",
+)
+
+# %%
+for variant in ("memory", "memory, encoder frozen", "memory, slots protected", *forgetting.CAUSES):
+    last = [curve.old[-1] for curve in curves if curve.variant == variant]
+    print(f"{variant:27} at step 300, seeds 0-2:", last)
+
+# %% [markdown]
+# With 512 slots drift is the cause: frozen, the memory keeps A; protecting its slots does not help. With 128 slots both are: each alone loses A, on one seed or on all; only with both stopped does it stay.
+#
+# ### A repair that you can switch on
+#
+# If the encoder drifts, keys must drift with it. Let each slot keep one image, and turn it into a key again with each step (*re-encoded*); let a slot decay by its share of the query (*gentle*); let the kept images of generated slots be shown again among the fakes (*rehearsed*). `forgetting.experiment` takes each as a variant:
+
+# %%
+repairs = ["memory", *forgetting.REPAIRS]
+for variant in repairs:
+    kept = [forgetting.mean_share(curves, variant, step) for step in (5, 50, 300)]
+    print(f"{variant:32}", "  ".join(f"{share:.2f}" for share in kept))
+
+# %% [markdown]
+# Each helps; none is a cure; and the plainest is the best: a sigmoid that is shown 128 kept old fakes again keeps nearly all of A. A memory of *features* is only as old as its encoder. A memory of *images* lasts.
+#
+# And where nothing is made to differ? During whole trainings on the digits, every discriminator still rejects the early fakes at the end, with a memory or without:
+
+# %%
+for run in forgetting.load_stationary():
+    print(f"{run.gan:8} seed {run.seed}: fakes of the first half rejected: {min(run.rejected[:3]) > 0.9}")
+
+# %% [markdown]
+# Early fakes are bad, and bad fakes stay easy. On this data forgetting does no harm that a memory could cure.
+#
+# ## What holds, what does not, what was not tested
+#
+# | the paper says | here, on 1,437 digits of 16x16 pixels and on the plane |
+# |---|---|
+# | a slot's images share a class, z changes style | holds (purity .96 to .99 on six seeds), but z is left with little |
+# | no bridges between classes | holds on the plane on 10 of 10 seeds; between keys of trained slots there are bridges, but nothing draws there |
+# | without EM, without MCGN, without memory: each worse | holds in the Inception Score on each of three seeds; in the Frechet distance for the means |
+# | the discriminator keeps recognising old fakes | not as a difference: on ordinary training all do; where forgetting is forced, the memory slows it and does not stop it |
+# | the published settings train | not here: kappa 1, alpha 0.5 and the published replacement fail on six of six seeds |
+# | best unsupervised Inception Score on CIFAR-10 of its time | not tested: no run at that size |
+# | little extra time | measured in the README's table of speeds, on a CPU only |
+#
+# What to try next: keys that follow the encoder in full training, not only against forgetting; $\kappa$ as a schedule; the sizes of the paper.
+#
+# ## In five lines
+#
+# - With a memory the plane's bridges are gone on every seed, and four settings are decisive for that.
+# - A one-hot code does it too, if one knows how many; the memory finds out by itself.
+# - On digits memoryGAN draws 4 in 100 images in between, a DCGAN of the same tuning 25; the paper's ablations come out in its order of Inception Scores.
+# - The memory slows forgetting; drift of the encoder and loss of slots undo it, and plain replay does better.
+# - On ordinary training nothing was forgotten that mattered, with or without a memory.
+#
+# ## Exercises
+#
+# Replace the three dots and run the cell. The check says what is wrong. [Solutions](solutions/07_does_it_work.ipynb).
+#
+# ### 7.1 · Which cause?
+#
+# From the printed shares at step 300: is it "drift", "slot loss" or "both" that loses A, with 512 and with 128 slots?
+
+# %%
+verdict.check_causes({"512 slots": ..., "128 slots": ...})
+
+# %% [markdown]
+# ### 7.2 · Write the measure
+#
+# From `confidence` [walks, points], both ends included, return the share of images in between: below 0.8.
+
+
+# %%
+def in_between(confidence):
+    return ...
+
+
+verdict.check_share(in_between)
+
+# %% [markdown]
+# ### 7.3 · Write the walk
+#
+# Given both ends' `keys` [2, M] and `noise` [2, Z], return the key and the noise at time t in [0, 1] of a walk *across slots*: noise on a straight line, the key switched at 1/2.
+
+
+# %%
+def across(keys, noise, t):
+    return ...
+
+
+verdict.check_switch(across)
+
+# %% [markdown]
+# ### 7.4 · Predict
+#
+# Run `forgetting.experiment("memory", seed=0, steps_on_b=50, amount=0.9)`: fakes that are much bolder and thinner. Is A forgotten sooner or later? Why?

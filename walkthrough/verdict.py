@@ -1,0 +1,141 @@
+"""Notebook 07: what was taken out and what that cost, from results/ablation.json, and the exercises."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from memgan.plots import GENERATED, REAL, UNUSED
+from walkthrough.lesson import Wrong, answered, attempt
+from walkthrough.walks import IN_BETWEEN
+
+__all__ = [
+    "ablation_figure",
+    "ablation_table",
+    "check_causes",
+    "check_share",
+    "check_switch",
+    "load_runs",
+    "of_model",
+    "slot_modes",
+    "walk_rates",
+]
+
+Run = dict[str, Any]
+
+
+def load_runs(path: Path | None = None) -> list[Run]:
+    """Every run of results/ablation.json, after each model's own tuning."""
+    path = path or Path(__file__).resolve().parent.parent / "results" / "ablation.json"
+    return json.loads(path.read_text(encoding="utf-8"))["runs"]
+
+
+def of_model(runs: list[Run]) -> dict[str, list[Run]]:
+    """The runs of each model, models in the order of the file."""
+    models: dict[str, list[Run]] = {}
+    for run in runs:
+        models.setdefault(run["model"], []).append(run)
+    return models
+
+
+def ablation_table(runs: list[Run]) -> str:
+    """Mean, lowest and highest of both scores over the seeds, and the number of classes covered by the worst seed."""
+    lines = [f"{'':26}{'Inception Score':>22}{'Frechet distance':>24}{'classes':>9}"]
+    for name, same in of_model(runs).items():
+        cells = []
+        for measure, places in (("inception_score", 2), ("frechet_distance", 0)):
+            values = [run[measure] for run in same]
+            mean = sum(values) / len(values)
+            cells.append(f"{mean:.{places}f} ({min(values):.{places}f} to {max(values):.{places}f})")
+        lines.append(f"{name:26}{cells[0]:>22}{cells[1]:>24}{min(run['classes_covered'] for run in same):>9}")
+    return "\n".join(lines)
+
+
+def ablation_figure(runs: list[Run]) -> Figure:
+    """Both scores of every model, a dot for each seed; the grey lines are real test images."""
+    models = of_model(runs)
+    figure = Figure(figsize=(9, 0.38 * len(models) + 1.0), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, measure in ((left, "inception_score"), (right, "frechet_distance")):
+        for place, same in enumerate(models.values()):
+            colour = REAL if place == 0 else GENERATED
+            axes.plot([run[measure] for run in same], [place] * len(same), "o", color=colour, markersize=6)
+        axes.axvline(runs[0][f"{measure}_real"], color=UNUSED, linestyle="--", linewidth=1.2)
+        axes.grid(axis="y", color="#EEEEEE")
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set(xlabel="Inception Score (higher is better)", xlim=(0, 10.5))
+    left.set_yticks(range(len(models)), list(models))
+    left.invert_yaxis()
+    right.set(xlabel="Frechet distance to training images (lower is better)", xscale="log")
+    right.set_xticks([15, 30, 60, 120, 240], ["15", "30", "60", "120", "240"])
+    right.minorticks_off()
+    return figure
+
+
+def walk_rates(runs: list[Run], models: list[str]) -> dict[str, dict[str, list[float]]]:
+    """For each of `models` the share of images in between on each kind of walk, one number for each seed."""
+    by_model = of_model(runs)
+    return {
+        name: {kind: [run["walks"][kind] for run in by_model[name]] for kind in by_model[name][0]["walks"]}
+        for name in models
+    }
+
+
+@attempt
+def check_causes(answer: dict[str, str]) -> str:
+    """Exercise 7.1: which cause of forgetting alone loses most of A within 300 steps, for both sizes of memory."""
+    truth = {"512 slots": "drift", "128 slots": "both"}
+    for size, cause in truth.items():
+        given = answered(answer.get(size, ...))
+        if given not in ("drift", "slot loss", "both"):
+            raise Wrong(f"{size}: expected 'drift', 'slot loss' or 'both', got {given!r}.")
+        if given != cause:
+            raise Wrong(f"{size}: look at what is left at step 300 when the OTHER cause is stopped, on every seed.")
+    return "With many slots the encoder's drift alone does it; with few, slots are lost as well."
+
+
+@attempt
+def check_share(answer: Any) -> str:
+    """Exercise 7.2: the share of interior images of walks that the judge is less sure of than IN_BETWEEN."""
+    confidence = torch.tensor([[0.99, 0.5, 0.9, 0.96], [0.97, 0.79, 0.8, 0.95], [0.96, 0.85, 0.7, 0.99]])
+    share = float(answered(answer(confidence)))
+    mistakes = {
+        3 / 12: "The two ends of a walk were chosen to be sure; only what lies between them counts.",
+        4 / 6: "An image of confidence 0.8 is not below 0.8.",
+        3 / 6: "",
+        3.0: "That is their number; divide by how many images lie between the ends.",
+        1.0: "That is the share of walks with at least one such image; count images.",
+    }
+    near = next((text for value, text in mistakes.items() if abs(value - share) < 1e-6), None)
+    if near is None:
+        raise Wrong(f"For these walks 3 of 6 interior images are below {IN_BETWEEN}; yours says {share:.3f}.")
+    if near:
+        raise Wrong(near)
+    return "The number that Figure 7.5 shows."
+
+
+@attempt
+def check_switch(answer: Any) -> str:
+    """Exercise 7.3: what the generator is given at time t of a walk across slots: the key switched, the noise moved."""
+    keys, noise = torch.eye(4)[:2], torch.tensor([[-1.0, 0.0], [1.0, 0.5]])
+    for t in (0.0, 0.25, 0.75, 1.0):
+        given = answered(answer(keys, noise, t))
+        key, z = (torch.as_tensor(part) for part in given)
+        if not torch.allclose(z, noise[0].lerp(noise[1], t)):
+            raise Wrong(f"At t = {t} the noise should be on the straight line, {noise[0].lerp(noise[1], t).tolist()}.")
+        if not any(torch.equal(key, end) for end in keys):
+            raise Wrong(f"At t = {t} your key {key.tolist()} is no slot's key: switch it, do not interpolate it.")
+        if not torch.equal(key, keys[int(t >= 0.5)]):
+            raise Wrong(f"At t = {t} the key should be that of end {int(t >= 0.5)}.")
+    return "Between two slots there is nothing that could be asked for."
+
+
+def slot_modes(gan: Any, mode_of: Any, grid: Tensor, codes: Tensor) -> Tensor:
+    """The mode of each z of `grid` [side, side, 2] under each of `codes` [slots, d], as [slots, side, side]."""
+    side = grid.shape[0]
+    with torch.no_grad():
+        images = [gan(code.expand(side * side, -1), grid.flatten(0, 1)) for code in codes]
+    return torch.stack([mode_of(points).view(side, side) for points in images])
