@@ -30,8 +30,6 @@ import platform
 
 import torch
 
-import memgan
-
 print("Python", platform.python_version(), "· PyTorch", torch.__version__)
 print("a GPU for your own training:", "yes" if torch.cuda.is_available() else "none, and none is needed here")
 
@@ -111,8 +109,7 @@ show(
     forgetting_curves([curve], ["sigmoid"]),
     "Figure 0.3. The share of A that an ordinary discriminator (a sigmoid at its end) still "
     "rejects, after so many steps on B. See how few it takes.",
-    "A curve over the steps on B, from 0 to 50 on a logarithmic axis: near 1 at first, below 0.2 "
-    "from step 5 on.",
+    "A curve over the steps on B, from 0 to 50 on a logarithmic axis: near 1 at first, below 0.2 from step 5 on.",
 )
 
 # %%

@@ -72,8 +72,8 @@ def traced_shapes(gan: MemoryGAN, images: Tensor) -> list[str]:
 def histogram_life(moments: Sequence[Moment]) -> Figure:
     """How often each slot is offered to the generator, and how many are in use, against the training step."""
     steps = np.array([now.step for now in moments])
-    offered = torch.stack([now.offered for now in moments])
-    offered = offered[:, offered.amax(dim=0) >= 0.003].numpy()  # the others would only make the picture pale
+    shares = torch.stack([now.offered for now in moments])
+    offered = shares[:, shares.amax(dim=0) >= 0.003].numpy()  # the others would only make the picture pale
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     image = left.pcolormesh(steps, np.arange(offered.shape[1]), offered.T * 100, cmap="Blues", vmin=0, vmax=2)

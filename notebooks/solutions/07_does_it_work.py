@@ -12,7 +12,10 @@
 # The exercises stand at the end of [notebook 7](../07_does_it_work.ipynb).
 
 # %%
+from memgan.training import prepare
 from walkthrough import forgetting, verdict
+
+prepare(seed=0)
 
 # %% [markdown]
 # ## 7.1 · Which cause?
