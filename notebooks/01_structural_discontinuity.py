@@ -184,7 +184,7 @@ shown = [
 # %%
 show(
     forbidden_region(shown, slopes=(1, 400)),
-    "Figure 1.3. Eight plain GANs at seven lengths of training, 150 to 9600 steps, and the one "
+    "Figure 1.3. Plain GANs, five seeds at seven lengths of training, 150 to 9600 steps, and the one "
     "trained above. See that training moves them down along the bound, never across: fewer points off the "
     "modes, at the price of a steeper G.",
     "Logarithmic axes. A falling curve with a hatched region below it. All dots lie above the "
