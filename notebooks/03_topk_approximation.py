@@ -229,7 +229,7 @@ for name in ["written", "random"]:
     print(f"{name}: 8 slots of 128 miss more than 64 of 1024:", growing[128] > growing[1024])
 
 # %% [markdown]
-# (The authors use $k = N/32$; the presets here $N/16$ at the small sizes. In [notebook 4](04_memory_update.ipynb) k also decides which slots are written, and there a k near N does harm.)
+# (The authors use $k = N/32$, and $N/64$ for CIFAR-10; the presets here $N/16$ at the small sizes. In [notebook 4](04_memory_update.ipynb) k also decides which slots are written, and there a k near N does harm.)
 #
 # ## What it costs
 #
@@ -377,7 +377,7 @@ print("preset at step 150, fewer than half without gradient:", preset.silent[-1]
 print("the paper's rule at step 40, nine in ten or more:", published.silent[-1] >= 0.9)
 
 # %% [markdown]
-# The preset begins in the clip as well: at first the memory knows every fake. Then the generator's few images with a gradient lead the way, and after some 40 steps all have one. Under the paper's rule, on this data and with these networks, no image gets one at any step that we looked at, so nothing is ever learnt. This is one seed; the README's table has six of the paper's rule (written in batches), none of which trains. That the authors' own runs trained may be due to the differences between their code and their paper ([notebook 4](04_memory_update.ipynb), part two), or to their data and sizes; we have not found out which.
+# The preset begins in the clip as well: at first the memory knows every fake. After some 40 steps nearly all have a gradient. (What moves them there was not taken apart: the few images that have one, and the mutual-information term, which does not pass through $D$.) Under the paper's rule, on this data and with these networks, no image gets one at any step that we looked at: $D$ teaches the generator nothing there. This is one seed and 40 steps, written one sample after another; the README's table has six of the paper's rule (written in batches), none of which trains. That the authors' own runs trained may be due to the differences between their code and their paper ([notebook 4](04_memory_update.ipynb), part two), or to their data and sizes; we have not found out which.
 #
 # ## Where it breaks
 #
@@ -392,7 +392,7 @@ print("the paper's rule at step 40, nine in ten or more:", published.silent[-1] 
 # - The error of D is at most the posterior mass outside S; at kappa = 60 and k = N/16 that is well under a percent here, at kappa = 1 it can be most of it.
 # - The search is exact; the top k saves what comes after the matrix product, not the product itself.
 # - The gradient is $\kappa \sum_{i \in S} p_i (v_i - D) K_i$: it reaches the query only, and vanishes where S is of one mind.
-# - The clip makes it exactly zero; under the paper's rule every generated image we looked at was in it.
+# - The clip makes it exactly zero; under the paper's rule, written one sample after another, every generated image we looked at was in it.
 #
 # Next: [4 · Writing](04_memory_update.ipynb), how the memory comes to know anything.
 #
