@@ -369,7 +369,7 @@ show(
 )
 
 # %% [markdown]
-# C is 2.6 degrees from where EM would take it, and no further visit will move it. D and E get there, at the pace of $1/\text{sweeps}$, because with $\alpha = 1$ the counts only grow and each new query weighs less. Is C's failure always that mild? No. On other data it even *loses* likelihood from one sweep to the next, which EM never does:
+# C is 2.6 degrees from where EM would take it, and no further visit will move it. D and E are still on their way, and slow, because with $\alpha = 1$ the counts only grow and each new query weighs less. Is C's failure always that mild? No. On other data it even *loses* likelihood from one sweep to the next, which EM never does:
 
 # %%
 other = update.three_clusters(seed=5)
@@ -731,7 +731,7 @@ show(
     "Figure 4.11. The same queries, two rules. The paper's counts differ from slot to slot, as "
     "the data do. The code's are 2 for every slot in use: the histogram says who is in "
     "use, and nothing about how much.",
-    "Bars of h, sorted. Left: a few high bars, then near 0. Right: a plateau at 2, then a drop to 0.",
+    "Bars of h, sorted. Left: a few high bars, then near 0. Right: a plateau at 2, then 0.",
 )
 
 # %% [markdown]
@@ -799,7 +799,19 @@ for name, memory in [("published", code), ("here", here)]:
     print(f"    share of slots that are real: {np.mean(np.asarray(memory.values)):.2f}")
 
 # %% [markdown]
-# The published memory calls every generated query real, although real slots have become rare. The few real slots with $h = 2$ outweigh, at $\kappa = 1$, all the generated slots with small counts, wherever the query points. So each generated query is a surprise, and replaces a slot. Which part is to blame? **Predict** what the same code does with one number changed, $\kappa = 30$:
+# The published memory calls every generated query real, although real slots have become rare. How can that be? Look at the 16 slots that such a query is shown:
+
+# %%
+S = [code.nearest(query) for query in generated[:64].numpy()]
+share = np.mean([code.values[slot] for slots in S for slot in slots])
+print(f"S of generated queries: {share:.0%} real slots")
+of_real = [h for h, value in zip(code.histogram, code.values, strict=True) if value and h > 0.1]
+print(f"{len(of_real)} real slots in use, mean h {np.mean(of_real):.1f}")
+of_generated = [h for h, value in zip(code.histogram, code.values, strict=True) if not value]
+print(f"{len(of_generated)} generated slots, median h {np.median(of_generated):.1f}")
+
+# %% [markdown]
+# All of them are real. At $\kappa = 1$ a slot with $h = 2$ at a right angle ($2 e^{-1} = 0.74$) beats a slot with $h = 0.5$ that points straight at the query. The generated slots never gather a count, because each generated query is a surprise and overwrites one of them. Which part is to blame? **Predict** what the same code does with one number changed, $\kappa = 30$:
 
 # %%
 code = departures.PublishedMemory.first(256, 16, 16)
