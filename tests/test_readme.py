@@ -53,3 +53,26 @@ def test_numbers_on_digits_are_those_of_the_committed_run():
 def test_speeds_are_those_of_the_committed_benchmark():
     result = json.loads((ROOT / "benchmarks" / "memory-cpu.json").read_text(encoding="utf-8"))
     assert summary(result["rows"]) in between("speed")
+
+
+def test_ranges_on_digits_are_those_of_the_committed_run():
+    """The short table: lowest and highest of the preset's seeds, and the number for real images."""
+    runs = json.loads((ROOT / "results" / "digits.json").read_text(encoding="utf-8"))["runs"]
+    preset = [run for run in runs if run["rule"] == "preset"]
+    for label, key, real, places in [
+        ("Inception Score", "inception_score", "inception_score_real", 2),
+        ("Frechet distance to training images", "frechet_distance", "frechet_distance_real", 1),
+        ("Frechet distance to test images", "frechet_distance_test", "frechet_distance_real", 1),
+        ("classes covered", "classes_covered", "classes", 0),
+        ("distance to the nearest training image", "nearest_training_distance", "nearest_training_distance_real", 2),
+    ]:
+        values = sorted(run[key] for run in preset)
+        numbers = [f"{value:.{places}f}" for value in (values[0], values[-1], preset[0][real])]
+        assert f"| {label} | {' | '.join(numbers)} |" in between("digits")
+
+
+def test_commands_of_the_readme_are_targets_with_their_settings():
+    block = README.split("## Two commands")[1].split("##")[0]
+    commands = re.findall(r"^    (make .+)$", block, re.MULTILINE)
+    assert [command.split("#")[0].split() for command in commands] == [["make", "lab"], ["make", "test"]]
+    assert "(PORT=9999, BROWSER=none)" in commands[0]
