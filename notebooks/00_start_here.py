@@ -46,18 +46,15 @@ print("a GPU for your own training:", "yes" if torch.cuda.is_available() else "n
 
 # %%
 from walkthrough import plane, show
+from walkthrough.discontinuity import latent
 from walkthrough.plane_figures import latent_square
 
 gan = plane.train_plain(seed=0)
 drawn = gan.draw(2000, torch.Generator().manual_seed(0))
-square = plane.latent_grid(120)
-no_code = gan.codes()[0].expand(120 * 120, -1)  # an ordinary GAN is told nothing but z
-with torch.no_grad():
-    modes = plane.mode_of(gan(no_code, square.flatten(0, 1))).view(120, 120)
 
 # %%
 points = drawn.points.detach()
-picture = latent_square(modes, sample=(points, plane.mode_of(points)))
+picture = latent_square(latent(gan).modes, sample=(points, plane.mode_of(points)))
 
 # %%
 show(
@@ -65,7 +62,7 @@ show(
     "Figure 0.1. Left: what the GAN draws; circles are the true clouds, black points belong to "
     "none. Right: its latent square, each z coloured by the cloud it is sent to, black where to "
     "none. See the black seams: neighbours in z are neighbours in x, so a seam runs "
-    "between any two clouds.",
+    "wherever two colours meet.",
     "Left: points on a ring, most of them inside eight circles, many on the ring between two "
     "circles. Right: a square cut into eight coloured wedges with black strips between them.",
 )
@@ -205,7 +202,7 @@ print("share of offered keys that point east:", f"{(keys[:, 0] > 0.8).float().me
 #   should read it, the notebook shows its source. The shortest complete account of the method is
 #   [memgan/reference.py](../memgan/reference.py): plain loops, no batches.
 # - **Numbers in brackets**, such as (4), are equations. They are all on one page, [docs/notation.md](../docs/notation.md), with every symbol.
-# - **Sliders** need no running kernel. Nothing moves unless you ask for it.
+# - **Sliders** show their picture at once; run their cell to move them. Nothing moves unless you ask for it.
 # - **Exercises** stand at the end of each notebook, and check themselves; [solutions](solutions/01_structural_discontinuity.ipynb) are
 #   in a folder beside.
 # - **Numbers come from runs.** What takes longer than a minute was computed by a script of this repository, and the notebook says

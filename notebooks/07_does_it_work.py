@@ -24,7 +24,7 @@ from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from walkthrough import dataflow, forgetting, plane, plane_figures, show, verdict, walks
-from walkthrough.discontinuity import runs
+from walkthrough.discontinuity import latent, runs
 
 # %%
 show(
@@ -45,9 +45,9 @@ print("clouds found:", found.modes, "of 8")
 print("share of points off all clouds below 5 %:", found.off_mode < 0.05)
 
 # %%
-codes, probability = gan.codes()
+probability = gan.codes()[1]
 busiest = probability.argsort(descending=True)[:16]
-squares = verdict.slot_modes(gan, plane.mode_of, plane.latent_grid(40), codes[busiest])
+squares = torch.stack([latent(gan, side=40, piece=int(slot)).modes for slot in busiest])
 picture = plane_figures.slot_squares(squares, [f"{p:.1%}" for p in probability[busiest].tolist()])
 
 # %%
@@ -217,6 +217,8 @@ print("after 5 steps, more than half:", old[5] > 0.5)
 
 # %%
 curves = forgetting.load()
+
+# %%
 show(
     forgetting.forgetting_curves(curves, ["sigmoid", "sigmoid + R1", "memory", "sigmoid + replay"]),
     "Figure 7.7. Share of A still rejected; lines are means of three seeds, bands their range. The memory "
@@ -311,20 +313,7 @@ for run in forgetting.load_stationary():
 verdict.check_causes({"512 slots": ..., "128 slots": ...})
 
 # %% [markdown]
-# ### 7.2 · Write the measure
-#
-# From `confidence` [walks, points], both ends included, return the share of images in between: below 0.8.
-
-
-# %%
-def in_between(confidence):
-    return ...
-
-
-verdict.check_share(in_between)
-
-# %% [markdown]
-# ### 7.3 · Write the walk
+# ### 7.2 · Write the walk
 #
 # Given both ends' `keys` [2, M] and `noise` [2, Z], return the key and the noise at time t in [0, 1] of a walk *across slots*: noise on a straight line, the key switched at 1/2.
 
@@ -337,6 +326,6 @@ def across(keys, noise, t):
 verdict.check_switch(across)
 
 # %% [markdown]
-# ### 7.4 · Predict
+# ### 7.3 · Predict
 #
 # Run `forgetting.experiment("memory", seed=0, steps_on_b=50, amount=0.9)`: fakes that are much bolder and thinner. Is A forgotten sooner or later? Why?

@@ -7,7 +7,6 @@ with a one-hot code. About twenty minutes on one core. Kinds as arguments: measu
 import argparse
 import json
 import math
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from typing import Any
 
 import torch
 
+from scripts.digits import commit
 from walkthrough import plane
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,11 +94,6 @@ def table(runs: list[dict[str, Any]]) -> str:
             f"{run['slope']:7.2f} {run['pieces']:6} {run['spread'] or 0:6.2f}"
         )
     return "\n".join(lines)
-
-
-def commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
 def main() -> None:

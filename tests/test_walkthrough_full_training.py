@@ -33,7 +33,7 @@ def test_effective_number_counts_equal_shares():
 def test_moment_is_a_copy_of_the_distribution_that_slots_are_drawn_from(gan):
     now = full_training.moment(5, gan.memory)
     assert now.real_slots == 256
-    torch.testing.assert_close(now.offered, gan.memory.values / 256, rtol=1e-5, atol=0)
+    torch.testing.assert_close(now.offered, gan.memory.values.double() / 256)
     assert len(full_training.histogram_life([now, now._replace(step=6)]).axes) == 3
 
 

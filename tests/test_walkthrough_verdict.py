@@ -3,7 +3,6 @@
 import math
 
 import pytest
-import torch
 
 from walkthrough import verdict
 
@@ -36,16 +35,6 @@ def test_figure_has_a_dot_for_every_run():
         assert sum(len(line.get_xdata()) for line in dots) == len(RUNS)
 
 
-def test_slot_modes_asks_every_code_at_every_noise():
-    def gan(codes, noise):
-        return codes[:, :1] * 10 + noise[:, :1]
-
-    grid = torch.stack(torch.meshgrid(torch.arange(3.0), torch.arange(3.0), indexing="ij"), dim=-1)
-    modes = verdict.slot_modes(gan, lambda points: points[:, 0], grid, torch.tensor([[1.0], [2.0]]))
-    assert modes.shape == (2, 3, 3)
-    assert modes[1, 2, 0] == 22
-
-
 @pytest.mark.parametrize(
     ("many", "few", "words"),
     [
@@ -57,21 +46,6 @@ def test_slot_modes_asks_every_code_at_every_noise():
 )
 def test_check_of_the_causes(capsys, many, few, words):
     assert words in said(capsys, verdict.check_causes, {"512 slots": many, "128 slots": few})
-
-
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (lambda c: sum(x < 0.8 for row in c.tolist() for x in row[1:-1]) / (2 * len(c)), "Right."),
-        (lambda c: (c < 0.8).double().mean(), "two ends"),
-        (lambda c: (c[:, 1:-1] <= 0.8).double().mean(), "not below"),
-        (lambda c: (c[:, 1:-1] < 0.8).sum(), "divide"),
-        (lambda c: (c[:, 1:-1] < 0.8).any(dim=1).double().mean(), "count images"),
-        (lambda c: ..., "Not answered"),
-    ],
-)
-def test_check_of_the_share(capsys, answer, words):
-    assert words in said(capsys, verdict.check_share, answer)
 
 
 @pytest.mark.parametrize(

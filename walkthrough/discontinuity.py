@@ -39,10 +39,10 @@ class Square(NamedTuple):
 
 
 @torch.no_grad()
-def latent(gan: plane.PlaneGAN, side: int = 150) -> Square:
-    """The square of the first piece of the latent space of `gan`, on a grid of `side` x `side` points."""
+def latent(gan: plane.PlaneGAN, side: int = 150, piece: int = 0) -> Square:
+    """The square of one piece of the latent space of `gan`, on a grid of `side` x `side` points."""
     noise = plane.latent_grid(side).view(-1, 2)
-    code = gan.codes()[0][0]
+    code = gan.codes()[0][piece]
     points = gan(code.expand(len(noise), -1), noise)
     return Square(plane.mode_of(points).view(side, side), plane.slopes(gan, code, noise).view(side, side))
 

@@ -12,6 +12,7 @@ from memgan import VMFMemory
 from memgan.gan import MemoryGAN, discriminator_loss
 from memgan.plots import GENERATED, REAL
 from walkthrough.lesson import Wrong, answered, attempt
+from walkthrough.mcgn import usage
 
 __all__ = [
     "Moment",
@@ -37,8 +38,7 @@ class Moment(NamedTuple):
 
 def moment(step: int, memory: VMFMemory) -> Moment:
     """What of `memory` the figure of its life needs, copied."""
-    mass = memory.histogram * memory.values
-    return Moment(step, mass / mass.sum(), int(memory.values.sum()), float(memory.ages.double().mean()))
+    return Moment(step, usage(memory), int(memory.values.sum()), float(memory.ages.double().mean()))
 
 
 def effective_number(probabilities: Tensor) -> float:

@@ -6,21 +6,17 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from memgan.plots import GENERATED, REAL, UNUSED
 from walkthrough.lesson import Wrong, answered, attempt
-from walkthrough.walks import IN_BETWEEN
 
 __all__ = [
     "ablation_figure",
     "ablation_table",
     "check_causes",
-    "check_share",
     "check_switch",
     "load_runs",
     "of_model",
-    "slot_modes",
     "walk_rates",
 ]
 
@@ -98,28 +94,8 @@ def check_causes(answer: dict[str, str]) -> str:
 
 
 @attempt
-def check_share(answer: Any) -> str:
-    """Exercise 7.2: the share of interior images of walks that the judge is less sure of than IN_BETWEEN."""
-    confidence = torch.tensor([[0.99, 0.5, 0.9, 0.96], [0.97, 0.79, 0.8, 0.95], [0.96, 0.85, 0.7, 0.99]])
-    share = float(answered(answer(confidence)))
-    mistakes = {
-        3 / 12: "The two ends of a walk were chosen to be sure; only what lies between them counts.",
-        4 / 6: "An image of confidence 0.8 is not below 0.8.",
-        3 / 6: "",
-        3.0: "That is their number; divide by how many images lie between the ends.",
-        1.0: "That is the share of walks with at least one such image; count images.",
-    }
-    near = next((text for value, text in mistakes.items() if abs(value - share) < 1e-6), None)
-    if near is None:
-        raise Wrong(f"For these walks 3 of 6 interior images are below {IN_BETWEEN}; yours says {share:.3f}.")
-    if near:
-        raise Wrong(near)
-    return "The number that Figure 7.5 shows."
-
-
-@attempt
 def check_switch(answer: Any) -> str:
-    """Exercise 7.3: what the generator is given at time t of a walk across slots: the key switched, the noise moved."""
+    """Exercise 7.2: what the generator is given at time t of a walk across slots: the key switched, the noise moved."""
     keys, noise = torch.eye(4)[:2], torch.tensor([[-1.0, 0.0], [1.0, 0.5]])
     for t in (0.0, 0.25, 0.75, 1.0):
         given = answered(answer(keys, noise, t))
@@ -131,11 +107,3 @@ def check_switch(answer: Any) -> str:
         if not torch.equal(key, keys[int(t >= 0.5)]):
             raise Wrong(f"At t = {t} the key should be that of end {int(t >= 0.5)}.")
     return "Between two slots there is nothing that could be asked for."
-
-
-def slot_modes(gan: Any, mode_of: Any, grid: Tensor, codes: Tensor) -> Tensor:
-    """The mode of each z of `grid` [side, side, 2] under each of `codes` [slots, d], as [slots, side, side]."""
-    side = grid.shape[0]
-    with torch.no_grad():
-        images = [gan(code.expand(side * side, -1), grid.flatten(0, 1)) for code in codes]
-    return torch.stack([mode_of(points).view(side, side) for points in images])

@@ -1,4 +1,4 @@
-"""Widgets: pictures that a reader moves. They take arrays and never train, and work on a page without a kernel."""
+"""Widgets: pictures that a reader moves. They take arrays and never train; all that they show is in their state."""
 
 from memgan.widgets.frames import Frames
 

@@ -12,7 +12,7 @@ __all__ = ["Frames"]
 
 
 class Frames(anywidget.AnyWidget):
-    """Pictures under a slider with buttons to play and to step. Reads without a kernel: all it shows is in its state.
+    """Pictures under a slider with buttons to play and to step. All that it shows is in its state.
 
     `pictures` are PNG files, `labels` the text of each (its alternative text, and what the slider says), `name` the
     quantity that changes. `index` is the picture shown; set it from code or read it back.

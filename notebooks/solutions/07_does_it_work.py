@@ -26,18 +26,7 @@ prepare(seed=0)
 verdict.check_causes({"512 slots": "drift", "128 slots": "both"})
 
 # %% [markdown]
-# ## 7.2 · Write the measure
-
-
-# %%
-def in_between(confidence):
-    return (confidence[:, 1:-1] < 0.8).double().mean()
-
-
-verdict.check_share(in_between)
-
-# %% [markdown]
-# ## 7.3 · Write the walk
+# ## 7.2 · Write the walk
 
 
 # %%
@@ -48,11 +37,15 @@ def across(keys, noise, t):
 verdict.check_switch(across)
 
 # %% [markdown]
-# ## 7.4 · Predict
+# ## 7.3 · Predict
 #
-# One seed; look at the shares after 5 steps and decide whether your reason fits.
+# A strong difference from real digits is easy to learn, so less has to change in the encoder for B: later, then. Or is it?
 
 # %%
-bolder = forgetting.experiment("memory", seed=0, steps_on_b=50, amount=0.9)
-print("all of A is rejected before B:", bolder.old[0] > 0.95)
-print("shares were measured at steps", bolder.steps)
+for seed in (0, 1):
+    mild, strong = (forgetting.experiment("memory", seed, 5, amount) for amount in (0.5, 0.9))
+    print(f"seed {seed}: stronger fakes remembered better: {strong.old[-1] > mild.old[-1]}", end=", ")
+    print(f"queries of A moved less: {strong.cosine[-1] > mild.cosine[-1]}")
+
+# %% [markdown]
+# Not on every seed. But on both, A is remembered better where its queries moved less: it is the drift that decides.
