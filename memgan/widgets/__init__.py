@@ -1,5 +1,6 @@
-"""Widgets: pictures that a reader moves. They take arrays and never train; all that they show is in their state."""
+"""What a reader moves: widgets for a notebook, which also work on a page with no kernel behind it."""
 
 from memgan.widgets.frames import Frames
+from memgan.widgets.latent import LatentExplorer
 
-__all__ = ["Frames"]
+__all__ = ["Frames", "LatentExplorer"]

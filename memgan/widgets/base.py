@@ -1,0 +1,130 @@
+"""What the widgets share: one JavaScript file each, a picture for viewers without JavaScript, and a model to follow."""
+
+import base64
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import matplotlib.image
+import numpy as np
+import torch
+import traitlets
+from IPython import get_ipython
+
+from memgan.gan import MemoryGAN
+from memgan.plots import tile
+from memgan.widgets.export import export_gan
+
+__all__ = ["ExplorerWidget", "PictureWidget", "script", "sheet"]
+
+FOLDER = Path(__file__).parent
+STYLE = FOLDER / "widgets.css"
+_IMPORT = re.compile(r'^import .* from "\./(.*)";\n', re.MULTILINE)
+
+
+def script(name: str) -> str:
+    """The module `name` and, before it, those that it imports: a notebook takes a widget as one file."""
+    parts: dict[str, str] = {}
+
+    def collect(part: str) -> None:
+        text = (FOLDER / part).read_text(encoding="utf-8")
+        for imported in _IMPORT.findall(text):
+            if imported not in parts:
+                collect(imported)
+        parts[part] = _IMPORT.sub("", text)
+
+    collect(name)
+    own = parts.pop(name)
+    return "".join(re.sub(r"^export ", "", part, flags=re.MULTILINE) for part in parts.values()) + own
+
+
+def sheet(images: torch.Tensor, columns: int, scale: int = 4) -> bytes:
+    """`images` [n, C, H, W] in [-1, 1] as a PNG file, each pixel `scale` pixels wide."""
+    picture = tile(images, columns)
+    buffer = io.BytesIO()
+    enlarged = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+    matplotlib.image.imsave(buffer, np.ascontiguousarray(enlarged), cmap="gray", vmin=0, vmax=1, format="png")
+    return buffer.getvalue()
+
+
+class PictureWidget(anywidget.AnyWidget):
+    """A widget that viewers without JavaScript see as a picture, `picture()`, and a line of text, its `repr`."""
+
+    def picture(self) -> bytes:
+        """A PNG file of what the widget shows."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        metadata["image/png"] = {"alt": repr(self)}
+        return data | {"text/plain": repr(self), "image/png": base64.b64encode(self.picture()).decode()}, metadata
+
+
+class ExplorerWidget(PictureWidget):
+    """A widget on a `MemoryGAN`: the page gets the generator and the memory, and runs them itself.
+
+    While it is in view it follows the model: what a cell changes by training shows when the cell is done. `refresh()`
+    does the same at once. Raises ValueError for a model without a memory, TraitError for a slot that is not there.
+    """
+
+    gan = traitlets.Dict().tag(sync=True)  # `export_gan` of the model
+    slot = traitlets.Int(0).tag(sync=True)
+
+    _css = STYLE
+
+    def __init__(self, gan: MemoryGAN, **state: Any) -> None:
+        exported = export_gan(gan)
+        state.setdefault("slot", int((gan.memory.histogram * gan.memory.values).argmax()))
+        self._live, self._seen, self._views = gan, _version(gan), set[str]()
+        super().__init__(gan=exported, **state)
+        self.on_msg(self._viewed)
+
+    @torch.no_grad()
+    def images(self, noise: torch.Tensor) -> torch.Tensor:
+        """G(K_c, z) [n, C, H, W] of the slot c, for `noise` [n, Z], as PyTorch computes it in evaluation mode."""
+        generator, key = self._live.generator, self._live.memory.keys[self.slot]
+        was_training = generator.training
+        images = generator.eval()(key.expand(len(noise), -1), noise.to(key))
+        generator.train(was_training)
+        return images
+
+    def refresh(self) -> None:
+        """Show the model as it is now."""
+        self._seen = _version(self._live)
+        self.gan = export_gan(self._live)
+
+    def close(self) -> None:
+        if self._views:
+            self._viewed(self, {"gone": None}, [])
+        super().close()
+
+    def _viewed(self, widget: Any, content: dict[str, Any], buffers: Any) -> None:
+        """A view came, or went: the shell calls back after each cell exactly as long as there is a view."""
+        shell, followed = get_ipython(), bool(self._views)
+        if "shown" in content:
+            self._views.add(content["shown"])
+        elif content.get("gone") is None:
+            self._views.clear()
+        else:
+            self._views.discard(content["gone"])
+        if shell is not None and followed != bool(self._views):
+            change = shell.events.unregister if followed else shell.events.register
+            change("post_run_cell", self._follow)
+
+    def _follow(self, result: Any) -> None:
+        if _version(self._live) != self._seen:
+            self.refresh()
+
+    @traitlets.validate("slot")
+    def _slot_exists(self, proposal: Any) -> int:
+        number = len(self.gan["values"])
+        if not 0 <= proposal["value"] < number:
+            raise traitlets.TraitError(f"slot must be in 0..{number - 1}, got {proposal['value']}")
+        return proposal["value"]
+
+
+def _version(gan: MemoryGAN) -> int:
+    """Grows with every change in place of a weight or of the memory."""
+    return sum(tensor._version for tensor in gan.state_dict().values())

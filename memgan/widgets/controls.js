@@ -1,0 +1,88 @@
+// What every widget is made of: elements, sliders, pictures. They take their colours from the page around them.
+
+export function element(tag, properties = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in node && !name.includes("-")) node[name] = value;
+    else node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+// The widget's outermost element. Keys that it uses do not reach the notebook around it.
+export function root(el, name, ...children) {
+  const node = element("div", { className: "memgan", role: "group", "aria-label": name }, ...children);
+  node.dataset.lmSuppressShortcuts = "true";
+  node.addEventListener("keydown", (event) => event.stopPropagation());
+  el.append(node);
+  return node;
+}
+
+// A labelled slider; `says(value)` is the text beside it. `show(value)` sets it without calling `changed`.
+export function slider({ label, min, max, step, says = String, changed }) {
+  const input = element("input", { type: "range", min, max, step });
+  const output = element("output");
+  const node = element("label", { className: "slider" }, element("span", {}, label), input, output);
+  input.addEventListener("input", () => changed(Number(input.value)));
+  const show = (value) => {
+    input.value = value;
+    output.textContent = says(value);
+    input.setAttribute("aria-valuetext", says(value));
+  };
+  return { node, input, show };
+}
+
+export function button(label, text, clicked) {
+  const node = element("button", { type: "button", textContent: text, title: label, "aria-label": label });
+  node.addEventListener("click", clicked);
+  return node;
+}
+
+// A labelled menu; `options` are [value, text].
+export function menu(label, options, changed) {
+  const select = element("select", {}, ...options.map(([value, text]) => element("option", { value }, text)));
+  select.addEventListener("change", () => changed(select.value));
+  const node = element("label", { className: "menu" }, element("span", {}, label), select);
+  return { node, select };
+}
+
+// A canvas of the image's own pixels, enlarged by the page. `alt` says what it shows.
+export function picture(shape, width, alt) {
+  const [, height, wide] = shape;
+  const canvas = element("canvas", { width: wide, height, role: "img", "aria-label": alt, className: "pixels" });
+  canvas.style.width = `${width}px`;
+  return canvas;
+}
+
+// Numbers in [-1, 1], [C, H, W] in a row, into a canvas at (left, top).
+export function paint(canvas, numbers, [channels, height, width], left = 0, top = 0) {
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  const area = height * width;
+  for (let i = 0; i < area; i++) {
+    for (let c = 0; c < 3; c++) image.data[4 * i + c] = (numbers[(channels === 3 ? c * area : 0) + i] + 1) * 127.5;
+    image.data[4 * i + 3] = 255;
+  }
+  context.putImageData(image, left, top);
+}
+
+// Listen to traits of the model and call at once; returns what stops it.
+export function follow(model, traits, draw) {
+  const events = traits.map((trait) => `change:${trait}`).join(" ");
+  model.on(events, draw);
+  draw();
+  return () => model.off(events, draw);
+}
+
+export function set(model, changes) {
+  for (const [trait, value] of Object.entries(changes)) model.set(trait, value);
+  model.save_changes();
+}
+
+// Tell Python that a view is there, and when it has gone, so that it follows the model just as long.
+export function announce(model) {
+  const view = String(Math.random());
+  model.send?.({ shown: view });
+  return () => model.send?.({ gone: view });
+}

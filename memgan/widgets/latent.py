@@ -1,0 +1,38 @@
+"""Latent explorer: a slot's image under a pad for the noise."""
+
+from typing import Any
+
+import torch
+import traitlets
+
+from memgan.gan import MemoryGAN
+from memgan.widgets.base import ExplorerWidget, script, sheet
+
+__all__ = ["LatentExplorer"]
+
+
+class LatentExplorer(ExplorerWidget):
+    """G(K_c, z) for a `slot` c and a `noise` z in [-1, 1]^Z that one moves over a pad; z = 0 at the start.
+
+    Both can be set from code and read back. Raises TraitError for a z of the wrong length or beyond [-1, 1].
+    """
+
+    _esm = script("latent.js")
+
+    noise = traitlets.List(traitlets.Float()).tag(sync=True)
+
+    def __init__(self, gan: MemoryGAN, **state: Any) -> None:
+        super().__init__(gan, **({"noise": [0.0] * gan.generator.noise_dim} | state))
+
+    @traitlets.validate("noise")
+    def _noise_fits(self, proposal: Any) -> list[float]:
+        noise, length = proposal["value"], self.gan["noise_dim"]
+        if len(noise) != length or any(not -1 <= z <= 1 for z in noise):
+            raise traitlets.TraitError(f"noise must be {length} numbers in [-1, 1], got {noise}")
+        return noise
+
+    def picture(self) -> bytes:
+        return sheet(self.images(torch.tensor([self.noise])), 1, scale=8)
+
+    def __repr__(self) -> str:
+        return f"LatentExplorer(slot {self.slot}, noise {[round(z, 2) for z in self.noise]})"
