@@ -1,34 +1,22 @@
 """A real browser on a page that holds widgets and nothing else. Without Chromium or Playwright its tests skip."""
 
-import json
 import os
 import shutil
 from contextlib import contextmanager
 
 import pytest
-from ipywidgets.embed import embed_data
 
-from memgan.widgets.base import FOLDER
+from memgan.widgets.page import page
 
 CHROMIUM = os.environ.get("MEMGAN_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>widgets</title>
-<meta name="viewport" content="width=device-width"><body><main><h1>Widgets</h1>
-{views}
-<script type="application/vnd.jupyter.widget-state+json">{states}</script>
-<script type="module">{host}</script></main></body></html>"""
-
 
 def write_page(path, *widgets):
-    """The page, as an exported notebook has it: the views in place, all states below, and the host that runs them."""
-    data = embed_data(views=widgets, drop_defaults=False)
-    views = "\n".join(
-        f'<script type="application/vnd.jupyter.widget-view+json">{json.dumps(view)}</script>'
-        for view in data["view_specs"]
+    """A page of widgets, each under a heading, as `memgan explore` writes it."""
+    path.write_text(
+        page("Widgets", "", {f"{i}: {type(w).__name__}": w for i, w in enumerate(widgets)}), encoding="utf-8"
     )
-    states = json.dumps(data["manager_state"]).replace("</", "<\\/")
-    path.write_text(PAGE.format(views=views, states=states, host=(FOLDER / "host.js").read_text()), encoding="utf-8")
     return path
 
 
@@ -48,15 +36,15 @@ def chromium():
 def opened(browser, path, **options):
     """The page of a file; afterwards no error and no request beyond the page itself may have been seen."""
     context = browser.new_context(**({"viewport": {"width": 1000, "height": 800}} | options))
-    page, trouble = context.new_page(), []
-    page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.on("console", lambda message: message.type == "error" and trouble.append(message.text))
-    page.on("requestfailed", lambda request: trouble.append(f"refused: {request.url}"))
-    page.goto(path.resolve().as_uri())
+    tab, trouble = context.new_page(), []
+    tab.on("pageerror", lambda error: trouble.append(str(error)))
+    tab.on("console", lambda message: message.type == "error" and trouble.append(message.text))
+    tab.on("requestfailed", lambda request: trouble.append(f"refused: {request.url}"))
+    tab.goto(path.resolve().as_uri())
     try:
-        page.wait_for_selector(".memgan, .memgan-frames", timeout=10_000)
+        tab.wait_for_selector(".memgan, .memgan-frames", timeout=10_000)
     except Exception as error:
         raise AssertionError(f"no widget came up: {trouble}") from error
-    yield page
+    yield tab
     context.close()
     assert trouble == []

@@ -53,6 +53,6 @@ def test_pictures_without_labels_are_refused(pictures, labels):
 def test_viewers_without_javascript_get_the_present_picture_and_its_words(frames):
     data, metadata = frames._repr_mimebundle_()
     assert base64.b64decode(data["image/png"]) == PICTURES[1]
-    assert metadata["image/png"] == {"alt": "kappa: middle", "width": 300}
+    assert metadata["image/png"] == {"alt": repr(frames), "width": 300}
     assert data["text/plain"] == repr(frames)
     assert "application/vnd.jupyter.widget-view+json" in data

@@ -52,6 +52,8 @@ def sheet(images: torch.Tensor, columns: int, scale: int = 4) -> bytes:
 class PictureWidget(anywidget.AnyWidget):
     """A widget that viewers without JavaScript see as a picture, `picture()`, and a line of text, its `repr`."""
 
+    _css = STYLE
+
     def picture(self) -> bytes:
         """A PNG file of what the widget shows."""
         raise NotImplementedError
@@ -72,12 +74,12 @@ class ExplorerWidget(PictureWidget):
     gan = traitlets.Dict().tag(sync=True)  # `export_gan` of the model
     slot = traitlets.Int(0).tag(sync=True)
 
-    _css = STYLE
+    _views: frozenset[str] = frozenset()
 
     def __init__(self, gan: MemoryGAN, **state: Any) -> None:
         exported = export_gan(gan)
         state.setdefault("slot", int((gan.memory.histogram * gan.memory.values).argmax()))
-        self._live, self._seen, self._views = gan, _version(gan), set[str]()
+        self._live, self._seen = gan, _version(gan)
         super().__init__(gan=exported, **state)
         self.on_msg(self._viewed)
 
@@ -96,22 +98,19 @@ class ExplorerWidget(PictureWidget):
         self.gan = export_gan(self._live)
 
     def close(self) -> None:
-        if self._views:
-            self._viewed(self, {"gone": None}, [])
+        self._keep(frozenset())
         super().close()
 
-    def _viewed(self, widget: Any, content: dict[str, Any], buffers: Any) -> None:
-        """A view came, or went: the shell calls back after each cell exactly as long as there is a view."""
-        shell, followed = get_ipython(), bool(self._views)
-        if "shown" in content:
-            self._views.add(content["shown"])
-        elif content.get("gone") is None:
-            self._views.clear()
-        else:
-            self._views.discard(content["gone"])
-        if shell is not None and followed != bool(self._views):
-            change = shell.events.unregister if followed else shell.events.register
-            change("post_run_cell", self._follow)
+    def _viewed(self, widget: Any, content: dict[str, str], buffers: Any) -> None:
+        """The page says that a view came, or went."""
+        self._keep((self._views | {content.get("shown", "")}) - {content.get("gone", ""), ""})
+
+    def _keep(self, views: frozenset[str]) -> None:
+        """The shell calls back after each cell exactly as long as there is a view."""
+        change, self._views = bool(views) - bool(self._views), views
+        shell = get_ipython() if change else None
+        if shell is not None:
+            (shell.events.register if change > 0 else shell.events.unregister)("post_run_cell", self._follow)
 
     def _follow(self, result: Any) -> None:
         if _version(self._live) != self._seen:

@@ -41,7 +41,7 @@ export function button(label, text, clicked) {
 
 // A labelled menu; `options` are [value, text].
 export function menu(label, options, changed) {
-  const select = element("select", {}, ...options.map(([value, text]) => element("option", { value }, text)));
+  const select = element("select", { "aria-label": label }, ...options.map(([value, text]) => element("option", { value }, text)));
   select.addEventListener("change", () => changed(select.value));
   const node = element("label", { className: "menu" }, element("span", {}, label), select);
   return { node, select };

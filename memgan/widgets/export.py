@@ -49,7 +49,10 @@ def export_network(layers: nn.Module, example: Tensor) -> dict[str, Any]:
         elif not isinstance(layer, _NOTHING):
             raise ValueError(f"cannot run {layer} in a page: network.js has no such layer, or not in this place")
         example = output
-    return {"layers": specifications, "weights": _halves(torch.cat([p.flatten() for p in parameters]))}
+    return {
+        "layers": specifications,
+        "weights": _halves(torch.cat([torch.zeros(0), *(p.flatten() for p in parameters)])),
+    }
 
 
 def export_gan(gan: MemoryGAN) -> dict[str, Any]:
@@ -87,9 +90,12 @@ def _window(layer: nn.Module) -> dict[str, int]:
     names = {"kernel": layer.kernel_size, "stride": layer.stride, "padding": layer.padding}
     window = {name: set(value if isinstance(value, tuple) else [value]) for name, value in names.items()}
     plain = {"dilation": 1, "groups": 1, "output_padding": 0, "ceil_mode": False}
+    if isinstance(layer, nn.MaxPool2d):
+        plain["padding"] = 0
     odd = [name for name, usual in plain.items() if set(np.atleast_1d(getattr(layer, name, usual))) != {usual}]
-    if odd or any(len(values) > 1 for values in window.values()):
-        raise ValueError(f"cannot run {layer} in a page: only square windows without {', '.join(plain)}")
+    odd += [name for name, values in window.items() if len(values) > 1 or not isinstance(max(values), int)]
+    if odd:
+        raise ValueError(f"cannot run {layer} in a page: network.js knows no such {', '.join(odd)}")
     return {name: values.pop() for name, values in window.items()}
 
 

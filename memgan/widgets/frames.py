@@ -1,17 +1,17 @@
 """A few pictures and a slider: a parameter swept, or a film."""
 
 import base64
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import anywidget
 import traitlets
+
+from memgan.widgets.base import PictureWidget, script
 
 __all__ = ["Frames"]
 
 
-class Frames(anywidget.AnyWidget):
+class Frames(PictureWidget):
     """Pictures under a slider with buttons to play and to step. All that it shows is in its state.
 
     `pictures` are PNG files, `labels` the text of each (its alternative text, and what the slider says), `name` the
@@ -19,8 +19,7 @@ class Frames(anywidget.AnyWidget):
     Raises ValueError for no pictures, or labels that are not as many; TraitError for an index beyond them.
     """
 
-    _esm = pathlib.Path(__file__).parent / "frames.js"
-    _css = pathlib.Path(__file__).parent / "frames.css"
+    _esm = script("frames.js")
 
     pictures = traitlets.List(traitlets.Unicode()).tag(sync=True)  # PNG files in base64
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
@@ -47,9 +46,10 @@ class Frames(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return f"Frames({self.name}: {len(self.pictures)} pictures, now {self.labels[self.index]!r})"
 
+    def picture(self) -> bytes:
+        return base64.b64decode(self.pictures[self.index])
+
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The widget, and for viewers that run no JavaScript the present picture and a line of text."""
-        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        alt = f"{self.name}: {self.labels[self.index]}"
-        metadata["image/png"] = {"alt": alt, "width": self.width}
-        return data | {"text/plain": repr(self), "image/png": self.pictures[self.index]}, metadata
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        metadata["image/png"]["width"] = self.width
+        return data, metadata

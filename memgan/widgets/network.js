@@ -101,7 +101,7 @@ const LAYERS = {
     return output;
   },
 
-  MaxPool2d({ input, shape, kernel, output }, values) {
+  MaxPool2d({ input, shape, kernel, stride, output }, values) {
     const [channels, tall, wide] = shape;
     const [, height, width] = input;
     for (let c = 0; c < channels; c++) {
@@ -109,8 +109,8 @@ const LAYERS = {
         for (let x = 0; x < wide; x++) {
           let most = -Infinity;
           for (let tap = 0; tap < kernel * kernel; tap++) {
-            const row = y * kernel + Math.floor(tap / kernel);
-            most = Math.max(most, values[(c * height + row) * width + x * kernel + (tap % kernel)]);
+            const row = y * stride + Math.floor(tap / kernel);
+            most = Math.max(most, values[(c * height + row) * width + x * stride + (tap % kernel)]);
           }
           output[(c * tall + y) * wide + x] = most;
         }

@@ -1,0 +1,36 @@
+"""One self-contained HTML page with widgets, to open without a server and to mail to a colleague."""
+
+import html
+import json
+from collections.abc import Mapping
+from string import Template
+
+from ipywidgets.embed import embed_data
+
+from memgan.widgets.base import FOLDER, PictureWidget
+
+__all__ = ["page"]
+
+
+def page(title: str, lead: str, widgets: Mapping[str, PictureWidget]) -> str:
+    """The text of the page: each widget under its heading, all that they need inside, nothing fetched from anywhere."""
+    embedded = embed_data(views=list(widgets.values()), drop_defaults=False)
+    seen: dict[str, list[object]] = {}
+    states = embedded["manager_state"]["state"]
+    for model, stored in states.items():
+        for at, buffer in enumerate(stored.get("buffers", [])):
+            if seen.setdefault(buffer["data"], [model, at]) != [model, at]:  # a generator that two widgets show, say
+                buffer["same"] = seen[buffer.pop("data")]
+    views = [
+        f"<h2>{html.escape(heading)}</h2>\n"
+        f'<script type="application/vnd.jupyter.widget-view+json">{json.dumps(view)}</script>'
+        for heading, view in zip(widgets, embedded["view_specs"], strict=True)
+    ]
+    template = Template((FOLDER / "page.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=html.escape(title),
+        lead=html.escape(lead),
+        body="\n".join(views),
+        states=json.dumps(embedded["manager_state"]).replace("</", "<\\/"),
+        host=(FOLDER / "host.js").read_text(encoding="utf-8"),
+    )

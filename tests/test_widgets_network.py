@@ -1,0 +1,152 @@
+"""Networks in the page: what JavaScript computes from float16 weights against what PyTorch computes."""
+
+import base64
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from memgan.baselines import build_baseline
+from memgan.evaluation import Classifier
+from memgan.runs import build
+from memgan.settings import PRESETS
+from memgan.widgets.base import script
+from memgan.widgets.export import export_gan, export_generator, export_network
+from tests.browser import chromium
+
+pytestmark = pytest.mark.thorough
+
+IN_PAGE = """async ([source, exported, inputs]) => {
+  const module = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+  const bytes = Uint8Array.from(atob(exported.weights), (letter) => letter.charCodeAt(0));
+  const network = new module.Network({ ...exported, weights: new DataView(bytes.buffer) });
+  const outputs = inputs.map((input) => Array.from(network.forward(Float32Array.from(input))));
+  const milliseconds = inputs.map((input) => {
+    const start = performance.now();
+    network.forward(Float32Array.from(input));
+    return performance.now() - start;
+  });
+  return { outputs, milliseconds: milliseconds.sort((a, b) => a - b)[inputs.length >> 1] };
+}"""
+
+
+@pytest.fixture(scope="module")
+def page():
+    with chromium() as browser:
+        yield browser.new_page()
+
+
+def in_page(page, exported, inputs):
+    """Outputs [n, ...] of the network in the browser for inputs [n, ...], and the median milliseconds of one."""
+    exported = {"layers": exported["layers"], "weights": base64.b64encode(exported["weights"]).decode()}
+    result = page.evaluate(IN_PAGE, [script("network.js"), exported, inputs.flatten(1).tolist()])
+    return torch.tensor(result["outputs"]), result["milliseconds"]
+
+
+def lived_in(network, inputs):
+    """The network with weights and batch statistics unlike those it was born with, in evaluation mode."""
+    torch.manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")  # outputs of order 1, so that errors show
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    network.train()
+    network(inputs)
+    return network.eval()
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+@torch.no_grad()
+def test_generator_of_each_preset_draws_what_pytorch_draws(page, preset):
+    torch.manual_seed(0)
+    gan = build(PRESETS[preset])
+    keys, noise = gan.memory.keys[:64], torch.rand(64, gan.generator.noise_dim) * 2 - 1
+    inputs = torch.cat([keys, noise], dim=1)
+    lived_in(gan.generator.layers, inputs)
+    last = gan.generator.layers[-2]  # before tanh: as spread as in a trained model, where few pixels are grey
+    last.weight /= gan.generator.layers[:-1](inputs).std()
+    expected = gan.generator(keys[:3], noise[:3])
+    drawn, _ = in_page(page, export_gan(gan), inputs[:3])
+    assert expected.std() > 0.5
+    assert (drawn.view_as(expected) - expected).abs().max() < 2e-3
+
+
+@pytest.mark.parametrize("name", ["dcgan", "infogan", "no_mcgn"])
+@torch.no_grad()
+def test_generator_of_each_baseline_draws_what_pytorch_draws(page, name):
+    torch.manual_seed(0)
+    gan = build_baseline(name, PRESETS["digits"]).eval()
+    generated = gan.generate(3)
+    exported = export_generator(gan)
+    key = generated.keys[:, : exported["key_dim"]]
+    drawn, _ = in_page(page, exported, torch.cat([key, generated.noise], dim=1))
+    assert (drawn.view_as(generated.images) - generated.images).abs().max() < 2e-3
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 16), (3, 28)])
+@torch.no_grad()
+def test_classifier_answers_as_pytorch_answers(page, channels, size):
+    torch.manual_seed(0)
+    images = torch.rand(32, channels, size, size) * 2 - 1
+    judge = lived_in(Classifier(channels, size, 10), images)
+    expected = judge(images[:4])
+    answers, _ = in_page(page, export_network(nn.Sequential(judge.features, judge.head), images[:1]), images[:4])
+    assert (answers - expected).abs().max() < 2e-3 * expected.abs().max()
+
+
+@pytest.mark.parametrize(("preset", "most"), [("digits", 16), ("fashion-mnist-slim", 50)])
+def test_an_image_is_there_within_a_frame(page, preset, most):
+    """16 ms is one frame of a screen. Measured: 1 and 4 ms on one core of this kind of machine."""
+    gan = build(PRESETS[preset])
+    inputs = torch.randn(21, gan.memory.key_dim + gan.generator.noise_dim)
+    assert in_page(page, export_gan(gan), inputs)[1] < most
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(2, 3, (3, 5)),
+        nn.Conv2d(2, 4, 3, groups=2),
+        nn.Conv2d(2, 4, 3, dilation=2),
+        nn.ConvTranspose2d(2, 4, 3, stride=2, output_padding=1),
+        nn.AvgPool2d(2),
+        nn.BatchNorm2d(2),
+        nn.MaxPool2d(2, padding=1),
+        nn.Conv2d(2, 4, 3, padding="same"),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_layer_that_the_page_lacks_is_refused_by_name(layer):
+    with pytest.raises(ValueError, match=type(layer).__name__):
+        export_network(nn.Sequential(layer), torch.zeros(1, 2, 9, 9))
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_weights_beyond_float16_are_refused(value):
+    layer = nn.Linear(2, 2)
+    nn.init.constant_(layer.weight, value)
+    with pytest.raises(ValueError, match="do not fit into float16"):
+        export_network(nn.Sequential(layer), torch.zeros(1, 2))
+
+
+def test_exporting_leaves_the_network_as_it_was():
+    gan = build(PRESETS["digits"]).train()
+    before = {name: tensor.clone() for name, tensor in gan.state_dict().items()}
+    exported = export_gan(gan)
+    assert gan.generator.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in gan.state_dict().items())
+    json.dumps(exported["layers"])  # plain data
+
+
+@pytest.mark.parametrize(("thing", "named"), [(nn.Linear(1, 1), "Linear has nothing"), (None, "NoneType has nothing")])
+def test_what_has_no_memory_is_refused(thing, named):
+    with pytest.raises(ValueError, match=named):
+        export_gan(thing)
+
+
+def test_a_baseline_without_memory_is_refused():
+    with pytest.raises(ValueError, match="has a SigmoidHead in its place"):
+        export_gan(build_baseline("dcgan", PRESETS["digits"]))
