@@ -1,0 +1,180 @@
+"""The explorer in JupyterLab, with a kernel behind it, moved by a real browser."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import closing
+
+import nbformat
+import pytest
+
+from tests.browser import chromium
+
+pytestmark = pytest.mark.thorough
+
+CELLS = {
+    "show": """
+        import torch
+        from memgan.runs import build
+        from memgan.settings import PRESETS
+        from memgan.widgets import LatentExplorer
+        gan = build(PRESETS["digits"]).eval()
+        gan.generator.layers[-2].weight.data *= 50
+        explorer = LatentExplorer(gan, slot=3)
+        explorer""",
+    "read back": "print('now', explorer.slot, explorer.noise)",
+    "drive": "explorer.slot, explorer.noise = 5, [0.5, 0.0, 0.0, -0.5]",
+    "wrong": "explorer.slot = 4000",
+    "train": "gan.memory.keys.copy_(-gan.memory.keys)",
+    "observers": "print('callbacks', len(get_ipython().events.callbacks['post_run_cell']))",
+}
+INK = """() => document.querySelector(".memgan canvas").toDataURL()"""
+# From a key press to the frame in which the picture is another: what a reader waits.
+PRESS = """(times) => new Promise((done) => {
+  const [pad, canvas] = [document.querySelector(".memgan .pad"), document.querySelector(".memgan canvas")];
+  const waits = [];
+  const press = () => {
+    const [before, start] = [canvas.toDataURL(), performance.now()];
+    const key = waits.length % 2 ? "ArrowRight" : "ArrowLeft";
+    pad.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    const look = () => {
+      if (canvas.toDataURL() === before) return requestAnimationFrame(look);
+      waits.push(performance.now() - start);
+      if (waits.length < times) setTimeout(press, 30);
+      else done(waits.sort((a, b) => a - b));
+    };
+    requestAnimationFrame(look);
+  };
+  press();
+})"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """A JupyterLab of its own, on 127.0.0.1, that knows nothing of its user's settings."""
+    pytest.importorskip("jupyterlab", reason="pip install jupyterlab to run this test")
+    folder = tmp_path_factory.mktemp("lab")
+    cells = [nbformat.v4.new_code_cell("\n".join(map(str.strip, text.strip().splitlines()))) for text in CELLS.values()]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "explorer.ipynb")
+    settings = folder / "config" / "lab" / "user-settings" / "@jupyterlab"
+    for plugin, content in {
+        "notebook-extension/tracker": {"windowingMode": "none"},
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    }.items():
+        path = settings / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    variables = {name: str(folder / name.lower()) for name in ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    variables |= {"JUPYTER_CONFIG_DIR": str(folder / "config"), "OMP_NUM_THREADS": "1"}
+    command = ["-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
+    options = ["--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]
+    log = folder / "log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [sys.executable, *command, *options], env=os.environ | variables, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield _when_up(f"http://127.0.0.1:{port}", server, log)
+    finally:
+        server.terminate()
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def _when_up(address, server, log):
+    for _ in range(300):
+        assert server.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(f"{address}/api/status").close()
+            return address
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"no server after 30 s:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def notebook(address):
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        page.goto(f"{address}/lab/tree/explorer.ipynb")
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+        page.wait_for_function(
+            "() => document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'"
+        )
+        yield page
+
+
+def run(page, name):
+    """Run one cell, wait until the kernel is done, and return the text under it."""
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(list(CELLS).index(name))
+    prompt = cell.locator(".jp-InputArea-prompt").first
+    before = prompt.inner_text()
+    for wait in range(300):
+        if prompt.inner_text() == before and wait % 60 == 0:  # again where the kernel was not ready to listen
+            cell.locator(".jp-InputArea-editor").click()
+            page.keyboard.press("Control+Enter")
+        page.wait_for_timeout(50)
+        if prompt.inner_text() not in (before, "[*]:"):
+            return cell.locator(".jp-OutputArea").inner_text() if cell.locator(".jp-OutputArea").count() else ""
+    raise AssertionError(f"{name} is not done after 15 s")
+
+
+def changed_from(page, picture):
+    for _ in range(100):
+        if page.evaluate(INK) != picture:
+            return True
+        page.wait_for_timeout(50)
+    return False
+
+
+def test_explorer_and_kernel_move_each_other(notebook):
+    run(notebook, "show")
+    notebook.wait_for_selector(".memgan .pad")
+    first = notebook.evaluate(INK)
+
+    notebook.locator(".memgan .pad").press("ArrowRight")
+    notebook.locator(".memgan .pad").press("ArrowUp")
+    assert notebook.evaluate(INK) != first
+    notebook.wait_for_timeout(300)
+    assert "now 3 [0.05, 0.05, 0, 0]" in run(notebook, "read back").replace(".0,", ",").replace(".0]", "]")
+
+    here = notebook.evaluate(INK)
+    run(notebook, "drive")
+    assert changed_from(notebook, here)
+    assert notebook.get_by_role("spinbutton", name="slot").input_value() == "5"
+
+    here = notebook.evaluate(INK)
+    assert "slot must be in 0..511, got 4000" in run(notebook, "wrong")
+    assert notebook.evaluate(INK) == here
+    notebook.locator(".memgan .pad").press("ArrowLeft")  # the widget lives
+    assert notebook.evaluate(INK) != here
+
+    here = notebook.evaluate(INK)
+    run(notebook, "train")
+    assert changed_from(notebook, here)
+
+
+def test_running_the_cell_again_leaves_one_callback(notebook):
+    counts = []
+    for _ in range(3):
+        run(notebook, "show")
+        notebook.wait_for_selector(".memgan .pad")
+        notebook.wait_for_timeout(300)
+        counts.append(run(notebook, "observers"))
+    assert counts[0] == counts[1] == counts[2]
+    assert "callbacks" in counts[0]
+
+
+def test_a_new_picture_is_there_within_100_ms_of_a_key(notebook):
+    waits = notebook.evaluate(PRESS, 21)
+    assert waits[10] < 100, waits
