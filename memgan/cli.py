@@ -1,4 +1,4 @@
-"""The command line: `memgan train`, `memgan sample`, `memgan evaluate`."""
+"""The command line: `memgan train`, `memgan sample`, `memgan evaluate`, `memgan explore`."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
@@ -17,6 +18,9 @@ from memgan.runs import build, load_run, save_run
 from memgan.settings import PRESETS
 from memgan.training import Step, prepare, train
 
+if TYPE_CHECKING:
+    from memgan.evaluation import Classifier
+
 __all__ = ["main"]
 
 EXAMPLES = """examples:
@@ -24,6 +28,7 @@ EXAMPLES = """examples:
   memgan train --preset digits --out runs/contrast --set memory.kappa=30 --set training.steps=600
   memgan sample runs/digits --out grid.png
   memgan evaluate runs/digits --json
+  memgan explore runs/digits --out explore.html
 """
 
 
@@ -85,6 +90,16 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     _add_device(command)
     command.set_defaults(run=_evaluate)
+
+    command = commands.add_parser(
+        "explore",
+        help="write one HTML page to explore a run in: slots, noise, walks; needs neither Python nor a network",
+        epilog=EXAMPLES,
+        formatter_class=raw,
+    )
+    command.add_argument("folder", type=Path, metavar="RUN")
+    command.add_argument("--out", type=Path, metavar="PAGE", help="default: RUN/explore.html")
+    command.set_defaults(run=_explore)
     return parser
 
 
@@ -160,8 +175,7 @@ def _sample(options: argparse.Namespace) -> None:
 
     if options.slots < 1 or options.samples < 1:
         raise ValueError(f"expected at least one slot and one sample, got {options.slots} and {options.samples}")
-    if options.out.is_dir() or not options.out.suffix:
-        raise ValueError(f"--out must name a picture such as grid.png, got {options.out}")
+    _check_file(options.out, "a picture such as grid.png")
     device = _device(options.device)
     gan, _ = load_run(options.folder, device)
     generator = torch.Generator(device).manual_seed(options.seed)
@@ -185,3 +199,44 @@ def _evaluate(options: argparse.Namespace) -> None:
     result = evaluate(gan, classifier_for(settings.dataset), train_data, test_data, options.seed)
     (options.folder / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result.to_dict(), indent=2) if options.json else result)
+
+
+def _explore(options: argparse.Namespace) -> None:
+    gan, settings = load_run(options.folder)
+    out = options.out or options.folder / "explore.html"
+    _check_file(out, "a page such as explore.html")
+    try:
+        from memgan.widgets import Interpolation, LatentExplorer, SlotExplorer
+        from memgan.widgets.page import page
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error}; explore needs: pip install 'memgan[notebooks]'") from error
+    images, judge = _known(settings.dataset)
+    widgets = {
+        "Under the noise: one slot's images": LatentExplorer(gan),
+        "Slot by slot": SlotExplorer(gan, images, judge),
+        "Walks": Interpolation(gan, classifier=judge),
+    }
+    lead = (
+        f"{settings.dataset}, {settings.training.steps} steps, a memory of {gan.memory.num_slots} slots of "
+        f"{gan.memory.key_dim} numbers. The page computes each image itself."
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page(f"MemoryGAN: {options.folder.absolute().name}", lead, widgets), encoding="utf-8")
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
+def _known(dataset: str) -> "tuple[torch.Tensor | None, Classifier | None]":
+    """Real images of a data set and a classifier of it, where the data set is at hand."""
+    from memgan.evaluation import classifier_for
+
+    torch.set_num_threads(1)
+    try:
+        return load_dataset(dataset).images, classifier_for(dataset)
+    except ValueError as error:
+        print(f"without real images and classes: {error}", file=sys.stderr)
+        return None, None
+
+
+def _check_file(path: Path, expected: str) -> None:
+    if path.is_dir() or not path.suffix:
+        raise ValueError(f"--out must name {expected}, got {path}")

@@ -203,7 +203,7 @@ def test_pad_moves_the_coordinates_that_it_names(page):
 @pytest.mark.thorough
 def test_pad_is_tiled_with_the_slots_images(page, explorer):
     page.wait_for_timeout(300)
-    tiles = np.array(page.eval_on_selector(".pad canvas", PIXELS)).reshape(80, 80, 4)[..., 0]
+    tiles = np.array(page.eval_on_selector(".pad canvas", PIXELS)).reshape(84, 84, 4)[..., 0]
     noise = torch.tensor([[-0.8, 0.8, 0.0, 0.0], [0.8, -0.8, 0.0, 0.0]])  # middles of the first and the last tile
     first, last = ((explorer.images(noise)[:, 0].numpy() + 1) * 127.5).round()
     assert np.abs(tiles[:16, :16] - first).max() <= 1

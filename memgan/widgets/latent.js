@@ -44,7 +44,8 @@ function makePad(model, gan, move) {
   const { image_shape: shape, noise_dim: length } = gan();
   if (length < 2) return { nodes: [], stop: () => {} };
   const axes = [0, 1];
-  const ground = picture([shape[0], shape[1] * TILES, shape[2] * TILES], SIDE, "");
+  const [pitch, pace] = [shape[1] + 1, shape[2] + 1]; // a pixel between the images
+  const ground = picture([shape[0], TILES * pitch - 1, TILES * pace - 1], SIDE, "");
   const mark = element("div", { className: "mark" });
   const pad = element("div", { className: "pad", tabIndex: 0, role: "application" }, ground, mark);
 
@@ -76,7 +77,7 @@ function makePad(model, gan, move) {
       for (let x = 0; x < TILES; x++) {
         noise[axes[0]] = (2 * x + 1) / TILES - 1;
         noise[axes[1]] = 1 - (2 * y + 1) / TILES;
-        paint(ground, gan().image(gan().key(slot), noise), shape, x * shape[2], y * shape[1]);
+        paint(ground, gan().image(gan().key(slot), noise), shape, x * pace, y * pitch);
       }
       if (y + 1 < TILES) setTimeout(row, 0, y + 1);
     };

@@ -1,0 +1,63 @@
+"""`memgan explore`: one file with all widgets of a run, opened straight from the disk."""
+
+import re
+
+import pytest
+import torch
+
+from memgan.cli import main
+from memgan.runs import build, save_run
+from memgan.settings import PRESETS
+from memgan.widgets import LatentExplorer
+from memgan.widgets.page import page
+from tests.browser import chromium, opened
+
+
+@pytest.fixture(scope="module")
+def gan():
+    torch.manual_seed(0)
+    gan = build(PRESETS["digits"].changed(["memory.num_slots=64"])).eval()
+    gan.generator.layers[-2].weight.data *= 50  # as born, all its images are grey
+    return gan
+
+
+def test_what_two_widgets_share_stands_in_the_page_once(gan):
+    text = page("t", "", {name: LatentExplorer(gan) for name in "ab"})
+    weights = max(re.findall(r'"data": "([^"]*)"', text), key=len)
+    assert len(weights) > 100_000
+    assert text.count(weights) == 1
+
+
+def test_text_of_the_page_is_text(gan):
+    text = page("<b>&", "a < b", {"</script>": LatentExplorer(gan)})
+    assert "<h1>&lt;b&gt;&amp;</h1>" in text
+    assert "a &lt; b" in text
+    assert "<h2>&lt;/script&gt;</h2>" in text
+
+
+def test_explore_says_what_is_wrong(tmp_path, capsys, gan):
+    assert main(["explore", str(tmp_path / "nothing")]) == 1
+    assert "is not a run" in capsys.readouterr().err
+    save_run(tmp_path, gan, PRESETS["digits"].changed(["memory.num_slots=64"]), {})
+    assert main(["explore", str(tmp_path), "--out", str(tmp_path)]) == 1
+    assert "--out must name a page such as explore.html" in capsys.readouterr().err
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("dataset", ["digits", "affine-mnist"])  # the second is not at hand: no real images, no classes
+def test_explore_writes_a_page_whose_widgets_move(tmp_path, capsys, gan, dataset):
+    settings = PRESETS["digits"].changed(["memory.num_slots=64"])
+    save_run(tmp_path / "run", gan, type(settings)(dataset, settings.memory, settings.networks, settings.training), {})
+    assert main(["explore", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr()
+    assert "explore.html" in said.out
+    assert ("without real images and classes" in said.err) == (dataset == "affine-mnist")
+    text = (tmp_path / "run" / "explore.html").read_text(encoding="utf-8")
+    assert re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?https?:", text) == []
+    with chromium() as browser, opened(browser, tmp_path / "run" / "explore.html") as tab:
+        tab.wait_for_function("() => memgan.length === 3")
+        for number in range(3):
+            picker = tab.get_by_role("spinbutton", name="slot").nth(number)
+            picker.fill("7")
+            picker.press("Enter")
+            assert tab.evaluate(f"() => (memgan[{number}].get('slots') ?? [memgan[{number}].get('slot')])[0]") == 7
