@@ -1,0 +1,82 @@
+"""Memory film: a memory on a circle as it is written, one write after another."""
+
+import copy
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch.nn.functional as F
+import traitlets
+from torch import Tensor
+
+from memgan.memory import VMFMemory
+from memgan.plots import GENERATED, REAL
+from memgan.widgets.base import PictureWidget, script
+from memgan.widgets.posterior import slots_picture
+
+__all__ = ["MemoryFilm"]
+
+USED = 1e-3  # a slot with a smaller h is as good as never used
+TURNED = math.radians(0.1)  # a key that turned by less has not moved as far as one can see
+
+
+class MemoryFilm(PictureWidget):
+    """What writes do to a memory on a circle; `write` is the number of the write after which it is shown, 0 for none.
+
+    `frames[write]` holds keys, values, ages and histogram after it, its queries and labels, and the slots that it
+    `replaced` (7), `moved` by EM (10), `decayed` (h fell) and those `born` (h rose above 0.001). Made by `record`.
+    """
+
+    _esm = script("film.js")
+
+    frames = traitlets.List(traitlets.Dict()).tag(sync=True)
+    write = traitlets.Int(0).tag(sync=True)
+
+    @classmethod
+    def record(cls, memory: VMFMemory, batches: Iterable[tuple[Tensor, Tensor]], **state: Any) -> "MemoryFilm":
+        """Write `batches` of queries [B, 2] and labels [B] into `memory`, which changes, and keep what is to be seen.
+
+        Raises ValueError for a memory that is not on a circle, and what `VMFMemory.write` raises.
+        """
+        if memory.key_dim != 2:
+            raise ValueError(f"expected a memory on a circle, key_dim 2, got key_dim {memory.key_dim}")
+        frames = [_frame(memory, memory, memory.keys[:0], memory.values[:0])]
+        for queries, labels in batches:
+            before = copy.deepcopy(memory)
+            memory.write(queries, labels)
+            frames.append(_frame(before, memory, queries, labels))
+        return cls(frames=frames, **state)
+
+    @traitlets.validate("write")
+    def _within(self, proposal: Any) -> int:
+        if not 0 <= proposal["value"] < len(self.frames):
+            raise traitlets.TraitError(f"write must be in 0..{len(self.frames) - 1}, got {proposal['value']}")
+        return proposal["value"]
+
+    def picture(self) -> bytes:
+        now = self.frames[self.write]
+        colours = [REAL if label else GENERATED for label in now["labels"]]
+        return slots_picture(now["keys"], now["values"], now["histogram"], now["queries"], colours)
+
+    def __repr__(self) -> str:
+        return (
+            f"MemoryFilm({len(self.frames) - 1} writes of {len(self.frames[0]['keys'])} slots, now after {self.write})"
+        )
+
+
+def _frame(before: VMFMemory, after: VMFMemory, queries: Tensor, labels: Tensor) -> dict[str, list[Any]]:
+    """The memory after a write, and what the write did, as told by the buffers before and after it."""
+    queries, labels = F.normalize(queries.detach().to(after.keys), dim=1), labels.to(after.values)
+    copied = (after.keys.unsqueeze(1) - queries).norm(dim=2) < 1e-6
+    copied &= after.values.unsqueeze(1) == labels
+    replaced = copied.any(dim=1) & (after.ages == 0) & (after.histogram == before.histogram.mean())
+    events = {
+        "replaced": replaced,
+        "moved": ~replaced & ((after.keys - before.keys).norm(dim=1) > TURNED),
+        "decayed": ~replaced & (after.histogram < before.histogram),
+        "born": (before.histogram < USED) & (after.histogram >= USED),
+    }
+    told: dict[str, list[Any]] = {name: slots.nonzero().flatten().tolist() for name, slots in events.items()}
+    parts = {name: getattr(after, name) for name in ("keys", "values", "ages", "histogram")}
+    parts |= {"queries": queries, "labels": labels}
+    return told | {name: part.double().round(decimals=6).to(part).tolist() for name, part in parts.items()}
