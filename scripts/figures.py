@@ -16,7 +16,9 @@ from memgan.plots import image_grid
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
+from walkthrough import discontinuity, forgetting, verdict
 from walkthrough.dataflow import dataflow
+from walkthrough.plane_figures import measures_by_kind
 
 FOLDER = Path(__file__).resolve().parent.parent / "figures"
 
@@ -34,9 +36,36 @@ def digits_slots() -> Figure:
     return image_grid(images.flatten(0, 1), 12, row_labels=labels, column_label="noise z, drawn anew for each image")
 
 
+def plane_runs() -> Figure:
+    """Every run of results/plane.json that has one thing changed, and memoryGAN's own."""
+    kinds = {
+        "memory": "memoryGAN",
+        "generator without key": "no MCGN: G sees noise only",
+        "queries not normalised": "no BatchNorm on the query",
+        "one slot vouches": "correct_in_top = 1",
+        "kappa 10": "kappa = 10",
+        "one-hot": "one-hot code of 8 (InfoGAN)",
+    }
+    runs = {
+        label: [(run["modes"], run["off_mode"]) for run in discontinuity.runs(kind)] for kind, label in kinds.items()
+    }
+    return measures_by_kind(runs)
+
+
+def digits_ablation() -> Figure:
+    return verdict.ablation_figure(verdict.load_runs())
+
+
+def forgetting_curves() -> Figure:
+    return forgetting.forgetting_curves(forgetting.load(), ["sigmoid", "sigmoid + R1", "memory", "sigmoid + replay"])
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "dataflow.svg": dataflow,
+    "digits-ablation.png": digits_ablation,
     "digits-slots.png": digits_slots,
+    "forgetting.png": forgetting_curves,
+    "plane.png": plane_runs,
 }
 
 
