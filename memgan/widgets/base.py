@@ -1,26 +1,28 @@
 """What the widgets share: one JavaScript file each, a picture for viewers without JavaScript, and a model to follow."""
 
 import base64
+import copy
 import io
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anywidget
 import matplotlib.image
 import numpy as np
-import torch
 import traitlets
 from IPython import get_ipython
+from torch import Tensor, nn
 
 from memgan.gan import MemoryGAN
 from memgan.plots import tile
 from memgan.widgets.export import export_gan
 
-__all__ = ["ExplorerWidget", "PictureWidget", "script", "sheet"]
+__all__ = ["ExplorerWidget", "PictureWidget", "in_cube", "script", "sheet", "still"]
 
 FOLDER = Path(__file__).parent
 STYLE = FOLDER / "widgets.css"
+Network = TypeVar("Network", bound=nn.Module)
 _IMPORT = re.compile(r'^import .* from "\./(.*)";\n', re.MULTILINE)
 
 
@@ -40,7 +42,7 @@ def script(name: str) -> str:
     return "".join(re.sub(r"^export ", "", part, flags=re.MULTILINE) for part in parts.values()) + own
 
 
-def sheet(images: torch.Tensor, columns: int, scale: int = 4) -> bytes:
+def sheet(images: Tensor, columns: int, scale: int = 4) -> bytes:
     """`images` [n, C, H, W] in [-1, 1] as a PNG file, each pixel `scale` pixels wide."""
     picture = tile(images, columns)
     buffer = io.BytesIO()
@@ -83,14 +85,10 @@ class ExplorerWidget(PictureWidget):
         super().__init__(gan=exported, **state)
         self.on_msg(self._viewed)
 
-    @torch.no_grad()
-    def images(self, noise: torch.Tensor) -> torch.Tensor:
+    def images(self, noise: Tensor) -> Tensor:
         """G(K_c, z) [n, C, H, W] of the slot c, for `noise` [n, Z], as PyTorch computes it in evaluation mode."""
-        generator, key = self._live.generator, self._live.memory.keys[self.slot]
-        was_training = generator.training
-        images = generator.eval()(key.expand(len(noise), -1), noise.to(key))
-        generator.train(was_training)
-        return images
+        gan = still(self._live)
+        return gan.generator(gan.memory.keys[self.slot].expand(len(noise), -1), noise)
 
     def refresh(self) -> None:
         """Show the model as it is now."""
@@ -122,6 +120,16 @@ class ExplorerWidget(PictureWidget):
         if not 0 <= proposal["value"] < number:
             raise traitlets.TraitError(f"slot must be in 0..{number - 1}, got {proposal['value']}")
         return proposal["value"]
+
+
+def still(model: Network) -> Network:
+    """A copy on the CPU, in evaluation mode and without gradients: to draw from, while `model` stays as it is."""
+    return copy.deepcopy(model).cpu().eval().requires_grad_(False)
+
+
+def in_cube(noise: Any, length: int) -> bool:
+    """Whether `noise` is a z in [-1, 1]^length."""
+    return len(noise) == length and all(-1 <= part <= 1 for part in noise)
 
 
 def _version(gan: MemoryGAN) -> int:

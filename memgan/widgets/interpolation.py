@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from memgan.evaluation import Classifier
 from memgan.gan import MemoryGAN
-from memgan.widgets.base import ExplorerWidget, script, sheet
+from memgan.widgets.base import ExplorerWidget, in_cube, script, sheet, still
 from memgan.widgets.export import export_generator, export_network
-from memgan.widgets.slots import evaluating, fitting, random_noises
+from memgan.widgets.slots import random_noises
 
 __all__ = ["Interpolation"]
 
@@ -43,42 +43,40 @@ class Interpolation(ExplorerWidget):
     ) -> None:
         if state.get("slots"):
             state["slot"] = state["slots"][0]
-        self._baseline = baseline
-        super().__init__(gan, **state)
-        shape = self.gan["image_shape"]
         if baseline is not None:
-            self.baseline = export_generator(baseline)
-            if self.baseline["key_dim"] or self.baseline["image_shape"] != shape:
+            state["baseline"] = exported = export_generator(baseline)
+            if exported["key_dim"] or exported["image_shape"] != list(gan.image_shape):
                 raise ValueError(
-                    f"expected a baseline without keys and with images {shape}, got {type(baseline).__name__} "
-                    f"with {self.baseline['key_dim']} numbers of a key and images {self.baseline['image_shape']}"
+                    f"expected a baseline without keys and with images {list(gan.image_shape)}, got "
+                    f"{type(baseline).__name__} with {exported['key_dim']} numbers of a key and images "
+                    f"{exported['image_shape']}"
                 )
         if classifier is not None:
             layers = nn.Sequential(classifier.features, classifier.head)
-            self.classifier = export_network(layers, torch.zeros(1, *shape))
+            state["classifier"] = export_network(layers, torch.zeros(1, *gan.image_shape))
+        self._baseline = baseline
+        super().__init__(gan, **state)
 
     def refresh(self) -> None:
         super().refresh()
         if self._baseline is not None:
             self.baseline = export_generator(self._baseline)
 
-    @torch.no_grad()
     def walk(self) -> Tensor:
         """The walk's images as PyTorch computes them, [POINTS, C, H, W]."""
-        at = torch.linspace(0, 1, POINTS).unsqueeze(1)
-        first, second = self._live.memory.keys[self.slots].cpu()
+        at, gan = torch.linspace(0, 1, POINTS).unsqueeze(1), still(self._live)
+        first, second = gan.memory.keys[self.slots]
         if self.kind == "keys":
             keys = F.normalize(first.lerp(second, at), dim=1)
         else:
             keys = torch.where((at <= 0.5) | (self.kind == "slot"), first, second)
-        return _straight(self._live, keys, self.noises)
+        return gan.generator(keys, _straight(self.noises))
 
-    @torch.no_grad()
     def baseline_walk(self) -> Tensor:
         """The same of the baseline, whose images depend on z alone; without one, none of them."""
         if self._baseline is None:
             return torch.zeros(0, *self.gan["image_shape"])
-        return _straight(self._baseline, torch.zeros(POINTS, 0), self.baseline_noises)
+        return still(self._baseline).generator(torch.zeros(POINTS, 0), _straight(self.baseline_noises))
 
     @traitlets.default("slots")
     def _far_apart(self) -> list[int]:
@@ -105,11 +103,11 @@ class Interpolation(ExplorerWidget):
     @traitlets.validate("noises", "baseline_noises")
     def _noises_fit(self, proposal: Any) -> list[list[float]]:
         name, ends = proposal["trait"].name, proposal["value"]
-        if name == "noises":
-            return fitting(name, ends, self.gan["noise_dim"], 2)
-        if self._baseline is None:
-            return fitting(name, ends, 0, 0)
-        return fitting(name, ends, self._baseline.generator.noise_dim, 2)
+        of = self.gan if name == "noises" else self.baseline
+        number, length = (2, of["noise_dim"]) if of else (0, 0)
+        if len(ends) != number or not all(in_cube(noise, length) for noise in ends):
+            raise traitlets.TraitError(f"{name} must be {number} lists of {length} numbers in [-1, 1], got {ends}")
+        return ends
 
     @traitlets.observe("slot", "slots")
     def _first_slot(self, change: Any) -> None:
@@ -126,9 +124,7 @@ class Interpolation(ExplorerWidget):
         return f"Interpolation(slots {self.slots[0]} and {self.slots[1]}, kind {self.kind}{beside})"
 
 
-def _straight(gan: MemoryGAN, keys: Tensor, ends: list[list[float]]) -> Tensor:
-    """G of `keys` [n, M] and of n noises on the straight line between two, [n, C, H, W], in evaluation mode."""
-    noise = torch.tensor(ends)[0].lerp(torch.tensor(ends)[1], torch.linspace(0, 1, len(keys)).unsqueeze(1))
-    device = next(gan.generator.parameters()).device
-    with evaluating(gan.generator):
-        return gan.generator(keys.to(device), noise.to(device)).cpu()
+def _straight(ends: list[list[float]]) -> Tensor:
+    """POINTS noises [POINTS, Z] on the line between two."""
+    first, second = torch.tensor(ends)
+    return first.lerp(second, torch.linspace(0, 1, POINTS).unsqueeze(1))

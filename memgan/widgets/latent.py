@@ -6,7 +6,7 @@ import torch
 import traitlets
 
 from memgan.gan import MemoryGAN
-from memgan.widgets.base import ExplorerWidget, script, sheet
+from memgan.widgets.base import ExplorerWidget, in_cube, script, sheet
 
 __all__ = ["LatentExplorer"]
 
@@ -27,7 +27,7 @@ class LatentExplorer(ExplorerWidget):
     @traitlets.validate("noise")
     def _noise_fits(self, proposal: Any) -> list[float]:
         noise, length = proposal["value"], self.gan["noise_dim"]
-        if len(noise) != length or any(not -1 <= z <= 1 for z in noise):
+        if not in_cube(noise, length):
             raise traitlets.TraitError(f"noise must be {length} numbers in [-1, 1], got {noise}")
         return noise
 

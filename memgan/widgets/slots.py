@@ -1,19 +1,17 @@
 """Slot explorer: what a slot of the memory counts, which real images lie near it, and what G makes of it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 import traitlets
 from sklearn.manifold import TSNE
-from torch import Tensor, nn
+from torch import Tensor
 
 from memgan.evaluation import Classifier
 from memgan.gan import MemoryGAN
-from memgan.widgets.base import ExplorerWidget, script, sheet
+from memgan.widgets.base import ExplorerWidget, in_cube, script, sheet, still
 
-__all__ = ["SlotExplorer", "evaluating", "fitting", "random_noises"]
+__all__ = ["SlotExplorer", "random_noises"]
 
 SAMPLES, JUDGED, NEAREST = 16, 8, 4  # images of a slot to look at; for its class; real images beside it
 MOST_BYTES = 600_000  # of real images: a notebook stores them
@@ -49,36 +47,30 @@ class SlotExplorer(ExplorerWidget):
             super().refresh()
             self.table = self._tabulate()
 
-    @torch.no_grad()
     def _tabulate(self) -> dict[str, Any]:
         """A list for each property, with an entry for each slot that can be drawn, most used first."""
-        gan, memory = self._live, self._live.memory
-        mass = memory.histogram * memory.values
+        gan = still(self._live)
+        mass = gan.memory.histogram * gan.memory.values
         slots = mass.argsort(descending=True, stable=True)[: int((mass > 0).sum())]
-        keys = memory.keys[slots]
+        keys = gan.memory.keys[slots]
         table: dict[str, Any] = {"slots": slots.tolist(), "places": _places(keys)}
         if self._classifier is not None and len(keys):
-            noise = torch.tensor(random_noises(JUDGED, gan.generator.noise_dim)).to(keys)
-            with evaluating(gan.generator, self._classifier):
-                answers = torch.cat([self._answers(part, noise) for part in keys.split(64)])
+            noise = torch.tensor(random_noises(JUDGED, gan.generator.noise_dim))
+            pairs = keys.repeat_interleave(JUDGED, dim=0), noise.repeat(len(keys), 1)
+            drawn = [gan.generator(*part) for part in zip(*(pair.split(512) for pair in pairs), strict=True)]
+            judge = still(self._classifier)
+            answers = torch.cat([judge(part).argmax(dim=1) for part in drawn]).view(-1, JUDGED)
             classes = answers.mode(dim=1).values
             table |= {"classes": classes.tolist(), "agreed": (answers == classes[:, None]).sum(dim=1).tolist()}
         if self._images is not None and len(keys):
-            with evaluating(gan.inference):
-                queries = torch.cat([gan.inference(part.to(keys)) for part in self._images.split(512)])
+            queries = torch.cat([gan.inference(part) for part in self._images.cpu().split(512)])
             keys = keys[: MOST_BYTES // (NEAREST * self._images[0].numel())]
             cosines, nearest = (keys @ queries.T).topk(min(NEAREST, len(queries)))
-            kept = nearest.unique().cpu()
-            pixels = ((self._images[kept] + 1) * 127.5).round().clamp(0, 255).byte()
+            kept = nearest.unique()
+            pixels = ((self._images.cpu()[kept] + 1) * 127.5).round().clamp(0, 255).byte()
             table |= {"nearest": nearest.tolist(), "cosines": [[round(c, 2) for c in row] for row in cosines.tolist()]}
-            table |= {"kept": kept.tolist(), "images": pixels.cpu().numpy().tobytes()}
+            table |= {"kept": kept.tolist(), "images": pixels.numpy().tobytes()}
         return table
-
-    def _answers(self, keys: Tensor, noise: Tensor) -> Tensor:
-        """The classifier's answer for each of `keys` [n, M] with each of `noise` [m, Z], [n, m]."""
-        assert self._classifier is not None
-        images = self._live.generator(keys.repeat_interleave(len(noise), dim=0), noise.repeat(len(keys), 1))
-        return self._classifier(images.cpu()).argmax(dim=1).view(len(keys), len(noise))
 
     @traitlets.validate("order")
     def _order_exists(self, proposal: Any) -> str:
@@ -88,7 +80,10 @@ class SlotExplorer(ExplorerWidget):
 
     @traitlets.validate("noises")
     def _noises_fit(self, proposal: Any) -> list[list[float]]:
-        return fitting("noises", proposal["value"], self.gan["noise_dim"])
+        noises, length = proposal["value"], self.gan["noise_dim"]
+        if len(noises) != SAMPLES or not all(in_cube(noise, length) for noise in noises):
+            raise traitlets.TraitError(f"noises must be {SAMPLES} lists of {length} numbers in [-1, 1], got {noises}")
+        return noises
 
     def picture(self) -> bytes:
         return sheet(self.images(torch.tensor(self.noises)), 8, scale=3)
@@ -97,30 +92,10 @@ class SlotExplorer(ExplorerWidget):
         return f"SlotExplorer(slot {self.slot} of {len(self.gan['values'])}, sheet by {self.order})"
 
 
-def fitting(name: str, noises: list[list[float]], length: int, number: int = SAMPLES) -> list[list[float]]:
-    """`noises`, if they are `number` times `length` numbers in [-1, 1]; else TraitError."""
-    if len(noises) != number or any(len(z) != length or any(not -1 <= part <= 1 for part in z) for z in noises):
-        raise traitlets.TraitError(f"{name} must be {number} lists of {length} numbers in [-1, 1], got {noises}")
-    return noises
-
-
 def random_noises(number: int, length: int) -> list[list[float]]:
     """The same every time: two decimals are enough to look at, and short to store."""
     noises = torch.rand(number, length, generator=torch.Generator().manual_seed(0)) * 2 - 1
     return [[round(part, 2) for part in noise] for noise in noises.tolist()]
-
-
-@contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode for as long as it lasts."""
-    modes = [module.training for module in modules]
-    for module in modules:
-        module.eval()
-    try:
-        yield
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.train(mode)
 
 
 def _places(keys: Tensor) -> list[list[float]]:
@@ -128,6 +103,6 @@ def _places(keys: Tensor) -> list[list[float]]:
     if len(keys) < 4:
         return [[(place + 1) / (len(keys) + 1), 0.5] for place in range(len(keys))]
     spread = TSNE(metric="cosine", init="pca", perplexity=min(30, (len(keys) - 1) / 3), random_state=0)
-    places = torch.from_numpy(spread.fit_transform(keys.double().cpu().numpy()))
+    places = torch.from_numpy(spread.fit_transform(keys.double().numpy()))
     places = (places - places.amin(dim=0)) / (places.amax(dim=0) - places.amin(dim=0))
     return [[round(part, 3) for part in place] for place in places.tolist()]
