@@ -3,12 +3,13 @@
 import argparse
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
@@ -47,75 +48,52 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "memgan", description="Train and look at MemoryGANs.", epilog=EXAMPLES, formatter_class=raw
-    )
+    layout: Any = {"epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser("memgan", description="Train and look at MemoryGANs.", **layout)
     parser.add_argument("--version", action="version", version=f"memgan {version('memgan')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    command = commands.add_parser("train", help="train a preset", epilog=EXAMPLES, formatter_class=raw)
-    command.add_argument("--preset", choices=sorted(PRESETS), default="digits", help="where to start from")
-    command.add_argument(
-        "--out", type=Path, required=True, metavar="RUN", help="folder for settings, model and history"
-    )
-    command.add_argument("--seed", type=_seed, default=0, help="same seed, same machine: bitwise the same run")
-    command.add_argument("--steps", type=int, help="short for --set training.steps=STEPS")
-    command.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="any setting, e.g. memory.kappa=30"
-    )
-    command.add_argument("--force", action="store_true", help="overwrite the run that RUN already holds")
-    _add_device(command)
-    command.set_defaults(run=_train)
+    def command(run: Callable[[argparse.Namespace], None], purpose: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(run.__name__.lstrip("_"), help=purpose, **layout)
+        added.set_defaults(run=run)
+        return added
 
-    command = commands.add_parser(
-        "sample", help="draw a sheet of images: one slot in each row", epilog=EXAMPLES, formatter_class=raw
-    )
-    command.add_argument("folder", type=Path, metavar="RUN")
-    command.add_argument("--out", type=Path, required=True, help="picture to write, e.g. grid.png")
-    command.add_argument("--slots", type=int, default=10, help="rows: slots, drawn as the generator draws them")
-    command.add_argument("--samples", type=int, default=12, help="columns: images of each slot")
-    command.add_argument("--seed", type=_seed, default=0)
-    _add_device(command)
-    command.set_defaults(run=_sample)
+    train = command(_train, "train a preset")
+    train.add_argument("--preset", choices=sorted(PRESETS), default="digits", help="where to start from")
+    train.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for settings, model and history")
+    train.add_argument("--seed", type=_seed, default=0, help="same seed, same machine: bitwise the same run")
+    train.add_argument("--steps", type=int, help="short for --set training.steps=STEPS")
+    set_help = "any setting, e.g. memory.kappa=30"
+    train.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help=set_help)
+    train.add_argument("--force", action="store_true", help="overwrite the run that RUN already holds")
 
-    command = commands.add_parser(
-        "evaluate",
-        help="judge a run with a classifier of its data; writes RUN/evaluation.json",
-        epilog=EXAMPLES,
-        formatter_class=raw,
-    )
-    command.add_argument("folder", type=Path, metavar="RUN")
-    command.add_argument("--seed", type=_seed, default=0, help="of the generated images")
-    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    _add_device(command)
-    command.set_defaults(run=_evaluate)
+    sample = command(_sample, "draw a sheet of images: one slot in each row")
+    sample.add_argument("folder", type=Path, metavar="RUN")
+    sample.add_argument("--out", type=Path, required=True, help="picture to write, e.g. grid.png")
+    sample.add_argument("--slots", type=int, default=10, help="rows: slots, drawn as the generator draws them")
+    sample.add_argument("--samples", type=int, default=12, help="columns: images of each slot")
+    sample.add_argument("--seed", type=_seed, default=0)
 
-    command = commands.add_parser(
-        "explore",
-        help="write one HTML page to explore a run in: slots, noise, walks; needs neither Python nor a network",
-        epilog=EXAMPLES,
-        formatter_class=raw,
-    )
-    command.add_argument("folder", type=Path, metavar="RUN")
-    command.add_argument("--out", type=Path, metavar="PAGE", help="default: RUN/explore.html")
-    command.set_defaults(run=_explore)
+    evaluate = command(_evaluate, "judge a run with a classifier of its data; writes RUN/evaluation.json")
+    evaluate.add_argument("folder", type=Path, metavar="RUN")
+    evaluate.add_argument("--seed", type=_seed, default=0, help="of the generated images")
+    evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+    explore = command(_explore, "write one HTML page to explore a run in; it needs no Python and no network")
+    explore.add_argument("folder", type=Path, metavar="RUN")
+    explore.add_argument("--out", type=Path, metavar="PAGE", help="default: RUN/explore.html")
+
+    for added in (train, sample, evaluate):
+        added.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:1, ...")
     return parser
-
-
-def _add_device(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:1, ...")
 
 
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {name!r}, expected auto, cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise ValueError(f"unknown device {name!r}, expected auto, cpu, cuda or cuda:N")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {name!r} was asked for, but PyTorch sees {torch.cuda.device_count()} GPUs")
     return device
