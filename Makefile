@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two installers must not meet in one .venv
 .DELETE_ON_ERROR:
-.PHONY: help lab test check format train figures results benchmark notebooks soak clean
+.PHONY: help lab test check format train figures results benchmark notebooks site serve soak clean
 
 help: ## list every task
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,12 @@ benchmark: .venv/.installed-benchmark ## time the memory for README.md's table: 
 
 notebooks: .venv/.installed-notebooks ## run the notebooks from their .py and store them (NOTEBOOKS=notebooks/06_x.py, ARGS=--prose)
 	$(BIN)/python scripts/notebooks.py $(ARGS) $(NOTEBOOKS)
+
+site: .venv/.installed-site ## build the walkthrough as pages from the stored notebooks: build/site/index.html
+	$(BIN)/sphinx-build -q -W --keep-going -c docs -d build/doctrees . build/site
+
+serve: site ## build the pages and show them at http://127.0.0.1 (PORT=8888)
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site $(PORT)
 
 soak: .venv/.installed-test ## run the tests that take minutes and that `make test` leaves out
 	$(PYTEST) -m slow

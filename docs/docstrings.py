@@ -1,0 +1,99 @@
+"""Docstrings as they read in the code: plain text, names in backticks, formulas indented, numbers of equations.
+
+Sphinx expects reStructuredText. Here prose is escaped, an indented block stays as it is, the numbers of
+equations lead to the page of notation, and the comments beside the fields of a dataclass become a list.
+"""
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import pkgutil
+import re
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+
+import memgan
+
+_NUMBERS = re.compile(r"(?<=[.:] )\(\d[\d, -]*\)|^\(\d[\d, -]*\)$", re.MULTILINE)
+_FIELD = re.compile(r"^    (\w+): [^#]*#\s*(.+)$", re.MULTILINE)
+
+
+def prose(text: str) -> str:
+    """A paragraph of a docstring as reStructuredText."""
+    parts = re.split(r"`([^`]+)`", text)
+    written = [name(part) if at % 2 else linked(part) for at, part in enumerate(parts)]
+    # a name is set off from what follows at once, as in `slot`s
+    return re.sub(r"(``\w[^`]*``)(?=\w)", r"\1\\ ", "".join(written)).replace(
+        "docs/notation.md", ":doc:`/docs/notation`"
+    )
+
+
+def name(code: str) -> str:
+    """Code as such, and the name of a public class or of a module as a link."""
+    found = public_names().get(code)
+    return f":py:obj:`{code} <{found}>`" if found else f"``{code}``"
+
+
+@functools.cache
+def public_names() -> dict[str, str]:
+    """The modules of the package, and where each class stands that one of them offers."""
+    names = {found.name: found.name for found in pkgutil.walk_packages(memgan.__path__, "memgan.")}
+    for module in [memgan, *map(importlib.import_module, list(names))]:
+        for offered in getattr(module, "__all__", []):
+            if inspect.isclass(thing := getattr(module, offered)):
+                names[offered] = names[f"memgan.{offered}"] = f"{thing.__module__}.{offered}"
+    return names
+
+
+def linked(text: str) -> str:
+    """Prose without names: escaped, its numbers of equations as links."""
+    pieces, at = [], 0
+    for match in _NUMBERS.finditer(text):
+        pieces.append(escaped(text[at : match.start()]))
+        pieces.append(re.sub(r"\d+", lambda number: rf"\ :ref:`{number[0]} <equation-{number[0]}>`\ ", match[0]))
+        at = match.end()
+    return "".join([*pieces, escaped(text[at:])])
+
+
+def escaped(text: str) -> str:
+    """Text in which nothing is markup."""
+    return re.sub(r"([\\*|_])", r"\\\1", text)
+
+
+def readable(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Rewrites `lines`, the docstring of `thing`, in place."""
+    blocks = re.split(r"\n{2,}", "\n".join(lines).strip("\n"))
+    written = [
+        f".. code-block:: text\n\n{block}" if block.startswith("    ") else prose(block) for block in blocks if block
+    ]
+    if inspect.isclass(thing) and (dataclasses.is_dataclass(thing) or hasattr(thing, "_fields")):
+        written.append(
+            "\n".join(f"- ``{field}``: {prose(says)}" for field, says in _FIELD.findall(inspect.getsource(thing)))
+        )
+    lines[:] = [*"\n\n".join(written).splitlines(), ""]
+
+
+class EquationTargets(SphinxTransform):
+    r"""On the page of notation a formula with \tag{4} can be linked to as `equation-4`."""
+
+    default_priority = 800
+
+    def apply(self, **options: Any) -> None:
+        if self.env.docname != "docs/notation":
+            return
+        for formula in list(self.document.findall(nodes.math_block)):
+            if tag := re.search(r"\\tag\{(\d+)\}", formula.astext()):
+                target = nodes.target("", "", ids=[f"equation-{tag[1]}"], names=[f"equation-{tag[1]}"])
+                formula.parent.insert(formula.parent.index(formula), target)
+                self.document.note_explicit_target(target)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """What Sphinx calls."""
+    app.connect("autodoc-process-docstring", readable)
+    app.add_transform(EquationTargets)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
