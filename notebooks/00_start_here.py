@@ -17,7 +17,7 @@
 # GAN is. Nothing else: not this paper, no von Mises-Fisher distribution, no EM.
 #
 # This first notebook shows the two problems in one picture each, the idea in one picture, and how to read the rest. It runs in
-# about 20 seconds.
+# about 10 seconds.
 
 # %% [markdown]
 # ## Is everything there?
@@ -67,12 +67,17 @@ show(
     "circles. Right: a square cut into eight coloured wedges with black strips between them.",
 )
 
-# %%
+# %% tags=["nbval-ignore-output"]
 found = plane.measure(gan)
+print(f"samples that belong to no cloud: {found.off_mode:.1%}")
+
+# %%
 print("clouds found:", found.modes, "of 8")
 print("more than one sample in ten belongs to no cloud:", found.off_mode > 0.1)
 
 # %% [markdown]
+# (The tests do not compare the first number: it differs a little between machines. What holds on all of them stands in the second cell.)
+#
 # All eight clouds are found, and still many samples lie between them. Longer training makes the seams narrower, never
 # none: [notebook 1](01_structural_discontinuity.ipynb) proves it, and says by how much.
 
@@ -96,26 +101,34 @@ show(
 
 # %% [markdown]
 # An ordinary discriminator learns to tell real digits from A, for 150 steps. Then the fakes are of kind B, and A is never shown again.
-# The curve says how much of A it still rejects. **Predict:** how many steps on B until half of A is forgotten?
+# The curve says how much of A it still rejects (gives a D below one half). **Predict:** how many steps on B until half of A is forgotten?
 
 # %%
 curve = experiment("sigmoid", seed=0, steps_on_b=50)
 
+picture = forgetting_curves([curve], ["sigmoid"])
+picture.axes[0].get_legend().remove()  # there is one curve only
+picture.axes[0].set_xlim(-0.1, 55)
+
 # %%
 show(
-    forgetting_curves([curve], ["sigmoid"]),
+    picture,
     "Figure 0.3. The share of A that an ordinary discriminator (a sigmoid at its end) still "
     "rejects, after so many steps on B. See how few it takes.",
     "A curve over the steps on B, from 0 to 50 on a logarithmic axis: near 1 at first, below 0.2 from step 5 on.",
 )
 
-# %%
+# %% tags=["nbval-ignore-output"]
 after = dict(zip(curve.steps, curve.old, strict=True))
+for step in (0, 1, 2, 5, 10):
+    print(f"share of A still rejected after {step:2} steps on B: {after[step]:.2f}")
+
+# %%
 print("rejected before B, at least nine in ten:", after[0] >= 0.9)
 print("rejected after 5 steps on B, fewer than half:", after[5] < 0.5)
 
 # %% [markdown]
-# Five steps. The fakes were made to be alike but for one property, which is the hard case; notebook 1 also shows where a discriminator
+# Five steps at most. The fakes were made to be alike but for one property, which is the hard case; notebook 1 also shows where a discriminator
 # does *not* forget.
 
 # %% [markdown]
@@ -160,17 +173,28 @@ for _ in range(20):
     memory.write(queries, labels=torch.tensor([1, 0]))
 
 # %% [markdown]
-# Nobody computed a gradient. What does the memory say about directions that it has not seen? **Predict** D for east, a little
-# north of east, and west.
+# Nobody computed a gradient. What does the memory say about directions that it has not seen? **Predict** D for east, for
+# 37 degrees north of it, and for west.
 
 # %%
 questions = torch.tensor([[1.0, 0.0], [0.8, 0.6], [-1.0, 0.0]])
-for name, probability in zip(["east", "north of east", "west"], memory.read(questions), strict=True):
-    print(f"{name:14} D = {probability:.3f}")
+for name, probability in zip(["east", "37 degrees north", "west"], memory.read(questions), strict=True):
+    print(f"{name:16} D = {probability:.3f}")
 
 # %% [markdown]
 # It answers 0.999 and 0.001 and not 1 and 0: the read is clipped to $[\epsilon, 1-\epsilon]$ with $\epsilon = 10^{-3}$, so that its
-# logarithm stays finite. Notebook 3 says what the clip costs.
+# logarithm stays finite. Notebook 3 says what the clip costs. And for 37 degrees, why 0.983?
+# Look at the three slots that this query most probably comes from:
+
+# %%
+posterior = memory.posterior(questions[1:2])[0]
+for slot in posterior.topk(3).indices:
+    name, degrees = ("generated", "real")[memory.values[slot]], (memory.keys[slot] @ questions[1]).acos().rad2deg()
+    print(f"{posterior[slot]:.3f}: {name}, {degrees:.0f} degrees away, count {memory.histogram[slot]:.5f}")
+
+# %% [markdown]
+# The slot of the real samples wins, although two others are nearer. Nothing was ever written to those: they have been called generated from the start, and
+# their counts are next to nothing. Bayes' rule weighs how near a slot is against how often it was met; notebook 2 takes that apart.
 #
 # The same memory also *offers* what the generator should draw: a slot that stands for something real.
 
@@ -184,12 +208,12 @@ print("share of offered keys that point east:", f"{(keys[:, 0] > 0.8).float().me
 #
 # | notebook | question | seconds |
 # |---|---|---|
-# | [0 Start here](00_start_here.ipynb) | what can an ordinary GAN not do, and how could a memory help? | 20 |
-# | [1 Structural discontinuity](01_structural_discontinuity.ipynb) | why must a continuous generator draw what lies between the classes, and when does a discriminator forget? | 36 |
+# | [0 Start here](00_start_here.ipynb) | what can an ordinary GAN not do, and how could a memory help? | 10 |
+# | [1 Structural discontinuity, and forgetting](01_structural_discontinuity.ipynb) | why must a continuous generator draw what lies between the classes, and when does a discriminator forget? | 27 |
 # | [2 The posterior over slots](02_vmf_posterior.ipynb) | which slot is an image from, and is it real? | 18 |
-# | [3 The top k](03_topk_approximation.ipynb) | what is lost by looking at k slots only, and where does the gradient go? | 42 |
-# | [4 Writing](04_memory_update.ipynb) | why these E and M steps? | 33 |
-# | [5 The conditional generator](05_mcgn.ipynb) | how does a slot come to mean something? | 52 |
+# | [3 Looking at k slots only](03_topk_approximation.ipynb) | what is lost, and where does the gradient go? | 42 |
+# | [4 Writing: why these E and M steps?](04_memory_update.ipynb) | where do the paper's three lines come from, and what would go wrong with something simpler? | 33 |
+# | [5 The generator that is told what to draw](05_mcgn.ipynb) | how does a slot come to mean something? | 52 |
 # | [6 Full training](06_full_training.ipynb) | does it learn real digits while you watch? | 43 |
 # | [7 Does it work?](07_does_it_work.ipynb) | are the two problems cured? | 65 |
 #
@@ -203,7 +227,7 @@ print("share of offered keys that point east:", f"{(keys[:, 0] > 0.8).float().me
 #   [memgan/reference.py](../memgan/reference.py): plain loops, no batches.
 # - **Numbers in brackets**, such as (4), are equations. They are all on one page, [docs/notation.md](../docs/notation.md), with every symbol.
 # - **Sliders** show their picture at once; run their cell to move them. Nothing moves unless you ask for it.
-# - **Exercises** stand at the end of each notebook, and check themselves; [solutions](solutions/01_structural_discontinuity.ipynb) are
+# - **Exercises** stand at the end of each notebook from 1 on, and check themselves; [solutions](solutions/01_structural_discontinuity.ipynb) are
 #   in a folder beside.
 # - **Numbers come from runs.** What takes longer than a minute was computed by a script of this repository, and the notebook says
 #   which. Where a result is not what the paper claims, it says that too.
@@ -211,7 +235,8 @@ print("share of offered keys that point east:", f"{(keys[:, 0] > 0.8).float().me
 # %% [markdown]
 # ## Symbols that you will meet at once
 #
-# Shapes are written in brackets: `[B, M]` is a batch of B vectors of M numbers.
+# Shapes are written in brackets: `[B, M]` is a batch of B vectors of M numbers. B counts images, N slots; a key has M numbers, a noise vector Z; k is how many
+# slots are looked at.
 #
 # | symbol | shape | in words | in the code |
 # |---|---|---|---|
@@ -226,11 +251,11 @@ print("share of offered keys that point east:", f"{(keys[:, 0] > 0.8).float().me
 # %% [markdown]
 # ## In five lines
 #
-# - A continuous generator on a connected latent space must put some of its samples between the classes.
+# - A continuous generator on a connected latent space that draws several separate classes must also draw what lies between them.
 # - A discriminator that is asked only about today's fakes may forget yesterday's.
 # - MemoryGAN's discriminator is a memory of slots, each a direction that is called real or generated; reading is Bayes' rule.
 # - The memory learns by writing, without a gradient, while the networks learn by gradients through the read.
 # - The generator is told which slot to draw, and that choice is discrete.
 #
 # Whether it really cures both problems is a question for measurements, and [notebook 7](07_does_it_work.ipynb) answers it with what we found.
-# Next: [1 · Structural discontinuity](01_structural_discontinuity.ipynb).
+# Next: [1 · Structural discontinuity, and forgetting](01_structural_discontinuity.ipynb).

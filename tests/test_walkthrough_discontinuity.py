@@ -17,6 +17,9 @@ def bound(L, g, m, *, half=2.0, stretch=0.7978845608028654, modes=None):
     ("check", "answer", "says"),
     [
         (check_bound, bound, "Right."),
+        (check_bound, lambda L, g, m: bound(L, g, m, stretch=0.798), "Right."),  # 1.596, as the notebook prints it
+        (check_bound, lambda L, g, m: bound(L, g, m, half=1, stretch=0.798), "each has half of it"),
+        (check_bound, lambda L, g, m: 1.01 * bound(L, g, m), "too large"),
         (check_bound, ..., "Not answered yet"),
         (check_bound, lambda L, g, m: ..., "Not answered yet"),
         (check_bound, lambda L, g, m: 1 - bound(L, g, m), "subtract it from 1"),

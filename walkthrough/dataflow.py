@@ -27,11 +27,11 @@ class Box(NamedTuple):
 TOP, MIDDLE, BOTTOM = 2.95, 1.6, 0.25
 STAGES = {
     "images": Box(0.0, TOP, 1.5, "images $x$", "real and generated", ""),
-    "inference": Box(2.0, TOP, 1.9, "inference network", r"query $q = \mu(x)$, a direction", ""),
+    "inference": Box(1.9, TOP, 2.1, "inference network", r"query $q = \mu(x)$, a direction", ""),
     "posterior": Box(4.4, TOP, 1.75, "posterior", "which slot is it from?", "(1)-(4)"),
     "top_k": Box(6.65, TOP, 1.55, "top k", "only the likely slots", "(5)"),
     "read": Box(8.7, TOP, 1.75, "read", "$D(x)$ = share of real", "(6)"),
-    "write": Box(2.0, MIDDLE, 1.9, "write", "EM, or replace the oldest", "(7)-(10)"),
+    "write": Box(1.9, MIDDLE, 2.1, "write", "EM, or replace the oldest", "(7)-(10)"),
     "memory": Box(4.4, MIDDLE, 3.8, "memory", "N slots: key $K$, value $v$, age $a$, count $h$", ""),
     "losses": Box(8.7, MIDDLE, 1.75, "losses", "train both networks", "(12)-(14)"),
     "generator": Box(0.0, BOTTOM, 1.5, "generator", "$x = G(K_c, z)$", "(11)"),
@@ -82,15 +82,15 @@ def _draw(axes: Axes, box: Box, *, highlighted: bool) -> None:
     middle = box.x + box.width / 2
     axes.text(middle, box.y + 0.63, box.title, ha="center", va="center", fontsize=10.5, weight="bold", color=INK)
     axes.text(middle, box.y + 0.37, box.detail, ha="center", va="center", fontsize=8, color=INK)
-    axes.text(middle, box.y + 0.14, box.equations, ha="center", va="center", fontsize=7.5, color="#555555")
+    axes.text(middle, box.y + 0.14, box.equations, ha="center", va="center", fontsize=8, color=INK)
 
 
 def _arrows(axes: Axes) -> None:
     across = [TOP + HEIGHT / 2, MIDDLE + HEIGHT / 2, BOTTOM + HEIGHT / 2]
-    for start, end in [(1.5, 2.0), (3.9, 4.4), (6.15, 6.65), (8.2, 8.7)]:
+    for start, end in [(1.5, 1.9), (4.0, 4.4), (6.15, 6.65), (8.2, 8.7)]:
         _arrow(axes, (start, across[0]), (end, across[0]))
     _arrow(axes, (2.95, TOP), (2.95, MIDDLE + HEIGHT))  # queries -> write
-    _arrow(axes, (3.9, across[1]), (4.4, across[1]))  # write -> memory
+    _arrow(axes, (4.0, across[1]), (4.4, across[1]))  # write -> memory
     _arrow(axes, (5.27, MIDDLE + HEIGHT), (5.27, TOP))  # memory -> posterior
     _arrow(axes, (9.57, TOP), (9.57, MIDDLE + HEIGHT))  # read -> losses
     _arrow(axes, (6.3, MIDDLE), (6.3, BOTTOM + HEIGHT), colour=REAL)  # memory -> sample

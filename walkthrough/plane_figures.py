@@ -35,7 +35,7 @@ class Series(NamedTuple):
     off_mode: Sequence[float]
     colour: str
     marker: str
-    joined: bool = False  # by a line, in the order given
+    size: float = 7.5  # of a marker, in points
 
 
 def rings(samples: Mapping[str, tuple[ArrayLike, ArrayLike]], width: float = 3.0) -> Figure:
@@ -92,14 +92,14 @@ FLOOR = 5e-5  # one point of 20,000: what is less is drawn here
 
 
 def forbidden_region(series: Sequence[Series], slopes: tuple[float, float] = (0.15, 400.0)) -> Figure:
-    """Off-mode share against slope, both logarithmic, with the region that no connected latent space can enter."""
-    figure = Figure(figsize=(8.2, 4.2), layout="constrained")
+    """Off-mode share against slope, both logarithmic; hatched where no one piece that hits all modes equally can be."""
+    figure = Figure(figsize=(8.2, 4.8), layout="constrained")
     axes = figure.subplots()
     slope = np.geomspace(*slopes, 400)
     least = least_off_mode(slope, plane.gap(), plane.MODES)
     axes.fill_between(slope, FLOOR / 2, least, color="#EEEEEE")
     axes.fill_between(slope, FLOOR / 2, least, facecolor="none", edgecolor="#CCCCCC", hatch="///", linewidth=0)
-    axes.plot(slope, least, color="black", linewidth=1.6, label="the bound")
+    axes.plot(slope, least, color="black", linewidth=1.6, label="the bound, for 8 modes hit equally often")
     for one in series:
         off_mode = np.maximum(one.off_mode, FLOOR)
         axes.plot(
@@ -107,11 +107,10 @@ def forbidden_region(series: Sequence[Series], slopes: tuple[float, float] = (0.
             off_mode,
             marker=one.marker,
             color=one.colour,
-            linestyle="-" if one.joined else "none",
-            markersize=6.5,
+            linestyle="none",
+            markersize=one.size,
             markeredgecolor="white",
-            markeredgewidth=0.6,
-            linewidth=1,
+            markeredgewidth=0.8,
             label=one.label,
         )
     axes.set(xscale="log", yscale="log", xlim=slopes, ylim=(FLOOR / 2, 1.4))
@@ -124,14 +123,14 @@ def forbidden_region(series: Sequence[Series], slopes: tuple[float, float] = (0.
     axes.text(
         1.35,
         6e-4,
-        "forbidden to any\nconnected latent space",
+        "forbidden to one connected latent space\nthat hits all 8 modes equally often",
         fontsize=10,
         ha="left",
         va="center",
         bbox={"facecolor": "#EEEEEE", "edgecolor": "none", "pad": 3},
     )
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.legend(frameon=False, loc="outside upper left", ncols=2)
     return figure
 
 
