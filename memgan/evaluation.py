@@ -69,9 +69,8 @@ def _shifted(images: Tensor, most: int = 1) -> Tensor:
     batch, _, height, width = images.shape
     padded = F.pad(images, [most] * 4, mode="replicate")
     down, right = torch.randint(0, 2 * most + 1, (2, batch)).tolist()
-    return torch.stack(
-        [image[:, y : y + height, x : x + width] for image, y, x in zip(padded, down, right, strict=True)]
-    )
+    places = zip(padded, down, right, strict=True)
+    return torch.stack([image[:, y : y + height, x : x + width] for image, y, x in places])
 
 
 def classifier_for(dataset: str, folder: Path | None = None) -> Classifier:
@@ -108,12 +107,9 @@ def inception_score(logits: Tensor) -> float:
     """
     from torchmetrics.image.inception import InceptionScore
 
-    with (
-        warnings.catch_warnings(),
-        torch.random.fork_rng(devices=[]),
-    ):  # it shuffles, for the splits it is not asked for
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.filterwarnings("ignore", category=UserWarning)  # memory footprint; the spread over a single split
-        torch.manual_seed(0)
+        torch.manual_seed(0)  # it shuffles, for the splits it is not asked for
         metric = InceptionScore(feature=_Given(logits.shape[1]), splits=1)
         metric.update(logits)
         return float(metric.compute()[0])
@@ -129,15 +125,12 @@ def frechet_distance(features: Tensor, others: Tensor) -> float:
     return float(metric.compute())
 
 
-class _Given(nn.Module):
+class _Given(nn.Identity):
     """A feature extractor for torchmetrics that is handed the features."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
 
 
 def nearest_distances(images: Tensor, others: Tensor) -> Tensor:
@@ -171,16 +164,12 @@ class Evaluation:
         return asdict(self)
 
     def __str__(self) -> str:
+        nearest, nearest_real = self.nearest_training_distance, self.nearest_training_distance_real
         rows = [  # what, decimals, generated, real
             ("Inception Score", 2, self.inception_score, self.inception_score_real),
             ("Frechet distance to training images", 1, self.frechet_distance, self.frechet_distance_real),
             ("Frechet distance to test images", 1, self.frechet_distance_test, self.frechet_distance_real),
-            (
-                "distance to nearest training image",
-                2,
-                self.nearest_training_distance,
-                self.nearest_training_distance_real,
-            ),
+            ("distance to nearest training image", 2, nearest, nearest_real),
             ("classes covered", 0, self.classes_covered, self.classes),
             ("slot purity", 3, self.slot_purity, None),
             ("slots in use", 0, self.slots_in_use, None),
@@ -200,9 +189,8 @@ def evaluate(gan: MemoryGAN, judge: Classifier, train: ImageData, test: ImageDat
     Raises ValueError where there are more test images than training images.
     """
     if len(test.images) > len(train.images):
-        raise ValueError(
-            f"expected at most {len(train.images)} test images, one per training image, got {len(test.images)}"
-        )
+        most = len(train.images)
+        raise ValueError(f"expected at most {most} test images, one per training image, got {len(test.images)}")
     was_training = gan.training
     gan.eval()
     generator = torch.Generator(gan.memory.keys.device).manual_seed(seed)

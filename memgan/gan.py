@@ -8,14 +8,7 @@ from torch import Tensor, nn
 from memgan.memory import MemorySettings, VMFMemory
 from memgan.networks import Generator, InferenceNetwork, NetworkSettings
 
-__all__ = [
-    "Generated",
-    "GeneratorLoss",
-    "MemoryGAN",
-    "discriminator_loss",
-    "generator_loss",
-    "information_loss",
-]
+__all__ = ["Generated", "GeneratorLoss", "MemoryGAN", "discriminator_loss", "generator_loss", "information_loss"]
 
 GeneratorLoss = Literal["saturating", "non_saturating"]
 

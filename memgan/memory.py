@@ -182,9 +182,10 @@ class VMFMemory(nn.Module):
         log_prior = prior.log() - prior.sum().log()
         size = max(1, _MOST_ELEMENTS // self.num_slots)
         with _full_precision(queries):
-            parts = [torch.addmm(log_prior, q, self.keys.T, alpha=self.kappa) for q in queries.split(size)]
-            mixture = torch.cat([part.logsumexp(dim=1) for part in parts])
-            return mixture + vmf.log_normaliser(self.kappa, self.key_dim).item()
+            parts = [
+                torch.addmm(log_prior, q, self.keys.T, alpha=self.kappa).logsumexp(dim=1) for q in queries.split(size)
+            ]
+            return torch.cat(parts) + vmf.log_normaliser(self.kappa, self.key_dim).item()
 
     @torch.no_grad()
     def sample(self, num_samples: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -207,20 +208,17 @@ class VMFMemory(nn.Module):
     def write(self, queries: Tensor, labels: Tensor) -> None:
         """Write unit `queries` [B, M] with `labels` [B] (1 real, 0 generated) in place, without gradient. (7-10)
 
-        A sample whose label none of its `correct_in_top` nearest slots carries overwrites the oldest slot:
-        K <- q, v <- y, a <- 0, h <- mean(h). Any other takes T steps of incremental EM on S_y, the k most probable
-        slots of its own label, starting from alpha h and no responsibility:
+        A sample whose label none of its `correct_in_top` nearest slots carries overwrites the oldest slot (7). Any
+        other takes T steps of incremental EM on S_y, the k most probable slots of its own label, from alpha h:
 
             gamma_i = exp(kappa K_i . q)(h_i + beta) / sum over S_y                                   (8)
             h_i    <- h_i + sum over samples of the change in gamma_i                                 (9)
             K_i    <- K_i + sum over samples of the change in gamma_i / h_i * (q - K_i), normalised  (10)
 
-        Every slot's age grows by one with each call. Differs from the paper in that a batch is one EM step on summed
-        statistics: all samples that share a slot count, each touched slot decays once, the order of the batch is
-        irrelevant. Equal to the paper's rule where nobody replaces and no sample's write changes what another finds
-        (no shared slot, the same S and S_y either way). Samples that replace take distinct
-        slots, oldest first, ties by index; the one with the smallest q . (1, sqrt 2, sqrt 3, ...) goes first. A slot
-        that is replaced is not also moved.
+        Every slot's age grows by one. Differs from the paper in that a batch is one EM step on summed statistics: each
+        touched slot decays once, the order of the batch is irrelevant. Equal to the paper's rule where nobody replaces
+        and no sample's write changes what another finds. Samples that replace take distinct slots, oldest first, ties
+        by index; the smallest q . (1, sqrt 2, sqrt 3, ...) goes first. A slot that is replaced is not also moved.
 
         Raises ValueError, with the memory unchanged, when more samples replace than there are slots to replace
         (under `validate=False` those beyond are not written).
@@ -444,29 +442,24 @@ class VMFMemory(nn.Module):
             if type(getattr(self, name)) not in (int, float):
                 raise ValueError(f"{name} must be a number, got {getattr(self, name)!r}")
         conditions = {
-            f"num_slots must be at least 2, got {self.num_slots}": self.num_slots >= 2,
-            f"key_dim must be at least 2, got {self.key_dim}": self.key_dim >= 2,
-            f"top_k must be in 1..num_slots = {self.num_slots}, got {self.top_k}": 1 <= self.top_k <= self.num_slots,
-            f"kappa must be positive and finite, got {self.kappa}": 0 < self.kappa < float("inf"),
-            f"alpha must be in (0, 1], got {self.alpha}": 0 < self.alpha <= 1,
-            f"beta must be positive, got {self.beta}": 0 < self.beta < float("inf"),
-            f"em_steps must be at least 1, got {self.em_steps}": self.em_steps >= 1,
-            f"correct_in_top must be in 1..top_k = {self.top_k}, got {self.correct_in_top}": (
-                1 <= self.correct_in_top <= self.top_k
-            ),
-            f"touch must be 'best' or 'all', got {self.touch!r}": self.touch in ("best", "all"),
-            f"epsilon must be in [0, 0.5), got {self.epsilon}": 0 <= self.epsilon < 0.5,
+            "num_slots must be at least 2": self.num_slots >= 2,
+            "key_dim must be at least 2": self.key_dim >= 2,
+            f"top_k must be in 1..num_slots = {self.num_slots}": 1 <= self.top_k <= self.num_slots,
+            "kappa must be positive and finite": 0 < self.kappa < float("inf"),
+            "alpha must be in (0, 1]": 0 < self.alpha <= 1,
+            "beta must be positive": 0 < self.beta < float("inf"),
+            "em_steps must be at least 1": self.em_steps >= 1,
+            f"correct_in_top must be in 1..top_k = {self.top_k}": 1 <= self.correct_in_top <= self.top_k,
+            "touch must be 'best' or 'all'": self.touch in ("best", "all"),
+            "epsilon must be in [0, 0.5)": 0 <= self.epsilon < 0.5,
         }
-        for message, holds in conditions.items():
+        for expected, holds in conditions.items():
             if not holds:
-                raise ValueError(message)
+                raise ValueError(f"{expected}, got {getattr(self, expected.split()[0])!r}")
 
     def extra_repr(self) -> str:
-        return (
-            f"num_slots={self.num_slots}, key_dim={self.key_dim}, top_k={self.top_k}, kappa={self.kappa}, "
-            f"alpha={self.alpha}, em_steps={self.em_steps}, correct_in_top={self.correct_in_top}, "
-            f"touch={self.touch!r}, replace_within_label={self.replace_within_label}"
-        )
+        shown = [field for field in MemorySettings.__dataclass_fields__ if field not in ("beta", "epsilon")]
+        return ", ".join(f"{field}={getattr(self, field)!r}" for field in shown)
 
 
 class _WithGradient(torch.autograd.Function):

@@ -28,26 +28,19 @@ def tile(images: Tensor, columns: int, gap: int = 1) -> np.ndarray:
 
 
 def image_grid(
-    images: Tensor,
-    columns: int,
-    *,
-    title: str = "",
-    row_labels: Sequence[str] = (),
-    column_label: str = "",
-    width: float = 6.0,
+    images: Tensor, columns: int, *, row_labels: Sequence[str] = (), column_label: str = "", width: float = 6.0
 ) -> Figure:
     """A sheet of `images` [n, C, H, W] in [-1, 1], row by row, with a label for each row if given."""
     picture = tile(images, columns)
-    rows = -(-len(images) // columns)
     figure = Figure(figsize=(width, width * picture.shape[0] / picture.shape[1] + 0.35), layout="constrained")
     axes = figure.subplots()
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(title=title, xlabel=column_label, xticks=[], yticks=[])
+    axes.set(xlabel=column_label, xticks=[], yticks=[])
     if row_labels:
+        rows = -(-len(images) // columns)
         pitch = (picture.shape[0] + 1) / rows
         axes.set_yticks([pitch * (row + 0.5) - 1 for row in range(rows)], row_labels)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return figure
 

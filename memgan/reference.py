@@ -5,7 +5,7 @@ the same for whole batches on a GPU, to what these loops compute. Vectors are Nu
 plain integers.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +32,10 @@ class ReferenceMemory:
     touch: str = "best"
     replace_within_label: bool = True
     epsilon: float = 1e-3
-    slots: range = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.slots = range(len(self.keys))
+    @property
+    def slots(self) -> range:
+        return range(len(self.keys))
 
     def joint(self, slot: int, query: Vector) -> float:
         """p(c=i) p(x|c=i) up to a constant that no slot changes: exp(kappa K_i . q)(h_i + beta). (1, 2)"""
@@ -100,13 +100,9 @@ class ReferenceMemory:
         Equals `write` for a batch of one, and one `write` after another where nobody replaces and no sample's write
         changes what another finds (but for the ages, which grow by one with each call).
         """
-        samples = range(len(queries))
-        wrong = [
-            b
-            for b in samples
-            if not any(self.values[i] == labels[b] for i in self.nearest(queries[b])[: self.correct_in_top])
-        ]
-        right = [b for b in samples if b not in wrong]
+        found = [[self.values[slot] for slot in self.nearest(query)[: self.correct_in_top]] for query in queries]
+        right = [b for b, label in enumerate(labels) if label in found[b]]
+        wrong = [b for b, label in enumerate(labels) if label not in found[b]]
         matching = {b: self.nearest(queries[b], labels[b]) for b in right}
         replaced: dict[int, int] = {}  # slot -> sample
         for b in sorted(wrong, key=lambda b: (turn(queries[b]), b)):

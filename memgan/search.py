@@ -127,25 +127,15 @@ def _score(
 ) -> Iterator[tuple[Tensor, slice]]:
     """Fill `scores` block by block, handing out each block, with its place, while it is still in the cache."""
     scaled = kappa * queries
-    if _has_onednn(keys):
-        scaled = scaled.to_mkldnn()
+    has_onednn = not torch.compiler.is_compiling() and torch.backends.mkldnn.is_available()
+    if has_onednn and keys.device.type == "cpu" and keys.dtype == torch.float32:
+        scaled = scaled.to_mkldnn()  # PyTorch's usual library can be slower here, as on AMD processors
     for start in range(0, len(keys), layout.block):
         slots = slice(start, min(start + layout.block, len(keys)))
         block = F.linear(scaled, keys[slots], log_prior[slots])
         scores[:, slots] = block.to_dense() if block.is_mkldnn else block
         at = slice(start, start + layout.block)
         yield scores[:, at], at
-
-
-def _has_onednn(keys: Tensor) -> bool:
-    """Whether oneDNN can do the product: PyTorch's usual library can be slower here, as on AMD processors."""
-    compiling = torch.compiler.is_compiling()
-    return (
-        not compiling
-        and keys.device.type == "cpu"
-        and keys.dtype == torch.float32
-        and torch.backends.mkldnn.is_available()
-    )
 
 
 def _best(candidates: Tensor, slots: Tensor, top_k: int) -> Nearest:

@@ -94,10 +94,7 @@ PRESETS = {
     ),
     # The authors' sizes: as published
     "fashion-mnist": Settings(
-        "fashion-mnist",
-        MEMORY_PRESETS["fashion-mnist"],
-        NetworkSettings(image_size=28),
-        TrainingSettings(steps=46_900),
+        "fashion-mnist", MEMORY_PRESETS["fashion-mnist"], NetworkSettings(image_size=28), TrainingSettings(steps=46_900)
     ),
     "affine-mnist": Settings(
         "affine-mnist",

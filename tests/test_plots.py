@@ -47,11 +47,11 @@ def test_tile_takes_images_with_a_gradient_and_leaves_them_alone():
 
 def test_image_grid_shows_the_sheet_with_its_labels():
     images = random_images(6, channels=1)
-    figure = image_grid(images, 3, title="Digits", row_labels=["slot 5", "slot 11"], column_label="noise z")
+    figure = image_grid(images, 3, row_labels=["slot 5", "slot 11"], column_label="noise z")
     (axes,) = figure.axes
     assert isinstance(figure, Figure)
     np.testing.assert_array_equal(axes.images[0].get_array(), tile(images, 3))
-    assert axes.get_title() == "Digits" and axes.get_xlabel() == "noise z"
+    assert axes.get_xlabel() == "noise z"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["slot 5", "slot 11"]
     # each label stands at the middle of its row: rows are 4 pixels high, 1 apart, and pixel 0 is centred on 0
     assert axes.get_yticks().tolist() == pytest.approx([1.5, 6.5])
