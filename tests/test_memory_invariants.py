@@ -29,7 +29,7 @@ def memories(draw):
     num_slots = draw(st.sampled_from([2, 3, 5, 7, 13, 17, 61]))
     key_dim = draw(st.sampled_from([2, 3, 5, 11]))
     top_k = draw(st.integers(1, num_slots))
-    torch.manual_seed(draw(st.integers(0, 2**20)))
+    torch.default_generator.manual_seed(draw(st.integers(0, 2**20)))  # torch.manual_seed would take a stack trace
     memory = VMFMemory(
         num_slots,
         key_dim,
@@ -50,7 +50,8 @@ def memories(draw):
 def batches(draw):
     """How to make a batch for whatever memory meets it: a size, a kind of queries, labels and a seed."""
     size = draw(st.sampled_from([1, 2, 3, 5, 7]))
-    labels = draw(st.lists(st.integers(0, 1), min_size=size, max_size=size))
+    bits = draw(st.integers(0, 2**size - 1))  # one draw where a list would be as many as there are labels
+    labels = [bits >> sample & 1 for sample in range(size)]
     return size, draw(st.sampled_from(ADVERSARIES)), labels, draw(st.integers(0, 2**20))
 
 
@@ -87,7 +88,9 @@ def write_and_check(memory, batch, last):
     assert_valid(memory)
     aged = memory.ages - before["ages"]
     assert bool(((aged == 1) | (memory.ages == 0)).all())
-    assert float(memory.histogram.sum()) <= float(before["histogram"].sum() + before["histogram"].mean() * size + size)
+    mass = before["histogram"].double()
+    most = float(mass.sum() + size * mass.mean() + size)  # each sample adds the mean where it replaces, else at most 1
+    assert float(memory.histogram.double().sum()) <= most * (1 + 1e-6)  # float32 rounds the mean
     changed = (memory.values != before["values"]).nonzero().flatten()
     assert len(changed) <= size and bool((memory.ages[changed] == 0).all())
     if memory.replace_within_label:
@@ -98,7 +101,7 @@ def write_and_check(memory, batch, last):
 
 @pytest.mark.thorough
 @CASES
-@given(memories(), st.lists(batches(), min_size=1, max_size=5))
+@given(memories(), st.lists(batches(), min_size=1, max_size=4))
 def test_the_memory_stays_valid_after_any_sequence_of_writes(memory, writes):
     last = unit_rows(7, memory.key_dim, seed=0)
     for batch in writes:
@@ -107,7 +110,7 @@ def test_the_memory_stays_valid_after_any_sequence_of_writes(memory, writes):
 
 @pytest.mark.thorough
 @CASES
-@given(memories(), batches(), st.integers(2, 12))
+@given(memories(), batches(), st.integers(2, 8))
 def test_the_memory_stays_valid_when_one_batch_is_written_again_and_again(memory, batch, times):
     last = unit_rows(7, memory.key_dim, seed=0)
     for _ in range(times):

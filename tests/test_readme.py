@@ -30,7 +30,7 @@ def test_example_trains_a_gan_on_eight_gaussians():
     memory = names["VMFMemory"](num_slots=512, key_dim=64, top_k=32)
     encoder = torch.nn.Sequential(torch.nn.Linear(2, 64), torch.nn.ReLU(), torch.nn.Linear(64, 64))
     generator = torch.nn.Sequential(torch.nn.Linear(64 + 2, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2))
-    optimisers = [torch.optim.Adam(network.parameters(), 1e-3) for network in (encoder, generator)]
+    optimisers = [torch.optim.Adam(network.parameters(), 2e-3) for network in (encoder, generator)]
 
     def distance_to_a_mode():
         with torch.no_grad():
@@ -38,11 +38,11 @@ def test_example_trains_a_gan_on_eight_gaussians():
         return torch.cdist(points, modes).amin(dim=1).median()
 
     before = distance_to_a_mode()
-    for _ in range(600):
+    for _ in range(200):
         real = modes[torch.randint(0, 8, (64,))] + 0.1 * torch.randn(64, 2)
         names["step"](memory, encoder, generator, *optimisers, real, torch.rand(64, 2))
     assert before > 1.5  # a generator that has learnt nothing draws near the middle, 2 away from every mode
-    assert distance_to_a_mode() < 0.8  # the modes are 1.5 apart; five seeds gave 0.27 to 0.46
+    assert distance_to_a_mode() < 0.8  # the modes are 1.5 apart; five seeds gave 0.18 to 0.40
 
 
 def test_numbers_on_digits_are_those_of_the_committed_run():
