@@ -54,6 +54,7 @@ notebooks: .venv/.installed-notebooks ## run the notebooks from their .py and st
 	$(BIN)/python scripts/notebooks.py $(ARGS) $(NOTEBOOKS)
 
 site: .venv/.installed-site ## build the walkthrough as pages from the stored notebooks: build/site/index.html
+	rm -rf build/site build/doctrees
 	$(BIN)/sphinx-build -q -W --keep-going -c docs -d build/doctrees . build/site
 
 serve: site ## build the pages and show them at http://127.0.0.1 (PORT=8888)

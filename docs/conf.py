@@ -24,7 +24,7 @@ root_doc = "index"
 include_patterns = ["index.md", "README.md", "CONTRIBUTING.md", "docs/**.md", "notebooks/**.ipynb"]
 exclude_patterns = [".*", "build", "dist", "node_modules", "runs", "data", "**/.ipynb_checkpoints"]
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!memgan).*")]  # types of other packages: their pages are not here
+nitpick_ignore_regex = [("py:class", ".*")]  # types in signatures: other packages' pages are not here, nor are aliases
 
 suppress_warnings = ["myst.header"]  # a solution begins with the heading of its exercise, two levels down
 

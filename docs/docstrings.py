@@ -12,9 +12,11 @@ import pkgutil
 import re
 from typing import Any
 
+import traitlets
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
+from sphinx.util.inspect import signature, stringify_signature
 
 import memgan
 
@@ -77,6 +79,14 @@ def readable(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines:
     lines[:] = [*"\n\n".join(written).splitlines(), ""]
 
 
+def own_arguments(app: Sphinx, what: str, name: str, thing: Any, options: Any, *default: str | None) -> Any:
+    """The arguments of a widget are those of its `__init__`, not those that traitlets gives every class."""
+    if what != "class" or not issubclass(thing, traitlets.HasTraits):
+        return default
+    found = signature(thing.__init__, bound_method=True)
+    return stringify_signature(found, show_return_annotation=False, unqualified_typehints=True), None
+
+
 class EquationTargets(SphinxTransform):
     r"""On the page of notation a formula with \tag{4} can be linked to as `equation-4`."""
 
@@ -95,5 +105,6 @@ class EquationTargets(SphinxTransform):
 def setup(app: Sphinx) -> dict[str, Any]:
     """What Sphinx calls."""
     app.connect("autodoc-process-docstring", readable)
+    app.connect("autodoc-process-signature", own_arguments)
     app.add_transform(EquationTargets)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
