@@ -24,9 +24,9 @@ import torch.nn.functional as F
 
 from memgan import VMFMemory, vmf
 from memgan.training import prepare
-from memgan.widgets import Frames
+from memgan.widgets import Frames, PosteriorExplorer
 from walkthrough import posterior, show, source
-from walkthrough.circle import reference_of
+from walkthrough.circle import direction, reference_of
 from walkthrough.dataflow import alt, dataflow
 from walkthrough.lesson import png
 
@@ -85,7 +85,7 @@ show(
 # Now move $\kappa$. **Predict:** at which $\kappa$ does the bell still cover the whole circle, and how wide is it at 60, the value that our digits use?
 
 # %%
-kappas = [0.1, 0.3, 0.5, 1, 2, 3, 5, 8, 12, 20, 35, 60, 100, 200]
+kappas = [0.3, 1, 2, 5, 20, 60]
 pictures = [png(posterior.contrast(kappa)) for kappa in kappas]
 half_widths = {kappa: posterior.half_width(kappa) for kappa in kappas}
 labels = [f"κ = {kappa:g}, half as high at {half_widths[kappa]:.0f}°" for kappa in kappas]
@@ -299,7 +299,7 @@ print(
 )
 
 # %% [markdown]
-# (`memory.read` also clips the result to $[0.001, 0.999]$ and looks at $k$ slots only; [notebook 3](03_topk_approximation.ipynb) is about both. Here $k = N$ and the clip does not act.)
+# (`memory.read`, which we call $D(x)$, also clips the result to $[0.001, 0.999]$ and looks at $k$ slots only; [notebook 3](03_topk_approximation.ipynb) is about both. Here $k = N$ and the clip does not act.)
 
 # %%
 show(
@@ -315,17 +315,55 @@ show(
 )
 
 # %% [markdown]
-# Now turn the contrast. **Predict:** what is left of the black line as $\kappa$ goes to 0? And as it grows?
+# Now take the query in your hand. Drag it round the circle, and turn $\kappa$ with the slider. (The slider for $k$ is [notebook 3](03_topk_approximation.ipynb)'s; leave it at 4.) **Predict:** what is left of the line below the circle as $\kappa$ goes to 0? And as it grows to 60? And back at $\kappa = 5$ and 40 degrees: how much $h$ does slot 1 need, before the memory finds this query more likely generated than real?
 
 # %%
-kappas = [0.1, 0.3, 1, 2, 3, 5, 8, 12, 20, 35, 60]
-pictures = [png(posterior.bayes_on_the_circle(posterior.four_slots(kappa))) for kappa in kappas]
-labels = [f"κ = {kappa:g}" for kappa in kappas]
-Frames(pictures, labels, "concentration", index=kappas.index(5), width=672)
+PosteriorExplorer(memory, direction([40.0, 110.0, 210.0]), slot=1)
 
 # %% [markdown]
-# Towards 0, every query gets the same answer: the prior's share of real, $3.5/6.5 = 0.54$. Towards infinity, the nearest slot takes all, the line becomes a staircase, and its slope (the gradient that trains both networks) is 0 almost everywhere. A useful $\kappa$ lies between.
+# The same from code, for the three queries of the menu:
+
+# %%
+asked = direction([40.0, 110.0, 210.0])
+for kappa in [0.1, 5.0, 60.0]:
+    values = [round(d, 2) for d in posterior.four_slots(kappa).read(asked).tolist()]
+    print(f"kappa = {kappa:4}: D at 40, 110 and 210 degrees: {values}")
+
+# %% [markdown]
+# Towards 0, every query gets the same answer: the prior's share of real, $3.5/6.5 = 0.54$. Towards infinity, the nearest slot takes all, the line becomes a staircase, and its slope (the gradient that trains both networks) is 0 almost everywhere. Only on a boundary between two slots, as at 40, 110 and 210 degrees, the counts still decide, $3/4$, $0.5/1.5$ and $0.5/2.5$. A useful $\kappa$ lies between. And slot 1 needs $h = 3$, as much as slot 0: at 40 degrees the likelihoods tie.
 #
+# ### On a sphere
+#
+# One dimension more changes nothing in (4): a slot owns a patch instead of an arc. Here are six slots in three dimensions.
+
+# %%
+six = posterior.six_slots(kappa=5.0)
+between = F.normalize(six.keys[:1] + six.keys[1:2], dim=1)
+show(
+    posterior.sphere_picture(six, between, view=(10, 20)),
+    "Figure 2.5. p(y=1|x) on the half of a sphere that faces us, κ = 5. The cross is a query "
+    "half-way between slots 0 (real, h = 3) and 1 (generated, h = 1). See that the white "
+    "boundary lies nearer to slot 1.",
+    "A disc with bands of colour: blue round slot 0, upper right, and slot 2, below; orange "
+    "round slots 1, left, and 3, at the right edge; white between them, and the query on the "
+    "blue side.",
+)
+
+# %% [markdown]
+# Turn the sphere and move the query. **Try:** find the two slots on the far side. Then find a query for which no slot has more than half of the posterior, and one that sits on a *real* key and is called generated all the same. (Lower $\kappa$, or raise a neighbour's $h$.)
+
+# %%
+PosteriorExplorer(six, between, view=[10.0, 20.0])
+
+# %% [markdown]
+# With the counts as they are, $\kappa$ must be small for the last: then the prior, 4.5 of 10 for real, has the word. At the key of slot 2:
+
+# %%
+for kappa in [0.3, 1.0, 5.0]:
+    low = posterior.six_slots(kappa)
+    print(f"kappa = {kappa}: D at the key of slot 2, real: {low.read(low.keys[2:3]).item():.2f}")
+
+# %% [markdown]
 # ### You may know this as attention
 #
 # A softmax of scaled dot products between queries and keys, multiplied by values: this is dot-product attention, with $\kappa$ as the scale, the log prior as a bias on the scores, and the labels as values. PyTorch's own attention gives the same number.
@@ -367,7 +405,7 @@ for key_dim in [2, 16, 64, 256]:
 # %%
 show(
     posterior.cosine_histograms(cosines),
-    "Figure 2.5. Cosines between random directions; the grey band is ±1/√M. See how, from a "
+    "Figure 2.6. Cosines between random directions; the grey band is ±1/√M. See how, from a "
     "few dozen dimensions on, a cosine of 0.5 between strangers practically never happens.",
     "Four histograms of cosines, for 2, 16, 64 and 256 dimensions: for 2 highest at the ends, "
     "then ever narrower bells around 0.",
@@ -392,7 +430,7 @@ show(
         [16, 64, 256],
         {"N = 512, the digits here": 512, "N = 4096, Fashion-MNIST in the paper": 4096},
     ),
-    "Figure 2.6. How many unrelated slots one perfect match outvotes, at equal histograms. "
+    "Figure 2.7. How many unrelated slots one perfect match outvotes, at equal histograms. "
     "See that at κ = 1 it is fewer than three, in any dimension; from about 10 on it is more "
     "than a memory of 4096 slots holds; at 60 the question does not arise.",
     "Three rising curves over kappa from 0.5 to 100, both axes logarithmic, for 16, 64 and "
@@ -442,7 +480,7 @@ for kappa, memory in lives.items():
 # %%
 show(
     posterior.voters({f"κ = {kappa:.0f}": m for kappa, m in lives.items()}, queries, labels),
-    "Figure 2.7. Who votes on whom. Row: a query; marks: its 32 most probable slots, blue "
+    "Figure 2.8. Who votes on whom. Row: a query; marks: its 32 most probable slots, blue "
     "where the slot says real, orange where it says generated. See the stripes on the left: "
     "the same 32 slots vote on every query, whatever it looks like.",
     "Two panels with slots across and queries down. Left, kappa 1: 32 unbroken vertical blue "
@@ -513,7 +551,7 @@ print("every stranger is less likely than every known query:", below.item())
 # %%
 show(
     posterior.stranger_picture(densities, probabilities),
-    "Figure 2.8. D(x) against the density (3). See that strangers get any answer, many of "
+    "Figure 2.9. D(x) against the density (3). See that strangers get any answer, many of "
     "them near 0 or 1. The density would give them away, but the posterior has divided it "
     "out.",
     "Scatter plot. Known queries stand on the right at log p(x) above 50, the real ones at D "

@@ -25,10 +25,9 @@ import torch.nn.functional as F
 from memgan import VMFMemory
 from memgan.reference import ReferenceMemory
 from memgan.training import prepare
-from memgan.widgets import Frames
+from memgan.widgets import MemoryFilm
 from walkthrough import circle, dataflow, departures, show, source, update
 from walkthrough.circle import angles, direction, ring, table
-from walkthrough.lesson import png
 
 prepare(seed=0)
 REAL = torch.tensor([1])  # the label of a real query
@@ -110,15 +109,14 @@ for name, right in zip(names, circle.finds_its_label(memory, queries, labels), s
 # We write real queries where the memory expects generated ones, and watch. **Predict** which slots go first.
 
 # %%
-moments = [circle.moment(memory)]
-for angle in (230.0, 155, 90, 325):
-    moments.append(circle.written(memory, direction([angle]), REAL))
-    now = moments[-1]
-    print(f"real query at {angle:3.0f}: replaced {now.replaced}, ages now {now.ages}")
+places = [230.0, 155, 90, 325]
+film = MemoryFilm.record(memory, [(direction([angle]), REAL) for angle in places])
+for angle, now in zip(places, film.frames[1:], strict=True):
+    print(f"real query at {angle:3.0f}: replaced {now['replaced']}, ages now {now['ages']}")
 
 # %%
 show(
-    circle.film_strip(moments[:4], ["before", "write 1", "write 2", "write 3"], numbers=True),
+    circle.film_strip(film.frames, [0, 1, 2, 3], numbers=True),
     "Figure 4.2. Three replacements. The ringed slot is the one that was overwritten: 3, then "
     "6 (both were aged 9; ties go by index), then 5. It now sits at the query, is blue "
     "(real) and young; all others have grown older by one, so they are a little paler.",
@@ -139,7 +137,9 @@ print(table(memory))
 #
 # $$\gamma_i = \frac{e^{\kappa K_i \cdot q}(\alpha h_i+\beta)}{\sum_{j \in S_y} e^{\kappa K_j \cdot q}(\alpha h_j+\beta)} \tag{8}$$
 #
-# $$h_i \leftarrow \alpha h_i + \gamma_i \tag{9} \qquad\qquad K_i \leftarrow K_i + \frac{\gamma_i}{h_i}\,(q - K_i), \text{ then normalised} \tag{10}$$
+# $$h_i \leftarrow \alpha h_i + \gamma_i \tag{9}$$
+#
+# $$K_i \leftarrow K_i + \frac{\gamma_i}{h_i}\,(q - K_i), \text{ then normalised} \tag{10}$$
 #
 # In (10) $h_i$ is already the new count. Four slots, a real query at 25 degrees, $k = 2$:
 
@@ -195,10 +195,9 @@ show(
 # Both cases together, with batches of eight queries. Two clusters of real queries stay where they are. The generator (orange) wanders clockwise, and after write 12 it jumps to another place.
 
 # %%
-life = circle.life()
-picked = [0, 1, 3, 8, 12, 13, 17, 24]
+film = MemoryFilm.record(*circle.life())
 show(
-    circle.film_strip([life[i] for i in picked], [f"after write {i}" for i in picked]),
+    circle.film_strip(film.frames, [0, 1, 3, 8, 12, 13, 17, 24]),
     "Figure 4.4. Slots are born by replacement (1, 13, 24: ringed), are moved by EM (arcs), "
     "follow the wandering generator (3 to 12), and are left behind when it jumps (13). What "
     "is left behind grows old and pale, but keeps its count: counts decay only when visited.",
@@ -209,24 +208,26 @@ show(
 )
 
 # %% [markdown]
-# Move the slider, or press play. Look for a slot's birth, its growth, its drift, and its slow fading after the jump.
+# Now step through it: the buttons, the slider, or arrow keys on the circle; play, if you like. The film opens just before the jump. **Predict** before you step on: how many slots does the jump cost, and what becomes of the count $h$ and the age of slot 6, which has followed the generator so far? Then go back to the start: six slots are replaced at write 1. What is their count, and which slot is born (its count rises above 0.001) without being replaced?
 
 # %%
-Frames(
-    [png(circle.film_frame(now)) for now in life],
-    [f"after write {i}" for i in range(len(life))],
-    "write",
-    index=13,
-    width=413,
-)
+film.write = 12
+film
+
+# %% [markdown]
+# The line above the circle and the last column of the table say what each write did. The same from code:
 
 # %%
-counts = {write: len(now.replaced) for write, now in enumerate(life) if now.replaced}
+frames = film.frames
+counts = {write: len(now["replaced"]) for write, now in enumerate(frames) if now["replaced"]}
 print("slots replaced, by write:", counts)
-generated = [slot for slot in range(12) if life[12].values[slot] == 0]
-left = max(generated, key=lambda slot: life[12].histogram[slot])  # the generator was here
-print("count unchanged since write 12:", life[24].histogram[left] == life[12].histogram[left])
-print("age after write 24:", life[24].ages[left])
+print("born at write 1:", frames[1]["born"], "at write 2:", frames[2]["born"])
+print("replaced at the jump:", frames[13]["replaced"])
+print("slot 6, h after write 12 and 24:", [round(frames[w]["histogram"][6], 1) for w in (12, 24)])
+print("slot 6, age after write 12 and 24:", [frames[w]["ages"][6] for w in (12, 24)])
+
+# %% [markdown]
+# The six slots of write 1 were given the mean count, which is still nearly nothing; they are born at write 2, when EM finds them. The jump costs four slots, the oldest with $v = 0$. Two of these, 10 and 11, had never been used. The other two, 7 and 8, had counts of 3.6 and 3.4 and sat beside slot 6 all the time: section 7 says why they were old. Slot 6 is nobody's match any more. It keeps its count to the last digit and grows old.
 
 # %% [markdown]
 # ## 3. Why these two steps
@@ -559,7 +560,7 @@ for touch, k in [("best", 4), ("all", 4), ("best", 16), ("all", 16)]:
     print(f"touch={touch}, k = {k}: {different} different ages, the oldest {oldest}")
 
 # %% [markdown]
-# With `"all"` and a large $k$ every slot is always young: "the oldest" means nothing, and ties send each replacement to the slot with the lowest index. `"best"` keeps ages apart, so it is the default. It has its own price, visible in the film: twins that share a cluster (look at 60 degrees) hold real counts, yet only the best of them stays young. Their age says "unused" while they are in use.
+# With `"all"` and a large $k$ every slot is always young: "the oldest" means nothing, and ties send each replacement to the slot with the lowest index. `"best"` keeps ages apart, so it is the default. It has its own price, visible in the film: twins that share a cluster (look at 60 degrees) hold real counts, yet only the best of them stays young. Their age says "unused" while they are in use. Slots 7 and 8 paid that price at write 13.
 #
 # **`replace_within_label`.** Whom may a sample overwrite: the oldest slot of all (the paper), or the oldest with its own label? Let real queries stay where they are, and generated ones roam, as those of a young generator do. **Predict** what happens to the share of real slots.
 

@@ -60,6 +60,23 @@ def test_pictures_are_drawn_for_extreme_contrast_too():
         assert posterior.bayes_on_the_circle(posterior.four_slots(kappa)).axes
 
 
+def test_six_slots_stand_on_the_sphere_and_the_picture_shows_those_in_front():
+    memory = posterior.six_slots(5.0)
+    assert memory.keys.norm(dim=1).tolist() == pytest.approx([1] * 6)
+    axes = posterior.sphere_picture(memory, memory.keys[:1], view=(0, 0)).axes[0]  # from there x is towards us
+    places = [tuple(map(float, line.get_xydata()[0])) for line in axes.lines]
+    in_front = [(float(y), float(z)) for x, y, z in memory.keys if x >= 0]
+    assert places == [pytest.approx(place) for place in [*in_front, in_front[0]]]
+    assert len(in_front) == 4
+
+
+def test_a_real_key_is_called_generated_where_the_prior_has_the_word():
+    for kappa, called_real in ((0.3, False), (1.0, False), (5.0, True)):
+        memory = posterior.six_slots(kappa)
+        assert bool(memory.values[2])
+        assert bool(memory.read(memory.keys[2:3]) > 0.5) == called_real
+
+
 def test_contest(capsys):
     assert said(capsys, posterior.check_contest, math.log(2e5)).startswith("Right.")
     assert "base 10" in said(capsys, posterior.check_contest, 5.3)

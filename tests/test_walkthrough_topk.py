@@ -1,10 +1,14 @@
 """Notebook 03: its measures against plain sums, and its checks against typical mistakes."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from walkthrough import topk
+from walkthrough.posterior import four_slots
 
 
 def said(capsys, check, answer):
@@ -39,6 +43,49 @@ def test_every_query_is_silent_with_one_slot_and_none_with_a_mixed_crowd():
     memory = topk.random_memory(40, top_k=40, kappa=1.0)
     assert not topk.silent(memory, strangers()).any()
     assert topk.silent(topk.reread(memory, top_k=1), strangers()).all()
+
+
+def plain_gradients(memory, queries, loss):
+    """The gradients [B, M] of a loss of D, by autograd through a plain softmax over the k best scores."""
+    queries = queries.clone().requires_grad_()
+    scores = memory.kappa * queries @ memory.keys.T + (memory.histogram + memory.beta).log()
+    best = scores.topk(memory.top_k, dim=1)
+    d = (best.values.softmax(dim=1) * memory.values[best.indices]).sum(dim=1)
+    return torch.autograd.grad(loss(d).sum(), queries)[0]
+
+
+@pytest.mark.parametrize("saturating", [True, False])
+def test_push_is_the_median_gradient_that_normalising_a_query_leaves(saturating):
+    memory, queries = topk.random_memory(40, top_k=5, kappa=3.0), strangers(9)
+    gradients = plain_gradients(memory, queries, lambda d: (1 - d).log() if saturating else -d.log())
+    unnormalised = (3 * queries).requires_grad_()  # of length 3: its gradient is a third of what is left
+    linear = (F.normalize(unnormalised, dim=1) * gradients).sum()
+    (left,) = torch.autograd.grad(linear, unnormalised)
+    assert topk.push(memory, queries, saturating=saturating) == pytest.approx(float(3 * left.norm(dim=1).median()))
+
+
+def test_agreement_is_the_mean_cosine_between_two_gradients():
+    memory, queries = topk.random_memory(40, top_k=5, kappa=3.0), strangers(6)
+    gradients = plain_gradients(memory, queries, lambda d: d)
+    cosines = [F.cosine_similarity(a, b, dim=0) for i, a in enumerate(gradients) for b in gradients[:i]]
+    assert topk.agreement(memory, queries) == pytest.approx(float(torch.stack(cosines).mean()))
+
+
+def test_steps_jump_where_slots_of_different_labels_change_places():
+    """The figures that the notebook gives: two jumps of nearly half at k = 2, none with all four slots."""
+    axes = topk.steps_picture(four_slots(1.0), (1, 2, 4)).axes[0]
+    degrees, jumps = axes.lines[0].get_xdata(), [abs(np.diff(line.get_ydata())) for line in axes.lines]
+    assert degrees[:-1][jumps[1] > 0.1] == pytest.approx([142.5, 155.25])
+    assert jumps[1].max() == pytest.approx(0.49, abs=0.01)
+    assert jumps[2].max() < 0.01
+
+
+def test_twelve_slots_disagree_with_their_neighbours():
+    memory = topk.twelve_slots()
+    assert (memory.values != memory.values.roll(1)).all()
+    assert F.cosine_similarity(memory.keys, memory.keys.roll(1, 0)).tolist() == pytest.approx(
+        [math.cos(math.pi / 6)] * 12
+    )
 
 
 def read(keys, values, histogram, queries, kappa, k, *, by_cosine=False, all_slots=False, clip=True):

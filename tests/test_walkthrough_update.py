@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from scipy import special
 
+from memgan.widgets import MemoryFilm
 from walkthrough import circle, update
 from walkthrough.circle import angles, direction, ring
 
@@ -47,22 +48,23 @@ def test_the_case_and_the_slots_of_a_query_are_those_of_the_plain_loops():
         assert own.tolist() == loops.nearest(query, label)
 
 
-def test_a_film_tells_what_was_replaced_and_what_moved():
-    memory = ring([0, 90, 180], [1, 0, 0], [1, 1, 1], [0, 0, 5], top_k=1, kappa=9.0, replace_within_label=False)
-    first = circle.written(memory, direction([95.0]), REAL)  # the nearest slot is generated: slot 2 is the oldest
-    second = circle.written(memory, direction([10.0]), REAL)
-    assert (first.replaced, first.came_from) == ([2], {})
-    assert second.replaced == []
-    assert second.came_from == {0: pytest.approx(0.0)}
-    assert 0 < second.angles[0] < 10
-
-
 def test_a_life_has_births_moves_and_a_slot_left_behind():
-    life = circle.life()
-    assert len(life) == 25
-    assert life[13].replaced  # the generator has jumped
-    assert any(now.came_from for now in life)
-    assert max(life[-1].ages) >= 12
+    film = MemoryFilm.record(*circle.life())
+    assert len(film.frames) == 25
+    assert film.frames[13]["replaced"]  # the generator has jumped
+    assert any(frame["moved"] for frame in film.frames)
+    assert max(film.frames[-1]["ages"]) >= 12
+
+
+def test_a_strip_rings_what_was_replaced_and_draws_an_arc_for_what_moved():
+    film = MemoryFilm.record(*circle.life())
+    for write in (0, 3, 13):
+        (axes,) = circle.film_strip(film.frames, [write], columns=1).axes
+        frame = film.frames[write]
+        rings = [dots for dots in axes.collections if not len(dots.get_facecolor())]
+        assert len(rings) == len(frame["replaced"])
+        assert len(axes.lines) == 1 + len(frame["queries"]) + len(frame["moved"])
+        assert axes.get_title() == ("before" if write == 0 else f"after write {write}")
 
 
 # ---------------------------------------------------------------- EM

@@ -1,11 +1,10 @@
 """Memories whose keys lie on a circle (M = 2): made from angles, printed as a table, drawn, filmed."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,6 +17,7 @@ from memgan.reference import ReferenceMemory
 __all__ = ["angles", "direction", "finds_its_label", "reference_of", "ring", "slots_of", "table"]
 
 INK = "#222222"
+Frame = dict[str, Any]  # of a `memgan.widgets.MemoryFilm`: the memory after a write, and what the write did
 SETTINGS = ("top_k", "kappa", "alpha", "beta", "em_steps", "correct_in_top", "touch", "replace_within_label", "epsilon")
 
 
@@ -90,93 +90,55 @@ def slots_of(memory: VMFMemory, queries: Tensor, labels: Tensor) -> Tensor:
 # ---------------------------------------------------------------- a life in pictures
 
 
-class Moment(NamedTuple):
-    """The memory after a write, what was written, and which slots it replaced and EM moved."""
-
-    angles: list[float]
-    values: list[int]
-    ages: list[int]
-    histogram: list[float]
-    queries: list[float] = []
-    labels: list[int] = []
-    replaced: list[int] = []
-    came_from: dict[int, float] = {}  # slot -> angle before EM moved it
-
-
-def moment(memory: VMFMemory) -> Moment:
-    """The memory as it is now."""
-    return Moment(angles(memory.keys).tolist(), memory.values.tolist(), memory.ages.tolist(), memory.histogram.tolist())
-
-
-def written(memory: VMFMemory, queries: Tensor, labels: Tensor) -> Moment:
-    """Write a batch into `memory`, and what there is to see of it."""
-    wrong = ~finds_its_label(memory, queries, labels)
-    before = angles(memory.keys)
-    memory.write(queries, labels)
-    stored = F.normalize(queries, dim=1)[wrong]  # as the write does: bitwise what a replaced slot holds
-    is_copy = (memory.keys.unsqueeze(1) == stored.unsqueeze(0)).all(dim=2).any(dim=1)
-    turned = ((angles(memory.keys) - before + 180) % 360 - 180).abs() > 1e-9
-    is_copy &= turned
-    return moment(memory)._replace(
-        queries=angles(queries).tolist(),
-        labels=labels.tolist(),
-        replaced=is_copy.nonzero().flatten().tolist(),
-        came_from={slot: float(before[slot]) for slot in (turned & ~is_copy).nonzero().flatten().tolist()},
-    )
-
-
-def life(writes: int = 24, seed: int = 0) -> list[Moment]:
-    """A short life: two clusters of real queries that stay, and a generator that wanders and then jumps.
+def life(writes: int = 24, seed: int = 0) -> tuple[VMFMemory, list[tuple[Tensor, Tensor]]]:
+    """A short life to record: two clusters of real queries that stay, and a generator that wanders and then jumps.
 
     12 slots, k = 4, kappa = 20, alpha = 0.8; each write is 4 real and 4 generated queries.
     """
     generator = torch.Generator().manual_seed(seed)
     start = (torch.rand(12, generator=generator, dtype=torch.float64) * 360).tolist()
     memory = ring(start, [1] * 6 + [0] * 6, [1e-5] * 12, top_k=4, kappa=20.0, alpha=0.8)
-    labels = torch.tensor([1] * 4 + [0] * 4)
-    moments = [moment(memory)]
+    labels, batches = torch.tensor([1] * 4 + [0] * 4), []
     for step in range(writes):
         wander = 330 - 6 * step if step < writes // 2 else 100 + 3 * (step - writes // 2)
         parts = [cluster(60, 60, 2, generator), cluster(170, 60, 2, generator), cluster(wander, 60, 4, generator)]
-        moments.append(written(memory, torch.cat(parts), labels))
-    return moments
+        batches.append((torch.cat(parts), labels))
+    return memory, batches
 
 
-def draw(axes: Axes, now: Moment, *, numbers: bool = False) -> None:
-    """A moment on its circle: colour is v, area is h, fading is age; ticks outside are the queries just written."""
+def draw(axes: Axes, now: Frame, before: Frame, *, numbers: bool = False) -> None:
+    """A frame on its circle: colour is v, area is h, fading is age; ticks outside are the queries just written."""
     circle = np.linspace(0, 2 * np.pi, 200)
     axes.plot(np.cos(circle), np.sin(circle), color="#DDDDDD", linewidth=1, zorder=0)
-    for angle, label in zip(now.queries, now.labels, strict=True):
-        (x, y), colour = direction(angle), REAL if label else GENERATED
+    for (x, y), label in zip(now["queries"], now["labels"], strict=True):
+        colour = REAL if label else GENERATED
         axes.plot([1.17 * x, 1.31 * x], [1.17 * y, 1.31 * y], color=colour, linewidth=1.6, solid_capstyle="butt")
-    for slot, came_from in now.came_from.items():
-        _arc(axes, came_from, now.angles[slot], REAL if now.values[slot] else GENERATED)
-    for slot, angle in enumerate(now.angles):
-        _dot(axes, now, slot, direction(angle))
+    for slot in now["moved"]:
+        _arc(axes, before["keys"][slot], now["keys"][slot], REAL if now["values"][slot] else GENERATED)
+    for slot, (x, y) in enumerate(now["keys"]):
+        _dot(axes, now, slot)
         if numbers:
-            x, y = 0.8 * direction(angle)
-            axes.text(x, y, str(slot), ha="center", va="center", fontsize=8, color="#555555")
+            axes.text(0.8 * x, 0.8 * y, str(slot), ha="center", va="center", fontsize=8, color="#555555")
     axes.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal", xticks=[], yticks=[])
     axes.axis("off")
 
 
-def _dot(axes: Axes, now: Moment, slot: int, place: Tensor) -> None:
-    used = now.histogram[slot] > 1e-3
-    colour = (REAL if now.values[slot] else GENERATED) if used else UNUSED
-    opacity = max(0.25, 1 - now.ages[slot] / 12)
-    shape = "o" if now.values[slot] else "s"
-    x, y = place
-    axes.scatter(
-        x, y, s=28 + 22 * now.histogram[slot], color=colour, marker=shape, alpha=opacity, edgecolor="white", zorder=2
-    )
-    if slot in now.replaced:
+def _dot(axes: Axes, now: Frame, slot: int) -> None:
+    real, count = now["values"][slot] == 1, now["histogram"][slot]
+    colour = (REAL if real else GENERATED) if count > 1e-3 else UNUSED
+    opacity = max(0.25, 1 - now["ages"][slot] / 12)
+    x, y = now["keys"][slot]
+    look = {"marker": "o" if real else "s", "color": colour, "alpha": opacity, "edgecolor": "white"}
+    axes.scatter(x, y, s=28 + 22 * count, **look, zorder=2)
+    if slot in now["replaced"]:
         axes.scatter(x, y, s=190, facecolors="none", edgecolors=INK, marker="o", linewidths=1.4, zorder=3)
 
 
-def _arc(axes: Axes, start: float, end: float, colour: str) -> None:
+def _arc(axes: Axes, start: Sequence[float], end: Sequence[float], colour: str) -> None:
     """Where EM moved a key: a thin line just inside the circle."""
-    turn = (end - start + 180) % 360 - 180
-    path = np.deg2rad(start + np.linspace(0, turn, 20))
+    first, last = angles(torch.tensor([start, end])).tolist()
+    turn = (last - first + 180) % 360 - 180
+    path = np.deg2rad(first + np.linspace(0, turn, 20))
     axes.plot(0.9 * np.cos(path), 0.9 * np.sin(path), color=colour, linewidth=1.6, alpha=0.8, zorder=1)
 
 
@@ -195,21 +157,13 @@ def _legend(figure: Figure, columns: int) -> None:
     figure.legend(handles=entries, loc="outside lower center", ncols=columns, frameon=False, fontsize=8.5)
 
 
-def film_strip(moments: Sequence[Moment], titles: Sequence[str], *, numbers: bool = False, columns: int = 4) -> Figure:
-    """Moments side by side, each with its title."""
-    rows = -(-len(moments) // columns)
+def film_strip(frames: Sequence[Frame], writes: Sequence[int], *, numbers: bool = False, columns: int = 4) -> Figure:
+    """The frames after these `writes` side by side."""
+    rows = -(-len(writes) // columns)
     figure = Figure(figsize=(8.4, 8.4 / columns * rows * 1.1 + 0.55), layout="constrained")
     panels = np.atleast_1d(figure.subplots(rows, columns)).flat
-    for axes, now, title in zip(panels, moments, titles, strict=True):
-        draw(axes, now, numbers=numbers)
-        axes.set_title(title, fontsize=9.5)
+    for axes, write in zip(panels, writes, strict=True):
+        draw(axes, frames[write], frames[max(0, write - 1)], numbers=numbers)
+        axes.set_title(f"after write {write}" if write else "before", fontsize=9.5)
     _legend(figure, columns=3)
-    return figure
-
-
-def film_frame(now: Moment) -> Figure:
-    """One moment, in the size of a film."""
-    figure = Figure(figsize=(4.3, 4.6), layout="constrained")
-    draw(figure.subplots(), now)
-    _legend(figure, columns=2)
     return figure

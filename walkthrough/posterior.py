@@ -7,7 +7,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,6 +32,8 @@ __all__ = [
     "four_slots",
     "half_width",
     "outvoted",
+    "six_slots",
+    "sphere_picture",
     "stranger_picture",
     "two_worlds",
     "vote_curves",
@@ -40,7 +44,9 @@ Array = NDArray[np.float64]
 
 ANGLES = (10, 70, 150, 270)  # degrees; the keys of the four slots
 VALUES = (1, 0, 1, 0)
+SIX_PLACES = ((45, 40), (-25, 15), (25, -30), (80, 0), (200, 20), (-110, -20))  # on the sphere: turn, tilt (degrees)
 COUNTS = (3.0, 1.0, 0.5, 2.0)
+BLUE_FOR_REAL = LinearSegmentedColormap.from_list("real", ["#F6D08A", "white", "#8FC1E3"])  # p(y=1|x) from 0 to 1
 SLOT_COLOURS = (REAL, GENERATED, "#56B4E9", "#D55E00")  # slots 0 to 3: blues are real, oranges generated
 SLOT_HATCHES = ("", "/", "", "/")  # and so that colour is not all: generated slots are hatched
 SLOT_LINES = ("-", "--", "-", "--")
@@ -52,6 +58,16 @@ SLOT_LINES = ("-", "--", "-", "--")
 def four_slots(kappa: float, top_k: int = 4) -> VMFMemory:
     """A memory on the circle, float64, that one can follow by hand: keys at `ANGLES`, values 1, 0, 1, 0."""
     return ring(ANGLES, VALUES, COUNTS, top_k=top_k, kappa=kappa)
+
+
+def six_slots(kappa: float, top_k: int = 6) -> VMFMemory:
+    """A memory on the sphere, float64: four keys in front, two behind, real and generated in turn."""
+    turn, tilt = torch.deg2rad(torch.tensor(SIX_PLACES, dtype=torch.float64)).T
+    memory = VMFMemory(6, 3, top_k, kappa=kappa).double()
+    memory.keys.copy_(torch.stack([tilt.cos() * turn.cos(), tilt.cos() * turn.sin(), tilt.sin()], dim=1))
+    memory.values.copy_(torch.tensor([1, 0] * 3))
+    memory.histogram.copy_(torch.tensor([3.0, 1.0, 0.5, 2.0, 1.0, 2.5]))
+    return memory
 
 
 def half_width(kappa: float) -> float:
@@ -204,6 +220,38 @@ def bayes_on_the_circle(memory: VMFMemory) -> Figure:
     below.set_xticks(range(0, 361, 45))
     figure.legend(loc="outside right center", frameon=False)
     above.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def sphere_picture(memory: VMFMemory, queries: Tensor, view: tuple[float, float]) -> Figure:
+    """p(y=1|x) on the half of the sphere that one sees from `view` (turn, tilt in degrees), its slots and `queries`."""
+    figure = Figure(figsize=(5.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    turn, tilt = np.deg2rad(view)
+    towards = [math.cos(tilt) * math.cos(turn), math.cos(tilt) * math.sin(turn), math.sin(tilt)]
+    upward = [-math.sin(tilt) * math.cos(turn), -math.sin(tilt) * math.sin(turn), math.cos(tilt)]
+    frame = torch.tensor([[-math.sin(turn), math.cos(turn), 0], upward, towards], dtype=torch.float64)
+    side = torch.linspace(-1, 1, 160, dtype=torch.float64)
+    across, up = torch.meshgrid(side, side, indexing="xy")
+    depth = (1 - across**2 - up**2).clamp(min=0).sqrt()
+    points = F.normalize(torch.stack([across, up, depth], dim=2).view(-1, 3), dim=1) @ frame
+    real = (memory.posterior(points) @ memory.values.double()).view(160, 160)
+    inside = across**2 + up**2 <= 1
+    levels = np.linspace(0, 1, 11)
+    bands = axes.contourf(across, up, real.where(inside, torch.nan), levels=levels, cmap=BLUE_FOR_REAL)
+    figure.colorbar(bands, ax=axes, label="$p(y=1|x)$", ticks=[0, 0.5, 1])
+    axes.add_patch(Circle((0, 0), 1, fill=False, color="black"))
+    for slot, (x, y, z) in enumerate((memory.keys @ frame.T).tolist()):
+        if z < 0:
+            continue
+        colour, marker = (REAL, "o") if memory.values[slot] else (GENERATED, "s")
+        axes.plot(x, y, marker, color=colour, markersize=11, markeredgecolor="black")
+        axes.text(x, y + 0.11, f"{slot} {'real' if memory.values[slot] else 'generated'}", ha="center", fontsize=9.5)
+    for x, y, z in (queries @ frame.T).tolist():
+        if z >= 0:
+            axes.plot(x, y, "x", color="black", markersize=9, markeredgewidth=2)
+    axes.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), aspect="equal")
+    axes.axis("off")
     return figure
 
 

@@ -19,9 +19,8 @@ from memgan.plots import GENERATED, REAL, UNUSED
 from memgan.runs import build
 from memgan.settings import Settings
 from memgan.training import prepare, train
-from walkthrough.circle import direction
+from walkthrough.circle import direction, ring
 from walkthrough.lesson import Wrong, answered, attempt
-from walkthrough.posterior import four_slots
 from walkthrough.update import write_one_by_one
 
 __all__ = [
@@ -39,6 +38,7 @@ __all__ = [
     "error_picture",
     "field_picture",
     "mass_picture",
+    "push",
     "random_memory",
     "reread",
     "silent",
@@ -46,6 +46,7 @@ __all__ = [
     "size_picture",
     "steps_picture",
     "train_and_watch",
+    "twelve_slots",
     "written",
 ]
 
@@ -110,6 +111,12 @@ def random_memory(num_slots: int, top_k: int = 32, key_dim: int = 64, kappa: flo
     return memory
 
 
+def twelve_slots(kappa: float = 5.0, top_k: int = 3) -> VMFMemory:
+    """A memory on the circle whose labels alternate and whose counts do not, so that it matters how many are asked."""
+    counts = [3, 1, 0.5, 2, 1, 1.5, 0.3, 2.5, 1, 0.8, 2, 1.2]
+    return ring(range(0, 360, 30), [1, 0] * 6, counts, top_k=top_k, kappa=kappa)
+
+
 def written(num_slots: int, real: Tensor, generated: Tensor, *, batches: int = 30) -> VMFMemory:
     """A memory of this size, else as in the digits' preset, that `batches` of 64 of each of these queries went into."""
     generator = torch.Generator().manual_seed(0)
@@ -155,6 +162,19 @@ def silent(memory: VMFMemory, queries: Tensor) -> Tensor:
     queries = queries.detach().clone().requires_grad_()
     (gradient,) = torch.autograd.grad(memory.read(queries).sum(), queries)
     return (gradient == 0).all(dim=1)
+
+
+def push(memory: VMFMemory, queries: Tensor, *, saturating: bool) -> float:
+    """The median length, over `queries` [B, M], of the gradient that G's loss (13) hands to a query.
+
+    Without its part along the query, which the normalisation of the query takes away.
+    """
+    queries = queries.detach().clone().requires_grad_()
+    d = memory.read(queries)
+    loss = (1 - d).log() if saturating else -d.log()
+    (gradient,) = torch.autograd.grad(loss.sum(), queries)
+    along = (gradient * queries).sum(dim=1, keepdim=True) * queries
+    return float((gradient - along).detach().norm(dim=1).median())
 
 
 def agreement(memory: VMFMemory, queries: Tensor) -> float:
@@ -261,14 +281,14 @@ def approximation_picture(memory: VMFMemory, query: Tensor, top_k: int, shown: i
 # -------------------------------------------------------------------- pictures of the gradient
 
 
-def steps_picture(kappa: float) -> Figure:
-    """D around the circle of `four_slots` for k = 1, 2 and all 4."""
-    figure = Figure(figsize=(7.0, 2.8), layout="constrained")
+def steps_picture(memory: VMFMemory, ks: Sequence[int]) -> Figure:
+    """D around the circle of `memory` for these `ks`, before the clip; the last is all of its slots."""
+    figure = Figure(figsize=(7.4, 2.8), layout="constrained")
     axes = figure.subplots()
     degrees = torch.linspace(0, 360, 1441, dtype=torch.float64)
-    for top_k, colour, line in ((1, UNUSED, ":"), (2, GENERATED, "--"), (4, "black", "-")):
-        value = reread(four_slots(kappa, top_k), epsilon=0.0).read(direction(degrees))
-        name = f"k = {top_k}" + (", all slots" if top_k == 4 else "")
+    for top_k, colour, line in zip(ks, (UNUSED, GENERATED, "black"), (":", "--", "-"), strict=True):
+        value = reread(memory, top_k=top_k, epsilon=0.0).read(direction(degrees))
+        name = f"k = {top_k}" + (", all slots" if top_k == memory.num_slots else "")
         axes.plot(degrees, value, color=colour, linestyle=line, linewidth=2, label=name)
     axes.set(xlabel="direction of the query (degrees)", ylabel="$D(x)$", xlim=(0, 360))
     axes.set_xticks(range(0, 361, 45))
@@ -292,7 +312,7 @@ def field_picture(memory: VMFMemory) -> Figure:
     queries = queries.detach()
     along = gradient - (gradient * queries).sum(dim=1, keepdim=True) * queries  # what normalising a query leaves
     arrows = (*queries.T.numpy(), *along.T.numpy())
-    axes.quiver(*arrows, angles="xy", scale_units="xy", scale=4, width=0.006, color="black")
+    axes.quiver(*arrows, angles="xy", scale_units="xy", scale=2.5, width=0.005, headwidth=4.5, color="black")
     axes.plot(*queries.T.numpy(), linestyle="", marker=".", color="black", markersize=4)
     axes.set(xlim=(-1.65, 1.65), ylim=(-1.4, 1.4), aspect="equal")
     axes.axis("off")

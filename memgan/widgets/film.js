@@ -102,7 +102,12 @@ function drawFrame(layer, now, before, part) {
     labels.push([turn, slot]);
     if (now.replaced.includes(slot)) layer.append(svg("circle", { r: 0.17, transform: `translate(${x} ${-y})`, class: "ring" }));
   });
-  for (const [turn, slots] of gathered(labels)) layer.append(textAt(...pointAt(turn, 0.74), slots.sort((a, b) => a - b).join(" "), 0.11));
+  for (const [turn, slots] of gathered(labels)) {
+    const text = textAt(...pointAt(turn, 0.8), slots.sort((a, b) => a - b).join(" "), 0.11);
+    const side = Math.cos(turn); // the text begins or ends beside its slots, towards the middle
+    text.setAttribute("text-anchor", side > 0.5 ? "end" : side < -0.5 ? "start" : "middle");
+    layer.append(text);
+  }
 }
 
 // Slots so close together that they need one label: [turn, slots] each.
