@@ -11,7 +11,7 @@
 #
 # **The question:** how can a generator be told *which class* to draw, when nobody has ever named a class?
 #
-# The memory conditional generative network (MCGN) takes its orders from the memory: a real slot is drawn, and its key goes into the generator beside the noise. You will see how a slot is drawn, why the key goes in as it is, what makes the generator obey (a bound on mutual information, derived and checked), and then measure what the slot decides and what the noise decides.
+# The memory conditional generative network (MCGN) takes its orders from the memory: a real slot is drawn, and its key goes into the generator beside the noise. You will see how a slot is drawn, why the key goes in as it is, what makes the generator obey (a bound on mutual information, derived and checked), and then measure what the slot decides and what the noise decides. At the end you can pick slots yourself.
 #
 # You need: [notebook 2](02_vmf_posterior.ipynb) (the vMF distribution, the posterior) and [notebook 4](04_memory_update.ipynb) (what $h$ counts). Reading takes about 30 minutes; running takes about half a minute on one core.
 
@@ -29,7 +29,7 @@ from memgan.reference import ReferenceMemory
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
-from memgan.widgets import Frames
+from memgan.widgets import SlotExplorer
 from walkthrough import dataflow, mcgn, show, source
 
 prepare(seed=0)
@@ -202,7 +202,7 @@ show(
         column_label="noise z, the same in each column",
         width=7,
     ),
-    "Figure 5.4. With the mutual-information term: one slot in each row. The digit stays and the handwriting changes.",
+    "Figure 5.4. With the mutual-information term: one slot in each row. In most rows the digit stays and the handwriting changes; some slots are smudges.",
     "Eight rows of sixteen generated digits. Most rows show the same digit in different handwriting.",
 )
 
@@ -294,7 +294,7 @@ show(
     "Figure 5.7. Left: the class is known from the slot, and hardly at all from the noise. Right: the noise moves few "
     "pixels, but those are the ones that make handwriting. Without the term the noise takes over part of both.",
     "Two groups of bars. Left, share of the class's entropy known from slot and noise: with the term about 0.9 and near 0, "
-    "without it about 0.6 and 0.1. Right, share of pixel variance: the slot's is the largest and falls without the term.",
+    "without it less from the slot and more from the noise. Right, share of pixel variance: the slot's is the largest and falls without the term.",
 )
 
 # %%
@@ -310,34 +310,45 @@ print("shuffled classes: information below 0.1:", mcgn.shared_information(chance
 #
 # Honest reading: the noise's share of the pixels is small. Digits of one slot are rather alike. The more slots there are, the less is left for $z$ to do.
 #
-# ## Walk in z, walk over slots
+# ## Slot by slot
 
 # %%
-corner = torch.full((24, 4), -mcgn.EDGE)
-start = model.generator(model.memory.keys[design.slots[:24]], corner).detach()
-show(
-    image_grid(start, columns=8, width=4.6),
-    "Figure 5.8. 24 slots, all of z at -0.6. The film below moves z to +0.6, in all slots at once.",
-    "Twenty-four generated digits, one from each of 24 slots.",
-)
-
-# %%
-Frames(*mcgn.walk_films(model, design.slots[:24]), name="noise", width=480)
-
-# %% [markdown]
-# The strokes change a little; most digits stay what they are. The next film goes from slot to slot.
+busiest = probabilities.argsort(descending=True)[:48]
+with torch.no_grad():
+    at_zero = model.generator(model.memory.keys[busiest], torch.zeros(48, 4))
 
 # %%
 show(
-    image_grid(design.images[0, :24], columns=8, width=4.6),
-    "Figure 5.9. The first slot of the film below: 24 images, z drawn anew for each.",
-    "Twenty-four generated images of one slot, nearly all of the same digit.",
+    image_grid(at_zero, columns=12, width=6),
+    "Figure 5.8. The 48 slots that are drawn most, one image each at z = 0: the first rows of the sheet that the "
+    "explorer below opens with.",
+    "Four rows of twelve generated digits; several slots show the same digit, written in different ways.",
 )
 
+# %% [markdown]
+# Now pick slots yourself: on the sheet, on the map, or by a draw. Every slot's samples are drawn from the same 16 noises, so what differs from slot to slot is due to the key. **Try:** sort the sheet by class, pick two slots of one digit that lie far apart on the map, and compare their samples and their nearest real images. Then find a slot whose nearest images show another digit than its samples.
+
 # %%
-Frames(*mcgn.slot_films(design, probabilities), name="slot", width=480)
+explorer = SlotExplorer(model, train_data.images, judge)
+explorer
 
 # %% [markdown]
+# What one sees can be counted: the explorer's `table` holds what it shows.
+
+# %%
+table = {name: torch.tensor(explorer.table[name]) for name in ("places", "classes", "agreed", "nearest")}
+same = train_data.labels[table["nearest"]] == table["classes"].unsqueeze(1)  # [slots, 4 nearest real images]
+apart = torch.cdist(table["places"], table["places"]).fill_diagonal_(9)
+beside = table["classes"][apart.argmin(dim=1)] == table["classes"]
+clear = table["agreed"] == 8
+print("all 8 images of one digit: more than 4 slots of 10:", bool(clear.double().mean() > 0.4))
+print("nearest real images of the slot's digit, more than 7 of 10:", bool(same.double().mean() > 0.7))
+print("more of them where all 8 agree:", bool(same[clear].double().mean() > same[~clear].double().mean()))
+print("next dot on the map of the same digit, more than 6 of 10:", bool(beside.double().mean() > 0.6))
+
+# %% [markdown]
+# So the slots of a digit lie together on the map, often in several groups, and the real images next to a key are mostly of the digit that the slot draws. Where they are not, the slot's own images disagree more often: smudges, on the borders between groups.
+#
 # ## Where it breaks
 #
 # Sort the slots by purity, so that nobody picks. These are the four least pure of the 48:
@@ -352,7 +363,7 @@ show(
         row_labels=[f"purity {p:.2f}" for p in purity[worst].tolist()],
         width=7,
     ),
-    "Figure 5.10. The four least pure slots: between two digits, or smudges.",
+    "Figure 5.9. The four least pure slots: between two digits, or smudges.",
     "Four rows of generated images whose digit is unclear or changes within the row.",
 )
 

@@ -18,11 +18,13 @@
 # %%
 import torch
 
+from memgan.baselines import BASELINES, build_baseline
 from memgan.data import load_dataset
 from memgan.evaluation import classifier_for
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
+from memgan.widgets import Interpolation
 from walkthrough import dataflow, forgetting, plane, plane_figures, show, verdict, walks
 from walkthrough.discontinuity import latent, runs
 
@@ -85,17 +87,18 @@ show(
     "Figure 7.3. Every run a dot. Blue: memoryGAN, ten seeds. Orange: one thing changed, five seeds each. "
     "What a good run needs is both: 8 clouds found, and few points off them.",
     "Two panels with a row for each setting. MemoryGAN finds 8 clouds with about 1 percent or less off them; "
-    "four of the changes lose clouds and put 20 to 80 percent of the points off them.",
+    "four of the changes lose clouds and put up to a quarter or two thirds of the points off them.",
 )
 
 # %%
+print("seeds that lost a cloud; the largest share of points off all clouds")
 for label, pairs in measured.items():
     lost = sum(modes < 8 for modes, _ in pairs)
     worst = max(off for _, off in pairs)
-    print(f"{label:28} lost a cloud on {lost} of {len(pairs)} seeds; worst share off {worst:.2f}")
+    print(f"{label:28} {lost} of {len(pairs):2};  {worst:.2f}")
 
 # %% [markdown]
-# Four settings are decisive: several slots must be asked before a slot is replaced, the query must be normalised, $\kappa$ must be large, and the generator must be given the key. Without blur on D's inputs, or with $\lambda = 0$, clouds are lost on two of five seeds; 32 slots are enough here. (`correct_in_top = 1` is the authors' choice, and works on the digits. Why it fails here we did not find out.)
+# Four settings are decisive: several slots must be asked before a slot is replaced, the query must be normalised, $\kappa$ must be large, and the generator must be given the key. Without blur on D's inputs clouds are lost on three of five seeds, with $\lambda = 0$ on two; 32 slots are enough here. (`correct_in_top = 1` is the authors' choice, and works on the digits. Why it fails here we did not find out.)
 #
 # One thing the picture of bridges hides: **the clouds come out narrow.** The spread of the points within a cloud is a quarter to a third of the data's:
 
@@ -108,42 +111,62 @@ print(f"spread within clouds, of the data's: {min(spread):.2f} to {max(spread):.
 
 # %%
 for kind, label in (("memory, unequal modes", "memoryGAN"), ("one-hot, unequal modes", "one-hot of 8")):
-    masses = torch.tensor([run["masses"] for run in runs(kind)])
+    masses = torch.tensor([run["masses"] for run in runs(kind)])  # [seeds, clouds]
     frequent, rare = masses[:, 0::2], masses[:, 1::2]
-    print(
-        f"{label:13} frequent {frequent.min():.2f} to {frequent.max():.2f}, rare {rare.min():.2f} to {rare.max():.2f}"
-    )
+    follows = frequent.amin(dim=1) > 2 * rare.amax(dim=1)
+    worst = max(run["off_mode"] for run in runs(kind))
+    print(f"{label}: frequent {frequent.mean():.2f}, rare {rare.mean():.2f} on average; at most {worst:.2f} off")
+    print(f"  every frequent cloud twice every rare one: {follows.sum()} of {len(masses)} seeds")
 
 # %% [markdown]
-# The memory's histogram follows the data. A code with a fixed prior cannot.
+# The memory's histogram follows the data, on four of five seeds; on the fifth one of the rare clouds is nearly lost, and 14 % of the points lie off the clouds. A code with a fixed prior cannot follow.
 #
 # ## Walks between digits
 #
-# As in notebook 1: 150 walks between two images that the judge is sure of; the share of images on the way with a confidence below 0.8. Beside it the *base rate*, the same share on random samples. One seed live, with the digits' preset:
+# As in notebook 1: 150 walks between two images that the judge is sure of; the share of images on the way with a confidence below 0.8. Beside it the *base rate*, the same share on random samples. One seed live, with the digits' preset; and a DCGAN on the same data, with the same rates, steps and widths, whose walks are straight lines between two noises:
 
 # %%
-prepare(seed=0)
 data, settings = load_dataset("digits"), PRESETS["digits"]
-gan = build(settings)
-for _ in train(gan, data.images, settings.training):
-    pass
-gan.eval()
 judge = classifier_for("digits")
-taken = {kind: walks.walk(gan, judge, kind) for kind in ("slot", "switch", "keys")}
+prepare(seed=0)
+gan = build(settings)
+plain_settings = settings.changed(BASELINES["dcgan"])
+dcgan = build_baseline("dcgan", plain_settings)
+for model, chosen in ((gan, settings), (dcgan, plain_settings)):
+    prepare(seed=0)
+    for _ in train(model, data.images, chosen.training):
+        pass
+    model.eval()
 
 # %%
-labels = {"slot": "inside a slot", "switch": "across slots", "keys": "between keys"}
-named = {labels[kind]: walk for kind, walk in taken.items()}
-middle = [walks.pick(walk) for walk in taken.values()]
+walked = {"slot": gan, "switch": gan, "keys": gan, "noise": dcgan}
+ends = {kind: walks.find_ends(model, judge, kind) for kind, model in walked.items()}
+taken = {kind: walks.walk_between(model, judge, ends[kind], kind) for kind, model in walked.items()}
+middle = {kind: walks.pick(walk) for kind, walk in taken.items()}
+
+# %%
+named = {walks.LABELS[kind]: walk for kind, walk in taken.items()}
 
 # %%
 show(
-    walks.walk_figure(named, middle),
+    walks.walk_figure(named, list(middle.values())),
     "Figure 7.4. For each kind the walk in the middle of the ranking by its least confident image, so not "
-    "picked by hand. Under each image the judge's confidence.",
-    "Three rows of eleven images with bars. Inside a slot one digit changes its style; across slots it "
-    "jumps to another digit half-way; between keys one digit turns into the other through doubtful shapes.",
+    "picked by hand; the last row is the DCGAN's. Under each image the judge's confidence, above the bar the class.",
+    "Four rows of eleven images with bars. Inside a slot one digit changes its style; across slots it "
+    "jumps to another digit half-way; between keys, and in the DCGAN (noise to noise), one digit turns into the other through "
+    "doubtful shapes.",
 )
+
+# %% [markdown]
+# The explorer opens with the figure's last two rows. **Try:** change the kind of walk and look at the bars; put both ends at the same z, so that only the key moves; draw new slots. Draw the DCGAN's z a few times: how often is an *end* of its walk already in between?
+
+# %%
+state = walks.widget_state(gan, ends["keys"], middle["keys"])
+plain = ends["noise"].noise[:, middle["noise"]].tolist()
+Interpolation(gan, dcgan, judge, kind="keys", position=0.5, baseline_noises=plain, **state)
+
+# %% [markdown]
+# What one sees there, counted:
 
 # %%
 base = walks.base_rate(gan, judge)
@@ -151,15 +174,20 @@ share = {kind: walks.in_between(walk) for kind, walk in taken.items()}
 print("inside a slot, under 0.03:", share["slot"] < 0.03)
 print("across slots, under 0.03:", share["switch"] < 0.03)
 print("between keys it is more than inside:", share["keys"] > share["slot"])
+print("memoryGAN, random samples: under 0.12:", base < 0.12)
+print("DCGAN, random samples: over 0.15:", walks.base_rate(dcgan, judge) > 0.15)
 
 # %% [markdown]
-# Across slots there is no intermediate key, *by construction*: the walk jumps. That is the point of a discrete choice, and no achievement of training. Between keys the generator is asked for keys that no slot has, and what it draws there is often in between: the memory gives the latent space gaps, it does not fill them.
+# Across slots there is no intermediate key, *by construction*: the walk jumps. That is the point of a discrete choice, and no achievement of training. Between keys the generator is asked for keys that no slot has, and what it draws there is in between more often (0.10 of the images in Figure 7.5): the memory gives the latent space gaps, it does not fill them.
 #
-# Now every model, three seeds each, at the rates that each was tuned to ([results/ablation.json](../results/ablation.json); four pairs of learning rates tried for each model on seed 0, chosen by the Inception Score, then seeds 0 to 2).
+# Now every model, three seeds each ([results/ablation.json](../results/ablation.json)). Rates that suit one model need not suit another, so four pairs of learning rates, G's and D's, were tried for each on seed 10. The Inception Score chose (the star); then came seeds 0 to 2. (The larger and the longer DCGAN further down take the DCGAN's rates.)
 
 # %%
-results = verdict.load_runs()
-chosen = ["full", "without EM", "without MCGN", "without memory (DCGAN)", "one-hot code of 10 (InfoGAN)"]
+results, tuning = verdict.load_runs(), verdict.load_tuning()
+print(verdict.tuning_table(tuning, results, verdict.load_candidates()))
+
+# %%
+chosen = ["memoryGAN", "without EM", "without MCGN", "without memory: DCGAN", "InfoGAN, 10 codes"]
 rates = verdict.walk_rates(results, chosen)
 
 # %%
@@ -172,10 +200,10 @@ show(
 )
 
 # %%
-dcgan, full = rates["without memory (DCGAN)"], rates["full"]
-print("DCGAN, walks below its own random samples on every seed:", max(dcgan["noise"]) < min(dcgan["random samples"]))
+plain, full = rates["without memory: DCGAN"], rates["memoryGAN"]
+print("DCGAN, walks below its own random samples on every seed:", max(plain["noise"]) < min(plain["random samples"]))
 print("memoryGAN, random samples: at most", max(full["random samples"]), "in between")
-print("DCGAN, random samples: at least", min(dcgan["random samples"]))
+print("DCGAN, random samples: at least", min(plain["random samples"]))
 
 # %% [markdown]
 # Honest reading: a DCGAN's walks are *not* worse than its random samples; they start and end at good ones. Its problem is that a quarter of everything it draws is in between. MemoryGAN's share is 0.04. That is the number to compare, not the walk.
@@ -201,8 +229,9 @@ print(verdict.ablation_table(results))
 
 # %%
 score = {name: [run["inception_score"] for run in same] for name, same in verdict.of_model(results).items()}
-print("full above without EM on every seed:", min(score["full"]) > max(score["without EM"]))
+print("memoryGAN above without EM on every seed:", min(score["memoryGAN"]) > max(score["without EM"]))
 print("without EM above without MCGN on every seed:", min(score["without EM"]) > max(score["without MCGN"]))
+print("and that above the DCGAN:", min(score["without MCGN"]) > max(score["without memory: DCGAN"]))
 
 # %% [markdown]
 # ## Forgetting
@@ -228,6 +257,7 @@ show(
 )
 
 # %%
+print("share of A still rejected after 0, 5, 50, 300 steps on B")
 for variant in ("sigmoid", "memory", "sigmoid + replay"):
     kept = [forgetting.mean_share(curves, variant, step) for step in (0, 5, 50, 300)]
     print(f"{variant:18}", "  ".join(f"{share:.2f}" for share in kept))
@@ -250,9 +280,10 @@ show(
 )
 
 # %%
+print("share of A still rejected after 300 steps on B, seeds 0, 1, 2")
 for variant in ("memory", "memory, encoder frozen", "memory, slots protected", *forgetting.CAUSES):
     last = [curve.old[-1] for curve in curves if curve.variant == variant]
-    print(f"{variant:27} at step 300, seeds 0-2:", last)
+    print(f"{variant:27}", "  ".join(f"{share:.2f}" for share in last))
 
 # %% [markdown]
 # With 512 slots drift is the cause: frozen, the memory keeps A; protecting its slots does not help. With 128 slots both are: each alone loses A, on one seed or on all; only with both stopped does it stay.
@@ -263,6 +294,7 @@ for variant in ("memory", "memory, encoder frozen", "memory, slots protected", *
 
 # %%
 repairs = ["memory", *forgetting.REPAIRS]
+print("share of A still rejected after 5, 50, 300 steps on B")
 for variant in repairs:
     kept = [forgetting.mean_share(curves, variant, step) for step in (5, 50, 300)]
     print(f"{variant:32}", "  ".join(f"{share:.2f}" for share in kept))
@@ -284,7 +316,7 @@ for run in forgetting.load_stationary():
 # | the paper says | here, on 1,437 digits of 16x16 pixels and on the plane |
 # |---|---|
 # | a slot's images share a class, z changes style | holds (purity .96 to .99 on six seeds), but z is left with little |
-# | no bridges between classes | holds on the plane on 10 of 10 seeds; between keys of trained slots there are bridges, but nothing draws there |
+# | no bridges between classes | holds on the plane on 10 of 10 seeds (on 4 of 5 where some clouds are rare); between keys of trained slots there are bridges, but nothing draws there |
 # | without EM, without MCGN, without memory: each worse | holds in the Inception Score on each of three seeds; in the Frechet distance for the means |
 # | the discriminator keeps recognising old fakes | not as a difference: on ordinary training all do; where forgetting is forced, the memory slows it and does not stop it |
 # | the published settings train | not here: kappa 1, alpha 0.5 and the published replacement fail on six of six seeds |

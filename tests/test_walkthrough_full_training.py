@@ -37,6 +37,22 @@ def test_moment_is_a_copy_of_the_distribution_that_slots_are_drawn_from(gan):
     assert len(full_training.histogram_life([now, now._replace(step=6)]).axes) == 3
 
 
+def test_progress_bar_yields_every_step_and_says_what_stays_true(monkeypatch):
+    shown = []
+    monkeypatch.setattr(full_training, "display", lambda data, raw: shown.append(data))
+    assert list(full_training.watched(iter("abc"), 3)) == ["a", "b", "c"]
+    assert shown[0]["text/plain"] == "A progress bar of 3 training steps."
+    assert "application/vnd.jupyter.widget-view+json" in shown[0]
+
+
+def test_latent_square_has_z1_along_and_z2_upward(gan):
+    squares = full_training.latent_squares(gan.eval(), torch.tensor([4, 9]), side=3)
+    assert squares.shape == (2, 9, 1, 16, 16)
+    for place, (z1, z2) in {0: (-2 / 3, 2 / 3), 4: (0, 0), 5: (2 / 3, 0), 7: (0, -2 / 3)}.items():
+        image = gan.generator(gan.memory.keys[9:10], torch.tensor([[z1, z2, 0.0, 0.0]]))[0]
+        torch.testing.assert_close(squares[1, place], image.detach(), rtol=0, atol=1e-5)
+
+
 def said(capsys, check, answer):
     check(answer)
     return capsys.readouterr().out

@@ -88,14 +88,10 @@ def test_shared_information_is_that_of_scikit_learn():
     assert mcgn.shared_information(classes) == pytest.approx(expected)
 
 
-def test_figures_and_films_are_drawn():
+def test_figures_are_drawn():
     gan, judge = tiny_gan().eval(), Classifier(3, 4, 10).eval()
     design = mcgn.crossed(gan, judge, num_slots=4, num_noises=3)
     assert len(mcgn.style_and_class({"with": design, "without": design}).axes) == 2
-    pictures, labels = mcgn.walk_films(gan, design.slots, frames=3)
-    assert [picture[:4] for picture in pictures] == [b"\x89PNG"] * 3
-    assert labels[0] == "all of z at -0.60"
-    assert len(mcgn.slot_films(design, mcgn.usage(gan.memory), number=2)[0]) == 2
     assert mcgn.usage_figure(mcgn.usage(gan.memory), 3.0).axes
 
 

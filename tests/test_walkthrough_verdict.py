@@ -6,7 +6,7 @@ import pytest
 
 from walkthrough import verdict
 
-RUNS = verdict.load_runs()
+RUNS, TUNING = verdict.load_runs(), verdict.load_tuning()
 
 
 def said(capsys, check, answer):
@@ -19,14 +19,36 @@ def test_every_model_has_the_same_three_seeds():
 
 
 def test_table_shows_mean_and_range():
-    scores = sorted(run["inception_score"] for run in RUNS if run["model"] == "full")
-    line = next(line for line in verdict.ablation_table(RUNS).splitlines() if line.startswith("full"))
+    scores = sorted(run["inception_score"] for run in RUNS if run["model"] == "memoryGAN")
+    line = next(line for line in verdict.ablation_table(RUNS).splitlines() if line.startswith("memoryGAN"))
     assert f"{math.fsum(scores) / 3:.2f} ({scores[0]:.2f} to {scores[-1]:.2f})" in line
 
 
+def test_tables_fit_beside_a_notebooks_margin():
+    tables = verdict.ablation_table(RUNS), verdict.tuning_table(TUNING, RUNS, verdict.load_candidates())
+    assert max(len(line) for table in tables for line in table.splitlines()) < 75
+
+
+def test_every_model_was_tuned_with_the_same_effort_and_runs_at_the_best_it_found():
+    candidates = verdict.load_candidates()
+    table = verdict.tuning_table(TUNING, RUNS, candidates).splitlines()
+    tried = verdict.of_model(TUNING)
+    assert len(table) == 1 + len(tried)
+    for name, runs in tried.items():
+        assert [run["candidate"] for run in runs] == list(candidates)
+        best = max(runs, key=lambda run: run["inception_score"])
+        assert {run["candidate"] for run in RUNS if run["model"] == name} == {best["candidate"]}
+        line = next(line for line in table if line.startswith(f"{name} "))
+        assert f"{best['inception_score']:.2f}*" in line and line.count("*") == 1
+
+
+def test_tuning_and_runs_have_no_seed_in_common():
+    assert not {run["seed"] for run in TUNING} & {run["seed"] for run in RUNS}
+
+
 def test_walk_rates_are_those_of_the_runs():
-    rates = verdict.walk_rates(RUNS, ["full"])["full"]
-    assert rates["keys"] == [run["walks"]["keys"] for run in RUNS if run["model"] == "full"]
+    rates = verdict.walk_rates(RUNS, ["memoryGAN"])["memoryGAN"]
+    assert rates["keys"] == [run["walks"]["keys"] for run in RUNS if run["model"] == "memoryGAN"]
 
 
 def test_figure_has_a_dot_for_every_run():

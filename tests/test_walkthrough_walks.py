@@ -23,6 +23,7 @@ from walkthrough.walks import (
     walk,
     walk_between,
     walk_figure,
+    widget_state,
 )
 
 
@@ -98,6 +99,13 @@ def test_switch_has_no_key_in_between_and_the_other_walk_only_keys_on_the_sphere
     torch.testing.assert_close(between[:, 2], F.normalize(ends.keys.sum(dim=0), dim=1), rtol=0, atol=1e-6)
 
 
+def test_widget_is_told_the_slots_whose_keys_the_ends_have():
+    ends = find_ends(ToyGAN(), by_key, "keys", pairs=37)
+    state = widget_state(SimpleNamespace(memory=SimpleNamespace(keys=ToyGAN.KEYS)), ends, 5)
+    assert torch.equal(ToyGAN.KEYS[state["slots"]], ends.keys[:, 5])
+    assert torch.equal(torch.tensor(state["noises"]), ends.noise[:, 5])
+
+
 def test_shares_by_plain_counting():
     confidence = torch.tensor([[0.9, 0.7, 0.95, 0.9], [0.1, 0.79, 0.81, 0.1]])
     walked = Walk(torch.zeros(2, 4, 1, 2, 2), confidence, torch.zeros(2, 4, dtype=torch.long))
@@ -138,4 +146,6 @@ def test_figures_say_what_they_show():
     assert float(lines[0].get_ydata()[0]) == 0
     axes = share_figure({"DCGAN": {"random samples": [0.1, 0.3], "noise": [0.2, 0.2]}}).axes[0]
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.2, 0.2])
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["DCGAN: random samples", "DCGAN: noise to noise"]
     assert "confidence" in axes.get_xlabel()

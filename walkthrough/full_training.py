@@ -1,12 +1,14 @@
 """Notebook 06: one step seen from inside, the life of the histogram, images sorted by a rule, and its exercises."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from IPython.display import display
 from matplotlib.figure import Figure
 from torch import Tensor
+from tqdm.notebook import tqdm
 
 from memgan import VMFMemory
 from memgan.gan import MemoryGAN, discriminator_loss
@@ -22,8 +24,10 @@ __all__ = [
     "check_slots_in_use",
     "effective_number",
     "histogram_life",
+    "latent_squares",
     "moment",
     "traced_shapes",
+    "watched",
 ]
 
 
@@ -39,6 +43,13 @@ class Moment(NamedTuple):
 def moment(step: int, memory: VMFMemory) -> Moment:
     """What of `memory` the figure of its life needs, copied."""
     return Moment(step, usage(memory), int(memory.values.sum()), float(memory.ages.double().mean()))
+
+
+def watched(steps: Iterable[Any], total: int) -> tqdm:
+    """`steps` under a progress bar; readers of the stored notebook without JavaScript get words that stay true."""
+    bar = tqdm(steps, total=total, display=False)
+    display(bar.container._repr_mimebundle_() | {"text/plain": f"A progress bar of {total} training steps."}, raw=True)
+    return bar
 
 
 def effective_number(probabilities: Tensor) -> float:
@@ -67,6 +78,16 @@ def traced_shapes(gan: MemoryGAN, images: Tensor) -> list[str]:
         note("their posterior", weights)
         note("D(x), real and generated (6)", gan.memory.read(queries))
     return lines
+
+
+@torch.no_grad()
+def latent_squares(gan: MemoryGAN, slots: Tensor, side: int = 5) -> Tensor:
+    """Images [S, side^2, C, H, W] of `slots` [S]: z1 grows along a row, z2 from the last row up, the rest is 0."""
+    at = (2 * torch.arange(side) + 1) / side - 1
+    noise = torch.zeros(side, side, gan.generator.noise_dim)
+    noise[..., 0], noise[..., 1] = at, at.flip(0).unsqueeze(1)
+    keys = gan.memory.keys[slots].repeat_interleave(side**2, dim=0)
+    return gan.generator(keys, noise.flatten(0, 1).repeat(len(slots), 1)).unflatten(0, (len(slots), -1))
 
 
 def histogram_life(moments: Sequence[Moment]) -> Figure:

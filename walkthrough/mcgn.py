@@ -17,8 +17,8 @@ from torch import Tensor
 
 from memgan import MemoryGAN, VMFMemory, vmf
 from memgan.evaluation import Classifier
-from memgan.plots import REAL, UNUSED, image_grid
-from walkthrough.lesson import Wrong, answered, attempt, png
+from memgan.plots import REAL, UNUSED
+from walkthrough.lesson import Wrong, answered, attempt
 
 __all__ = [
     "Design",
@@ -34,17 +34,12 @@ __all__ = [
     "shared_information",
     "shares_of_variance",
     "sign_figure",
-    "slot_films",
     "style_and_class",
     "tight_kappa",
     "two_signs",
     "usage",
     "usage_figure",
-    "walk_films",
 ]
-
-
-EDGE = 0.6  # four numbers of this size are about as long as a typical z
 
 
 class Design(NamedTuple):
@@ -217,32 +212,6 @@ def grouped_bars(axes: Axes, groups: Sequence[Sequence[float]], names: Sequence[
         axes.bar(place, heights, width=width * 0.92, label=label, edgecolor="white", color=colour, hatch=hatch)
     axes.set_xticks(np.arange(len(names)), names)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-@torch.no_grad()
-def walk_films(gan: MemoryGAN, slots: Tensor, frames: int = 21) -> tuple[list[bytes], list[str]]:
-    """Pictures of the same slots [S], while all of z goes from -EDGE to EDGE: PNGs and labels."""
-    steps = torch.linspace(-EDGE, EDGE, frames)
-    pictures, labels = [], []
-    for step in steps.tolist():
-        noise = torch.full((len(slots), gan.generator.noise_dim), step)
-        figure = image_grid(gan.generator(gan.memory.keys[slots], noise), columns=8, width=4.6)
-        pictures.append(png(figure))
-        labels.append(f"all of z at {step:+.2f}")
-    return pictures, labels
-
-
-def slot_films(design: Design, probabilities: Tensor, number: int = 20) -> tuple[list[bytes], list[str]]:
-    """A picture of 24 images for each of the first slots of a design, with what the judge reads: PNGs and labels."""
-    pictures, labels = [], []
-    for slot, images, classes in list(zip(*design[:3], strict=True))[:number]:
-        counts = F.one_hot(classes, 10).sum(dim=0)
-        pictures.append(png(image_grid(images[:24], columns=8, width=4.6)))
-        share = round(100 * int(counts.max()) / len(classes))
-        labels.append(
-            f"slot {int(slot)}, p = {float(probabilities[slot]):.3f}: {share} % read as {int(counts.argmax())}"
-        )
-    return pictures, labels
 
 
 # ---------------------------------------------------------------- exercises

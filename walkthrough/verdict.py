@@ -15,18 +15,46 @@ __all__ = [
     "ablation_table",
     "check_causes",
     "check_switch",
+    "load_candidates",
     "load_runs",
+    "load_tuning",
     "of_model",
+    "tuning_table",
     "walk_rates",
 ]
 
 Run = dict[str, Any]
+NAMES = {
+    "full": "memoryGAN",
+    "without memory (DCGAN)": "without memory: DCGAN",
+    "one-hot code of 10 (InfoGAN)": "InfoGAN, 10 codes",
+    "one-hot code of 64 (InfoGAN)": "InfoGAN, 64 codes",
+}
 
 
 def load_runs(path: Path | None = None) -> list[Run]:
     """Every run of results/ablation.json, after each model's own tuning."""
+    return _named(_results(path)["runs"])
+
+
+def load_tuning(path: Path | None = None) -> list[Run]:
+    """What was tried for each model before its runs: one run for each pair of rates."""
+    return _named(_results(path)["tuning"])
+
+
+def load_candidates(path: Path | None = None) -> dict[str, list[float]]:
+    """The pairs of learning rates that were tried, G's and D's, by name."""
+    return _results(path)["candidates"]
+
+
+def _results(path: Path | None) -> dict[str, Any]:
     path = path or Path(__file__).resolve().parent.parent / "results" / "ablation.json"
-    return json.loads(path.read_text(encoding="utf-8"))["runs"]
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _named(runs: list[Run]) -> list[Run]:
+    """The runs under the names that a reader knows."""
+    return [run | {"model": NAMES.get(run["model"], run["model"])} for run in runs]
 
 
 def of_model(runs: list[Run]) -> dict[str, list[Run]]:
@@ -39,14 +67,27 @@ def of_model(runs: list[Run]) -> dict[str, list[Run]]:
 
 def ablation_table(runs: list[Run]) -> str:
     """Mean, lowest and highest of both scores over the seeds, and the number of classes covered by the worst seed."""
-    lines = [f"{'':26}{'Inception Score':>22}{'Frechet distance':>24}{'classes':>9}"]
+    lines = [f"{'':25}{'Inception Score':>21}{'Frechet':>18}{'classes':>9}"]
     for name, same in of_model(runs).items():
         cells = []
         for measure, places in (("inception_score", 2), ("frechet_distance", 0)):
             values = [run[measure] for run in same]
             mean = sum(values) / len(values)
             cells.append(f"{mean:.{places}f} ({min(values):.{places}f} to {max(values):.{places}f})")
-        lines.append(f"{name:26}{cells[0]:>22}{cells[1]:>24}{min(run['classes_covered'] for run in same):>9}")
+        lines.append(f"{name:25}{cells[0]:>21}{cells[1]:>18}{min(run['classes_covered'] for run in same):>9}")
+    return "\n".join(lines)
+
+
+def tuning_table(tuning: list[Run], runs: list[Run], candidates: dict[str, list[float]]) -> str:
+    """The Inception Score of every pair of rates that was tried for a model; a star at the pair that its runs took."""
+    taken = {run["model"]: run["candidate"] for run in runs}
+    lines = [
+        f"{'rates of G, D in 1e-4:':25}" + "".join(f"{1e4 * g:>5.0f}, {1e4 * d:.0f} " for g, d in candidates.values())
+    ]
+    for name, tried in of_model(tuning).items():
+        score = {run["candidate"]: run["inception_score"] for run in tried}
+        cells = [f"{score[pair]:8.2f}{'*' if pair == taken[name] else ' '}" for pair in candidates]
+        lines.append(f"{name:25}{''.join(cells)}".rstrip())
     return "\n".join(lines)
 
 

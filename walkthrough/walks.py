@@ -5,7 +5,7 @@ memory, the key. Its ends are images that the judge is sure of; the question is 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -18,8 +18,18 @@ from memgan.evaluation import Classifier
 from memgan.gan import MemoryGAN
 from memgan.plots import GENERATED, REAL, UNUSED, tile
 
-__all__ = ["IN_BETWEEN", "KINDS", "Ends", "Walk", "WalkKind", "base_rate", "confidence_figure", "find_ends"]
-__all__ += ["in_between", "outcome", "pick", "share_figure", "shares", "walk", "walk_between", "walk_figure"]
+__all__ = ["IN_BETWEEN", "KINDS", "LABELS", "Ends", "Walk", "WalkKind", "base_rate", "confidence_figure", "find_ends"]
+__all__ += [
+    "in_between",
+    "outcome",
+    "pick",
+    "share_figure",
+    "shares",
+    "walk",
+    "walk_between",
+    "walk_figure",
+    "widget_state",
+]
 
 WalkKind = Literal["noise", "slot", "switch", "keys"]
 KINDS: dict[WalkKind, str] = {
@@ -28,6 +38,7 @@ KINDS: dict[WalkKind, str] = {
     "switch": "across slots: noise to noise, the key switched half-way",
     "keys": "between keys: noise to noise and key to key",
 }
+LABELS = {"noise": "noise to noise", "slot": "inside a slot", "switch": "across slots", "keys": "between keys"}
 SURE, IN_BETWEEN = 0.95, 0.8  # confidence of a walk's ends, at least; and below which an image counts as in between
 PAIRS, POINTS = 150, 11  # walks, and images on each, both ends included
 
@@ -108,6 +119,12 @@ def walk_between(gan: MemoryGAN, judge: Classifier, ends: Ends, kind: WalkKind, 
 def walk(gan: MemoryGAN, judge: Classifier, kind: WalkKind, pairs: int = PAIRS, seed: int = 0) -> Walk:
     """`pairs` walks of one kind through `gan`, which must be in evaluation mode; the same for the same seed."""
     return walk_between(gan, judge, find_ends(gan, judge, kind, pairs, seed), kind)
+
+
+def widget_state(gan: MemoryGAN, ends: Ends, index: int) -> dict[str, Any]:
+    """The walk number `index` as `memgan.widgets.Interpolation` names its ends: two slots, and two noises."""
+    slots = [int((gan.memory.keys == key).all(dim=1).nonzero()[0]) for key in ends.keys[:, index]]
+    return {"slots": slots, "noises": ends.noise[:, index].tolist()}
 
 
 def in_between(walk: Walk) -> float:
@@ -201,7 +218,7 @@ def share_figure(rates: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
         axes.barh(place, mean, color=UNUSED if random else "#9CC9E3", hatch="///" if random else "", edgecolor="white")
         axes.plot(values, [place] * len(values), "o", color="black", markersize=4)
         axes.text(max(values) + 0.012, place, f"{mean:.2f}", va="center", fontsize=9)
-    axes.set_yticks(range(len(rows)), [f"{model}: {kind}" for model, kind, _ in rows], fontsize=9)
+    axes.set_yticks(range(len(rows)), [f"{model}: {LABELS.get(kind, kind)}" for model, kind, _ in rows], fontsize=9)
     axes.invert_yaxis()
     axes.set(xlabel=f"share of images below confidence {IN_BETWEEN}", xlim=(0, None))
     axes.spines[["top", "right"]].set_visible(False)
