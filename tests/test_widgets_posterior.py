@@ -300,6 +300,30 @@ def test_query_is_dragged_on_the_sphere_and_the_rest_turns_it(tabs):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("dim", [2, 3])
+def test_no_valid_state_breaks_the_page(tabs, dim):
+    memory, query = memory_of(dim, 7), queries_of(dim, 1)[0]
+    for changes in (
+        {"histogram": [0.0] * 7},
+        {"histogram": [1e6, 0, 1e-30, 2, 0, 0, 0]},
+        {"kappa": 1e5},
+        {"kappa": 1e-6},
+        {"values": [0] * 7},
+        {"values": [1] * 7},
+        {"epsilon": 0.0},
+        {"queries": [query.tolist()]},
+        {"query": memory.keys[0].tolist()},
+        {"view": [1000.0, 90.0]},
+    ):
+        put(tabs[dim], memory, query)
+        tabs[dim].evaluate("([name, value]) => memgan[0].set(name, value)", list(changes.items())[0])
+        assert not tabs[dim].evaluate(
+            "() => /NaN|undefined|Infinity/.test(document.querySelector('.memgan').innerHTML)"
+        )
+        assert sum(tabs[dim].evaluate(NUMBERS)["posterior"]) == pytest.approx(1)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("dim", [2, 3])
 def test_phone_needs_no_scrolling_sideways(browser, tmp_path, dim):
     path = write_page(tmp_path / "page.html", PosteriorExplorer(memory_of(dim, 24), queries_of(dim)))
     with opened(browser, path, viewport={"width": 360, "height": 640}) as page:
