@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 AXE = Path(os.environ.get("MEMGAN_AXE") or ROOT / "node_modules" / "axe-core" / "axe.min.js")
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 VIEW = "application/vnd.jupyter.widget-view+json"
+LEFT = "net::ERR_ABORTED"  # not refused: the reader has gone on to the next page before it was there
 LOADED_BY = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx-mathjax-offline")
 MISSING = ", ".join(name for name in NEEDED if importlib.util.find_spec(name) is None)
@@ -94,7 +95,9 @@ def reading(browser, address, **options):
     tab, trouble = context.new_page(), []
     tab.on("pageerror", lambda error: trouble.append(f"{tab.url}: {error}"))
     tab.on("console", lambda message: message.type == "error" and trouble.append(f"{tab.url}: {message.text}"))
-    tab.on("requestfailed", lambda request: trouble.append(f"{tab.url} was refused {request.url}"))
+    tab.on(
+        "requestfailed", lambda request: request.failure != LEFT and trouble.append(f"{request.failure} {request.url}")
+    )
     go(tab, address)
     yield tab
     context.close()
