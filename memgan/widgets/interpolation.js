@@ -31,14 +31,15 @@ function render({ model, el }) {
     says: (value) => value.toFixed(2),
     changed: (value) => set(model, { position: value }),
   });
-  const others = [button("second end: the z of the first", "same z at both ends", () => set(model, { noises: model.get("noises").map(() => model.get("noises")[0]) }))];
-  if (baseline()) others.push(button("plain GAN: draw both z", "draw the plain GAN's z", () => set(model, { baseline_noises: drawn(model.get("baseline_noises")) })));
+  const others = [button("same z at both ends", "same z at both ends", () => set(model, { noises: ENDS.map(() => model.get("noises")[0]) }))];
+  if (baseline()) others.push(button("draw the plain GAN's z", "draw the plain GAN's z", () => set(model, { baseline_noises: drawn(model.get("baseline_noises")) })));
   root(
     el,
     "interpolation",
     element("div", { className: "controls" }, kind.node),
     ...walks.map(({ node }) => node),
-    element("div", { className: "tools wide" }, place.node),
+    ...(judge() ? [element("p", { className: "note" }, `Bars: how sure the classifier is of the class below; hatched, below the dashed line at ${IN_BETWEEN}: in between.`)] : []),
+    element("div", { className: "tools" }, place.node),
     element("div", { className: "ends" }, ...ends.map(({ node }) => node)),
     element("div", { className: "controls others" }, ...others),
   );
