@@ -6,7 +6,8 @@ from pathlib import Path
 
 from memgan.widgets.base import FOLDER
 
-sys.path.insert(0, str(Path(__file__).parent))
+DOCS = Path(__file__).parent
+sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 
 project = "memgan"
 author = "memgan contributors"
