@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -18,9 +18,6 @@ from memgan.data import load_dataset
 from memgan.runs import build, load_run, save_run
 from memgan.settings import PRESETS
 from memgan.training import Step, prepare, train
-
-if TYPE_CHECKING:
-    from memgan.evaluation import Classifier
 
 __all__ = ["main"]
 
@@ -142,10 +139,8 @@ def _shown(steps: Iterator[Step], total: int) -> Iterator[Step]:
 
 
 def _described(step: Step) -> str:
-    return (
-        f"loss D {float(step.discriminator_loss):.2f} G {float(step.generator_loss):.2f}, "
-        f"D(real) {float(step.real):.2f} D(generated) {float(step.generated):.2f}"
-    )
+    losses = f"loss D {float(step.discriminator_loss):.2f} G {float(step.generator_loss):.2f}"
+    return f"{losses}, D(real) {float(step.real):.2f} D(generated) {float(step.generated):.2f}"
 
 
 def _sample(options: argparse.Namespace) -> None:
@@ -153,18 +148,16 @@ def _sample(options: argparse.Namespace) -> None:
 
     if options.slots < 1 or options.samples < 1:
         raise ValueError(f"expected at least one slot and one sample, got {options.slots} and {options.samples}")
-    _check_file(options.out, "a picture such as grid.png")
     device = _device(options.device)
     gan, _ = load_run(options.folder, device)
+    out = _writable(options.out, "a picture such as grid.png")
     generator = torch.Generator(device).manual_seed(options.seed)
     images, slots = gan.sample_slots(options.slots, options.samples, generator=generator)
     labels = [f"slot {slot}" for slot in slots.tolist()]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    figure = image_grid(
-        images.flatten(0, 1), options.samples, row_labels=labels, column_label="noise z, drawn anew for each image"
-    )
-    figure.savefig(options.out, dpi=150, bbox_inches="tight")
-    print(options.out)
+    noise = "noise z, drawn anew for each image"
+    figure = image_grid(images.flatten(0, 1), options.samples, row_labels=labels, column_label=noise)
+    figure.savefig(out, dpi=150, bbox_inches="tight")
+    print(out)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -181,8 +174,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _explore(options: argparse.Namespace) -> None:
     gan, settings = load_run(options.folder)
-    out = options.out or options.folder / "explore.html"
-    _check_file(out, "a page such as explore.html")
+    out = _writable(options.out or options.folder / "explore.html", "a page such as explore.html")
     try:
         from memgan.widgets import Interpolation, LatentExplorer, SlotExplorer
         from memgan.widgets.page import page
@@ -194,17 +186,14 @@ def _explore(options: argparse.Namespace) -> None:
         "Slot by slot": SlotExplorer(gan, images, judge),
         "Walks": Interpolation(gan, classifier=judge),
     }
-    lead = (
-        f"{settings.dataset}, {settings.training.steps} steps, a memory of {gan.memory.num_slots} slots of "
-        f"{gan.memory.key_dim} numbers. The page computes each image itself."
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
+    size = f"a memory of {gan.memory.num_slots} slots of {gan.memory.key_dim} numbers"
+    lead = f"{settings.dataset}, {settings.training.steps} steps, {size}. The page computes each image itself."
     out.write_text(page(f"MemoryGAN: {options.folder.absolute().name}", lead, widgets), encoding="utf-8")
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
 
-def _known(dataset: str) -> "tuple[torch.Tensor | None, Classifier | None]":
-    """Real images of a data set and a classifier of it, where the data set is at hand."""
+def _known(dataset: str) -> tuple[Any, Any]:
+    """The images of a data set and a classifier of it, or None twice where the data set is not at hand."""
     from memgan.evaluation import classifier_for
 
     torch.set_num_threads(1)
@@ -215,6 +204,9 @@ def _known(dataset: str) -> "tuple[torch.Tensor | None, Classifier | None]":
         return None, None
 
 
-def _check_file(path: Path, expected: str) -> None:
+def _writable(path: Path, expected: str) -> Path:
+    """`path`, in a folder that is there now."""
     if path.is_dir() or not path.suffix:
         raise ValueError(f"--out must name {expected}, got {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

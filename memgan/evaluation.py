@@ -1,5 +1,6 @@
 """How good the images are: as a small classifier of the same data sees them, and how far they are from copies."""
 
+import copy
 import os
 import warnings
 from contextlib import suppress
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from memgan.data import ImageData, load_dataset
 from memgan.gan import MemoryGAN
+from memgan.runs import written_whole
 
 __all__ = [
     "Classifier",
@@ -30,17 +32,15 @@ __all__ = [
 class Classifier(nn.Module):
     """A small convolutional classifier; `features` gives the 64 numbers that its last layer sees."""
 
-    num_features = 64
-
     def __init__(self, channels: int, image_size: int, num_classes: int) -> None:
         super().__init__()
         self.features = nn.Sequential(
             *(nn.Conv2d(channels, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Flatten(), nn.Dropout(0.3)),
-            *(nn.Linear(64 * (image_size // 4) ** 2, self.num_features), nn.ReLU()),
+            *(nn.Linear(64 * (image_size // 4) ** 2, 64), nn.ReLU()),
         )
-        self.head = nn.Linear(self.num_features, num_classes)
+        self.head = nn.Linear(64, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))
@@ -88,9 +88,8 @@ def classifier_for(dataset: str, folder: Path | None = None) -> Classifier:
             return model.eval()
     model = train_classifier(train)
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    torch.save(model.state_dict(), unfinished)
-    os.replace(unfinished, path)
+    with written_whole(path) as unfinished:
+        torch.save(model.state_dict(), unfinished)
     return model
 
 
@@ -191,12 +190,10 @@ def evaluate(gan: MemoryGAN, judge: Classifier, train: ImageData, test: ImageDat
     if len(test.images) > len(train.images):
         most = len(train.images)
         raise ValueError(f"expected at most {most} test images, one per training image, got {len(test.images)}")
-    was_training = gan.training
-    gan.eval()
+    gan = copy.deepcopy(gan).eval()
     generator = torch.Generator(gan.memory.keys.device).manual_seed(seed)
     images = gan.generate(len(train.images), generator=generator).images.cpu()
     of_slots = gan.sample_slots(128, 16, generator=generator)[0].cpu()
-    gan.train(was_training)
 
     features, train_features, test_features = map(judge.features, (images, train.images, test.images))
     logits = judge.head(features)

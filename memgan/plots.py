@@ -3,14 +3,14 @@
 Blue is real, orange is generated, grey is unused; the three differ in lightness too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-__all__ = ["GENERATED", "REAL", "UNUSED", "image_grid", "training_curves"]
+__all__ = ["GENERATED", "REAL", "UNUSED", "image_grid"]
 
 REAL, GENERATED, UNUSED = "#0072B2", "#E69F00", "#999999"
 
@@ -42,27 +42,4 @@ def image_grid(
         axes.set_yticks([pitch * (row + 0.5) - 1 for row in range(rows)], row_labels)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    return figure
-
-
-def training_curves(history: Mapping[str, Sequence[float]], window: int = 25) -> Figure:
-    """Losses and mean D on real and generated images against the step, as running means over `window` steps.
-
-    `history` holds equally long series named discriminator_loss, generator_loss, real and generated.
-    """
-    figure = Figure(figsize=(8, 2.8), layout="constrained")
-    losses, scores = figure.subplots(1, 2)
-    for axes, names, label in [
-        (losses, {"discriminator_loss": REAL, "generator_loss": GENERATED}, "loss (nats)"),
-        (scores, {"real": REAL, "generated": GENERATED}, "mean D(x), probability of real"),
-    ]:
-        for name, colour in names.items():
-            series = np.asarray(history[name], dtype=float)
-            width = min(window, len(series))
-            smooth = np.convolve(series, np.ones(width) / width, mode="valid")
-            axes.plot(np.arange(width, len(series) + 1), smooth, color=colour, label=name.replace("_", " "))
-        axes.set(xlabel="training step", ylabel=label)
-        axes.legend(frameon=False)
-        axes.spines[["top", "right"]].set_visible(False)
-    scores.set_ylim(0, 1)
     return figure

@@ -13,7 +13,7 @@ import torch
 from memgan.gan import MemoryGAN
 from memgan.settings import Settings
 
-__all__ = ["build", "load_run", "save_run"]
+__all__ = ["build", "load_run", "save_run", "written_whole"]
 
 SETTINGS, MODEL, HISTORY = "settings.json", "model.pt", "history.json"
 
@@ -27,11 +27,11 @@ def build(settings: Settings, device: torch.device | str = "cpu") -> MemoryGAN:
 def save_run(folder: Path, gan: MemoryGAN, settings: Settings, history: dict[str, Any]) -> None:
     """Write a run, each file whole or not at all. Raises OSError where the folder cannot be written."""
     folder.mkdir(parents=True, exist_ok=True)
-    with _written_whole(folder / MODEL) as path:
+    with written_whole(folder / MODEL) as path:
         torch.save({name: tensor.cpu() for name, tensor in gan.state_dict().items()}, path)
-    with _written_whole(folder / SETTINGS) as path:
+    with written_whole(folder / SETTINGS) as path:
         path.write_text(settings.to_json(), encoding="utf-8")
-    with _written_whole(folder / HISTORY) as path:
+    with written_whole(folder / HISTORY) as path:
         path.write_text(json.dumps(history) + "\n", encoding="utf-8")
 
 
@@ -56,9 +56,9 @@ def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[MemoryGA
 
 
 @contextmanager
-def _written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when all went well."""
-    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         yield unfinished
         os.replace(unfinished, path)

@@ -100,8 +100,8 @@ print("steeper on the seams than inside, at least twice:", bool(on_seams > 2 * i
 # come in separate pieces, the latent space does not. Do the bridges go away with more training? Move the slider through it (run the cells first).
 
 # %%
-from memgan.widgets import Frames
 from walkthrough.lesson import png
+from walkthrough.widgets import Frames
 
 pictures = [png(latent_square(kept[step].modes, kept[step].slope)) for step in at]
 film = Frames(pictures, [f"step {step}" for step in at], "latent square", index=len(at) - 1, width=620)
@@ -239,11 +239,11 @@ print("the run of Figure 1.2 obeys it:", found.off_mode >= least_off_mode(found.
 # them (0.95) and says two different classes.
 
 # %%
-from memgan.baselines import BASELINES, build_baseline
 from memgan.data import load_dataset
 from memgan.evaluation import classifier_for
 from memgan.settings import PRESETS
 from memgan.training import train
+from walkthrough.baselines import BASELINES, build_baseline
 
 digits, test = load_dataset("digits"), load_dataset("digits", "test")
 settings = PRESETS["digits"].changed(BASELINES["dcgan"])

@@ -24,11 +24,11 @@ import torch.nn.functional as F
 
 from memgan import VMFMemory, vmf
 from memgan.training import prepare
-from memgan.widgets import Frames, PosteriorExplorer
 from walkthrough import posterior, show, source
 from walkthrough.circle import direction, reference_of
 from walkthrough.dataflow import alt, dataflow
 from walkthrough.lesson import png
+from walkthrough.widgets import Frames, PosteriorExplorer
 
 prepare(seed=0)
 

@@ -27,9 +27,9 @@ from memgan.reference import ReferenceMemory
 from memgan.search import nearest_slots
 from memgan.settings import PRESETS
 from memgan.training import prepare
-from memgan.widgets import PosteriorExplorer
 from walkthrough import dataflow, posterior, show, source, topk
 from walkthrough.circle import direction, reference_of
+from walkthrough.widgets import PosteriorExplorer
 
 prepare(seed=0)
 

@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from memgan import VMFMemory
 from memgan.reference import ReferenceMemory
 from memgan.training import prepare
-from memgan.widgets import MemoryFilm
 from walkthrough import circle, dataflow, departures, show, source, update
 from walkthrough.circle import angles, direction, ring, table
+from walkthrough.widgets import MemoryFilm
 
 prepare(seed=0)
 REAL = torch.tensor([1])  # the label of a real query

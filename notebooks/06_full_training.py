@@ -22,7 +22,7 @@ import torch
 
 from memgan.data import load_dataset
 from memgan.evaluation import classifier_for, evaluate
-from memgan.plots import image_grid, training_curves
+from memgan.plots import image_grid
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train, training_step
@@ -154,7 +154,7 @@ print("D(real) below 0.95:", late["real"] < 0.95)
 
 # %%
 show(
-    training_curves(history),
+    full_training.training_curves(history),
     "Figure 6.3. Losses (left) and mean D(x) (right), each a running mean over 25 steps. See that "
     "real stays above generated, and that neither sticks to the edge, where the clip of D(x) "
     "would leave no gradient.",

@@ -18,7 +18,6 @@
 # %%
 import torch
 
-from memgan.baselines import BASELINES, build_baseline
 from memgan.data import load_dataset
 from memgan.evaluation import classifier_for
 from memgan.runs import build
@@ -26,6 +25,7 @@ from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan.widgets import Interpolation
 from walkthrough import dataflow, forgetting, plane, plane_figures, show, verdict, walks
+from walkthrough.baselines import BASELINES, build_baseline
 from walkthrough.discontinuity import latent, runs
 
 # %%

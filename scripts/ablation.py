@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from memgan.baselines import BASELINES, build_baseline
 from memgan.data import load_dataset
 from memgan.evaluation import classifier_for, evaluate, inception_score
 from memgan.gan import MemoryGAN
@@ -21,6 +20,7 @@ from memgan.runs import build
 from memgan.settings import PRESETS, Settings
 from memgan.training import prepare, train
 from scripts.digits import ROOT, commit
+from walkthrough.baselines import BASELINES, build_baseline
 from walkthrough.walks import WalkKind, base_rate, in_between, walk
 
 RESULT = ROOT / "results" / "ablation.json"

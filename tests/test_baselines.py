@@ -10,10 +10,10 @@ from gan_builders import TINY_TRAINING, random_images, state_of, tiny_settings, 
 from memory_builders import lived_in_memory
 
 from memgan import MemoryGAN
-from memgan.baselines import BASELINES, AveragingMemory, build_baseline
 from memgan.gan import Generated
 from memgan.settings import PRESETS
 from memgan.training import Optimisers, prepare, train, training_step
+from walkthrough.baselines import BASELINES, AveragingMemory, build_baseline
 
 CODES = 3
 BATCH = TINY_TRAINING["batch_size"]

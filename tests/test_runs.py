@@ -214,7 +214,7 @@ def test_a_history_that_is_no_json_leaves_the_old_one(run, lived_in, settings):
     with pytest.raises(TypeError):
         save_run(run, lived_in, settings, {"real": object()})
     assert contents(run)["history.json"] == before
-    assert not any("unfinished" in name for name in contents(run))
+    assert set(contents(run)) == {"settings.json", "model.pt", "history.json"}
 
 
 def test_a_folder_in_place_of_which_there_is_a_file_gives_an_oserror(tmp_path, lived_in, settings):

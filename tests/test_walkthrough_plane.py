@@ -83,7 +83,7 @@ def test_training_is_the_same_for_the_same_seed():
 
 @pytest.mark.thorough
 def test_a_one_hot_code_needs_no_bridges():
-    measured = plane.measure(plane.train_one_hot(seed=2, steps=400))  # a seed that needs few steps: one is enough
+    measured = plane.measure(plane.train_one_hot(seed=0))
     assert measured.modes == 8
     assert measured.off_mode < least_off_mode(measured.slope, plane.gap(), 8)
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from scipy import special
 
-from memgan.widgets import MemoryFilm
 from walkthrough import circle, update
 from walkthrough.circle import angles, direction, ring
+from walkthrough.widgets import MemoryFilm
 
 REAL = torch.tensor([1])
 

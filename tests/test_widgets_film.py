@@ -10,10 +10,10 @@ import traitlets
 
 from memgan import VMFMemory
 from memgan.reference import turn
-from memgan.widgets import MemoryFilm
 from tests.browser import chromium, opened, write_page
 from walkthrough import circle
 from walkthrough.circle import ring
+from walkthrough.widgets import MemoryFilm
 
 SETTINGS = [{}, {"replace_within_label": False}, {"touch": "all", "em_steps": 2}, {"correct_in_top": 3}]
 PLACES = """() => [...document.querySelectorAll("[data-slot]")].map((node) => {

@@ -8,7 +8,6 @@ import torch
 import traitlets
 from torch import nn
 
-from memgan.baselines import build_baseline
 from memgan.data import load_dataset
 from memgan.evaluation import Classifier, train_classifier
 from memgan.runs import build
@@ -17,6 +16,7 @@ from memgan.widgets import Interpolation
 from memgan.widgets.base import script
 from memgan.widgets.export import export_network
 from tests.browser import chromium, opened, write_page
+from walkthrough.baselines import build_baseline
 from walkthrough.walks import IN_BETWEEN, Ends, walk_between
 
 PIXELS = """(canvas) => Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""
@@ -247,8 +247,8 @@ def test_page_shows_the_walks_whatever_moves_them(page, made):
         "a slider": lambda: first.get_by_role("slider").nth(2).fill("-0.5"),
         "an arrow key on a slider": lambda: second.get_by_role("slider").nth(3).press("ArrowLeft"),
         "a draw of z": lambda: second.get_by_role("button", name="draw z").click(),
-        "one z for both": lambda: page.get_by_role("button", name="second end: the z of the first").click(),
-        "the plain GAN's draw": lambda: page.get_by_role("button", name="plain GAN: draw").click(),
+        "one z for both": lambda: page.get_by_role("button", name="same z at both ends").click(),
+        "the plain GAN's draw": lambda: page.get_by_role("button", name="draw the plain GAN").click(),
         "an arrow key on the position": lambda: page.get_by_role("slider", name="position").press("ArrowRight"),
     }
     seen = [page.evaluate("() => JSON.stringify(memgan[0].state, (name, value) => (name[0] === '_' ? 0 : value))")]

@@ -11,11 +11,11 @@ import traitlets
 from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 
-from memgan.baselines import build_baseline
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.widgets import LatentExplorer
 from tests.browser import chromium, opened, write_page
+from walkthrough.baselines import build_baseline
 
 PIXELS = """(canvas) => Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""
 
@@ -115,6 +115,14 @@ def test_it_follows_the_model_while_it_is_in_view(gan, shell):
     assert explorer.gan["histogram"][7] == 99.0
     explorer._handle_custom_msg({"gone": "a"}, [])
     assert callbacks(shell) == idle
+
+
+def test_a_view_that_comes_late_shows_the_model_as_it_is_by_then(gan, shell):
+    explorer = LatentExplorer(gan)
+    gan.memory.histogram[7] = 99.0
+    explorer._handle_custom_msg({"shown": "a"}, [])
+    assert explorer.gan["histogram"][7] == 99.0
+    explorer.close()
 
 
 def test_it_follows_as_long_as_one_of_several_views_is_left(gan, shell):

@@ -28,6 +28,13 @@ def test_what_two_widgets_share_stands_in_the_page_once(gan):
     assert text.count(weights) == 1
 
 
+def test_a_page_holds_its_own_widgets_only(gan):
+    other = LatentExplorer(gan, slot=13)
+    text = page("t", "", {"mine": LatentExplorer(gan, slot=7)})
+    assert [int(slot) for slot in re.findall(r'"slot": (\d+)', text)] == [7]
+    assert other.slot == 13
+
+
 def test_text_of_the_page_is_text(gan):
     text = page("<b>&", "a < b", {"</script>": LatentExplorer(gan)})
     assert "<h1>&lt;b&gt;&amp;</h1>" in text

@@ -12,8 +12,8 @@ from PIL import Image
 
 from memgan import VMFMemory
 from memgan.reference import ReferenceMemory
-from memgan.widgets import PosteriorExplorer
 from tests.browser import chromium, opened, write_page
+from walkthrough.widgets import PosteriorExplorer
 
 NUMBERS = """() => {
   const of = (nodes, name) => [...nodes].map((node) => Number(node.dataset[name]));

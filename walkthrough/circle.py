@@ -17,7 +17,7 @@ from memgan.reference import ReferenceMemory
 __all__ = ["angles", "direction", "finds_its_label", "reference_of", "ring", "slots_of", "table"]
 
 INK = "#222222"
-Frame = dict[str, Any]  # of a `memgan.widgets.MemoryFilm`: the memory after a write, and what the write did
+Frame = dict[str, Any]  # of a `walkthrough.widgets.MemoryFilm`: the memory after a write, and what the write did
 SETTINGS = ("top_k", "kappa", "alpha", "beta", "em_steps", "correct_in_top", "touch", "replace_within_label", "epsilon")
 
 

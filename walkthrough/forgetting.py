@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from memgan import MemoryGAN, VMFMemory
-from memgan.baselines import BASELINES, build_baseline
 from memgan.data import load_dataset
 from memgan.gan import discriminator_loss
 from memgan.networks import InferenceNetwork
@@ -28,6 +27,7 @@ from memgan.runs import build
 from memgan.search import Nearest
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
+from walkthrough.baselines import BASELINES, build_baseline
 
 __all__ = [
     "MARKS",

@@ -1,6 +1,6 @@
 """Notebook 06: one step seen from inside, the life of the histogram, images sorted by a rule, and its exercises."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +27,32 @@ __all__ = [
     "latent_squares",
     "moment",
     "traced_shapes",
+    "training_curves",
     "watched",
 ]
+
+
+def training_curves(history: Mapping[str, Sequence[float]], window: int = 25) -> Figure:
+    """Losses and mean D on real and generated images against the step, as running means over `window` steps.
+
+    `history` holds equally long series named discriminator_loss, generator_loss, real and generated.
+    """
+    figure = Figure(figsize=(8, 2.8), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    for axes, names, label in [
+        (losses, {"discriminator_loss": REAL, "generator_loss": GENERATED}, "loss (nats)"),
+        (scores, {"real": REAL, "generated": GENERATED}, "mean D(x), probability of real"),
+    ]:
+        for name, colour in names.items():
+            series = np.asarray(history[name], dtype=float)
+            width = min(window, len(series))
+            smooth = np.convolve(series, np.ones(width) / width, mode="valid")
+            axes.plot(np.arange(width, len(series) + 1), smooth, color=colour, label=name.replace("_", " "))
+        axes.set(xlabel="training step", ylabel=label)
+        axes.legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    scores.set_ylim(0, 1)
+    return figure
 
 
 class Moment(NamedTuple):

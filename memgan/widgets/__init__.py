@@ -1,10 +1,10 @@
-"""What a reader moves: widgets for a notebook, which also work on a page with no kernel behind it."""
+"""Widgets to explore a MemoryGAN, in a notebook and on a page with no kernel behind it.
 
-from memgan.widgets.film import MemoryFilm
-from memgan.widgets.frames import Frames
+Those that show a memory on a circle, slot by slot, are part of the lesson: walkthrough/widgets.
+"""
+
 from memgan.widgets.interpolation import Interpolation
 from memgan.widgets.latent import LatentExplorer
-from memgan.widgets.posterior import PosteriorExplorer
 from memgan.widgets.slots import SlotExplorer
 
-__all__ = ["Frames", "Interpolation", "LatentExplorer", "MemoryFilm", "PosteriorExplorer", "SlotExplorer"]
+__all__ = ["Interpolation", "LatentExplorer", "SlotExplorer"]

@@ -18,43 +18,41 @@ from memgan.gan import MemoryGAN
 from memgan.plots import tile
 from memgan.widgets.export import export_gan
 
-__all__ = ["ExplorerWidget", "PictureWidget", "in_cube", "script", "sheet", "still"]
+__all__ = ["ExplorerWidget", "PictureWidget", "checked_noises", "script", "sheet", "still"]
 
 FOLDER = Path(__file__).parent
-STYLE = FOLDER / "widgets.css"
 Network = TypeVar("Network", bound=nn.Module)
-_IMPORT = re.compile(r'^import .* from "\./(.*)";\n', re.MULTILINE)
+_IMPORT = re.compile(r'^import .* from "(\.\.?/.*)";\n', re.MULTILINE)
 
 
-def script(name: str) -> str:
-    """The module `name` and, before it, those that it imports: a notebook takes a widget as one file."""
-    parts: dict[str, str] = {}
+def script(name: str | Path) -> str:
+    """The module `name`, a path from this folder, and before it those that it imports: a widget is one file."""
+    parts: dict[Path, str] = {}
 
-    def collect(part: str) -> None:
-        text = (FOLDER / part).read_text(encoding="utf-8")
+    def collect(path: Path) -> None:
+        text = path.read_text(encoding="utf-8")
         for imported in _IMPORT.findall(text):
-            if imported not in parts:
-                collect(imported)
-        parts[part] = _IMPORT.sub("", text)
+            if (path.parent / imported).resolve() not in parts:
+                collect((path.parent / imported).resolve())
+        parts[path] = _IMPORT.sub("", text)
 
-    collect(name)
-    own = parts.pop(name)
-    return "".join(re.sub(r"^export ", "", part, flags=re.MULTILINE) for part in parts.values()) + own
+    collect(FOLDER / name)
+    *imported, own = parts.values()
+    return "".join(re.sub(r"^export ", "", part, flags=re.MULTILINE) for part in imported) + own
 
 
 def sheet(images: Tensor, columns: int, scale: int = 4) -> bytes:
     """`images` [n, C, H, W] in [-1, 1] as a PNG file, each pixel `scale` pixels wide."""
-    picture = tile(images, columns)
     buffer = io.BytesIO()
-    enlarged = picture.repeat(scale, axis=0).repeat(scale, axis=1)
-    matplotlib.image.imsave(buffer, np.ascontiguousarray(enlarged), cmap="gray", vmin=0, vmax=1, format="png")
+    enlarged = np.ascontiguousarray(tile(images, columns).repeat(scale, axis=0).repeat(scale, axis=1))
+    matplotlib.image.imsave(buffer, enlarged, cmap="gray", vmin=0, vmax=1, format="png")
     return buffer.getvalue()
 
 
 class PictureWidget(anywidget.AnyWidget):
     """A widget that viewers without JavaScript see as a picture, `picture()`, and a line of text, its `repr`."""
 
-    _css = STYLE
+    _css = FOLDER / "widgets.css"
 
     def picture(self) -> bytes:
         """A PNG file of what the widget shows."""
@@ -100,8 +98,9 @@ class ExplorerWidget(PictureWidget):
         super().close()
 
     def _viewed(self, widget: Any, content: dict[str, str], buffers: Any) -> None:
-        """The page says that a view came, or went."""
+        """The page says that a view came, to which the model may have changed already, or that one went."""
         self._keep((self._views | {content.get("shown", "")}) - {content.get("gone", ""), ""})
+        self._follow(None)
 
     def _keep(self, views: frozenset[str]) -> None:
         """The shell calls back after each cell exactly as long as there is a view."""
@@ -127,9 +126,12 @@ def still(model: Network) -> Network:
     return copy.deepcopy(model).cpu().eval().requires_grad_(False)
 
 
-def in_cube(noise: Any, length: int) -> bool:
-    """Whether `noise` is a z in [-1, 1]^length."""
-    return len(noise) == length and all(-1 <= part <= 1 for part in noise)
+def checked_noises(name: str, noises: list[list[float]], number: int, length: int) -> list[list[float]]:
+    """`noises`, if they are `number` of [-1, 1]^length; else TraitError."""
+    if len(noises) != number or any(len(z) != length or any(not -1 <= part <= 1 for part in z) for z in noises):
+        what = f"{number} lists of {length}" if number != 1 else str(length)
+        raise traitlets.TraitError(f"{name} must be {what} numbers in [-1, 1], got {noises}")
+    return noises
 
 
 def _version(gan: MemoryGAN) -> int:

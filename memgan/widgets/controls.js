@@ -47,10 +47,12 @@ export function menu(label, options, changed) {
   return { node, select };
 }
 
-// A canvas of the image's own pixels, enlarged by the page. `alt` says what it shows.
+// A canvas of the image's own pixels, enlarged by the page. `alt` says what it shows; "" is for what another label says.
 export function picture(shape, width, alt) {
   const [, height, wide] = shape;
-  const canvas = element("canvas", { width: wide, height, role: "img", "aria-label": alt, className: "pixels" });
+  const canvas = element("canvas", { width: wide, height, className: "pixels" });
+  const named = alt ? { role: "img", "aria-label": alt } : { "aria-hidden": "true" };
+  for (const [name, value] of Object.entries(named)) canvas.setAttribute(name, value);
   canvas.style.width = `${width}px`;
   return canvas;
 }

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from memgan.evaluation import Classifier
 from memgan.gan import MemoryGAN
-from memgan.widgets.base import ExplorerWidget, in_cube, script, sheet, still
+from memgan.widgets.base import ExplorerWidget, checked_noises, script, sheet, still
 from memgan.widgets.export import export_generator, export_network
 from memgan.widgets.slots import random_noises
 
@@ -45,17 +45,16 @@ class Interpolation(ExplorerWidget):
             state["slot"] = state["slots"][0]
         if baseline is not None:
             state["baseline"] = exported = export_generator(baseline)
-            if exported["key_dim"] or exported["image_shape"] != list(gan.image_shape):
-                raise ValueError(
-                    f"expected a baseline without keys and with images {list(gan.image_shape)}, got "
-                    f"{type(baseline).__name__} with {exported['key_dim']} numbers of a key and images "
-                    f"{exported['image_shape']}"
-                )
+            state = {"baseline_noises": random_noises(2, baseline.generator.noise_dim)} | state
+            shape, got = list(gan.image_shape), exported["image_shape"]
+            if exported["key_dim"] or got != shape:
+                what = f"{type(baseline).__name__} with {exported['key_dim']} numbers of a key and images {got}"
+                raise ValueError(f"expected a baseline without keys and with images {shape}, got {what}")
         if classifier is not None:
             layers = nn.Sequential(classifier.features, classifier.head)
             state["classifier"] = export_network(layers, torch.zeros(1, *gan.image_shape))
         self._baseline = baseline
-        super().__init__(gan, **state)
+        super().__init__(gan, **({"noises": [[edge] * gan.generator.noise_dim for edge in (-0.6, 0.6)]} | state))
 
     def refresh(self) -> None:
         super().refresh()
@@ -85,14 +84,6 @@ class Interpolation(ExplorerWidget):
         used = (memory.histogram * memory.values).argsort(descending=True)[:20]
         return [int(used[0]), int(used[(memory.keys[used] @ memory.keys[used[0]]).argmin()])]
 
-    @traitlets.default("noises")
-    def _corner_to_corner(self) -> list[list[float]]:
-        return [[edge] * self.gan["noise_dim"] for edge in (-0.6, 0.6)]
-
-    @traitlets.default("baseline_noises")
-    def _any_two(self) -> list[list[float]]:
-        return random_noises(2, self._baseline.generator.noise_dim) if self._baseline is not None else []
-
     @traitlets.validate("slots")
     def _slots_exist(self, proposal: Any) -> list[int]:
         slots, number = proposal["value"], len(self.gan["values"])
@@ -102,19 +93,14 @@ class Interpolation(ExplorerWidget):
 
     @traitlets.validate("noises", "baseline_noises")
     def _noises_fit(self, proposal: Any) -> list[list[float]]:
-        name, ends = proposal["trait"].name, proposal["value"]
+        name = proposal["trait"].name
         of = self.gan if name == "noises" else self.baseline
-        number, length = (2, of["noise_dim"]) if of else (0, 0)
-        if len(ends) != number or not all(in_cube(noise, length) for noise in ends):
-            raise traitlets.TraitError(f"{name} must be {number} lists of {length} numbers in [-1, 1], got {ends}")
-        return ends
+        return checked_noises(name, proposal["value"], *((2, of["noise_dim"]) if of else (0, 0)))
 
     @traitlets.observe("slot", "slots")
     def _first_slot(self, change: Any) -> None:
-        if change["name"] == "slots":
-            self.slot = self.slots[0]
-        else:
-            self.slots = [self.slot, self.slots[1]]
+        self.slot = self.slots[0] if change["name"] == "slots" else self.slot
+        self.slots = [self.slot, self.slots[1]]
 
     def picture(self) -> bytes:
         return sheet(torch.cat([self.walk(), self.baseline_walk()]), POINTS, scale=3)

@@ -6,7 +6,7 @@ import torch
 import traitlets
 
 from memgan.gan import MemoryGAN
-from memgan.widgets.base import ExplorerWidget, in_cube, script, sheet
+from memgan.widgets.base import ExplorerWidget, checked_noises, script, sheet
 
 __all__ = ["LatentExplorer"]
 
@@ -26,10 +26,7 @@ class LatentExplorer(ExplorerWidget):
 
     @traitlets.validate("noise")
     def _noise_fits(self, proposal: Any) -> list[float]:
-        noise, length = proposal["value"], self.gan["noise_dim"]
-        if not in_cube(noise, length):
-            raise traitlets.TraitError(f"noise must be {length} numbers in [-1, 1], got {noise}")
-        return noise
+        return checked_noises("noise", [proposal["value"]], 1, self.gan["noise_dim"])[0]
 
     def picture(self) -> bytes:
         return sheet(self.images(torch.tensor([self.noise])), 1, scale=8)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from string import Template
 
-from ipywidgets.embed import embed_data
+from ipywidgets.embed import dependency_state, embed_data
 
 from memgan.widgets.base import FOLDER, PictureWidget
 
@@ -14,14 +14,13 @@ __all__ = ["page"]
 
 def page(title: str, lead: str, widgets: Mapping[str, PictureWidget]) -> str:
     """The text of the page: each widget under its heading, all that they need inside, nothing fetched from anywhere."""
-    embedded = embed_data(views=list(widgets.values()), drop_defaults=False)
-    seen: dict[str, list[object]] = {}
-    states = embedded["manager_state"]["state"]
-    for model, stored in states.items():
+    views, seen = list(widgets.values()), dict[str, list[object]]()
+    embedded = embed_data(views=views, state=dependency_state(views, drop_defaults=False), drop_defaults=False)
+    for model, stored in embedded["manager_state"]["state"].items():
         for at, buffer in enumerate(stored.get("buffers", [])):
             if seen.setdefault(buffer["data"], [model, at]) != [model, at]:  # a generator that two widgets show, say
                 buffer["same"] = seen[buffer.pop("data")]
-    views = [
+    parts = [
         f"<h2>{html.escape(heading)}</h2>\n"
         f'<script type="application/vnd.jupyter.widget-view+json">{json.dumps(view)}</script>'
         for heading, view in zip(widgets, embedded["view_specs"], strict=True)
@@ -30,7 +29,7 @@ def page(title: str, lead: str, widgets: Mapping[str, PictureWidget]) -> str:
     return template.substitute(
         title=html.escape(title),
         lead=html.escape(lead),
-        body="\n".join(views),
+        body="\n".join(parts),
         states=json.dumps(embedded["manager_state"]).replace("</", "<\\/"),
         host=(FOLDER / "host.js").read_text(encoding="utf-8"),
     )

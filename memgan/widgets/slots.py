@@ -9,7 +9,7 @@ from torch import Tensor
 
 from memgan.evaluation import Classifier
 from memgan.gan import MemoryGAN
-from memgan.widgets.base import ExplorerWidget, in_cube, script, sheet, still
+from memgan.widgets.base import ExplorerWidget, checked_noises, script, sheet, still
 
 __all__ = ["SlotExplorer", "random_noises"]
 
@@ -80,10 +80,7 @@ class SlotExplorer(ExplorerWidget):
 
     @traitlets.validate("noises")
     def _noises_fit(self, proposal: Any) -> list[list[float]]:
-        noises, length = proposal["value"], self.gan["noise_dim"]
-        if len(noises) != SAMPLES or not all(in_cube(noise, length) for noise in noises):
-            raise traitlets.TraitError(f"noises must be {SAMPLES} lists of {length} numbers in [-1, 1], got {noises}")
-        return noises
+        return checked_noises("noises", proposal["value"], SAMPLES, self.gan["noise_dim"])
 
     def picture(self) -> bytes:
         return sheet(self.images(torch.tensor(self.noises)), 8, scale=3)

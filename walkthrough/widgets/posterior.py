@@ -2,6 +2,7 @@
 
 import io
 import math
+from pathlib import Path
 from typing import Any
 
 import traitlets
@@ -43,7 +44,7 @@ class PosteriorExplorer(PictureWidget):
     be set from code and read back. Raises ValueError for another memory, TraitError for a state that cannot be.
     """
 
-    _esm = script("posterior.js")
+    _esm = script(Path(__file__).with_name("posterior.js"))
 
     slot_keys = traitlets.List(traitlets.List(traitlets.Float())).tag(
         sync=True

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from torch import Tensor
 from memgan.memory import VMFMemory
 from memgan.plots import GENERATED, REAL
 from memgan.widgets.base import PictureWidget, script
-from memgan.widgets.posterior import slots_picture
+from walkthrough.widgets.posterior import slots_picture
 
 __all__ = ["MemoryFilm"]
 
@@ -27,7 +28,7 @@ class MemoryFilm(PictureWidget):
     `replaced` (7), `moved` by EM (10), `decayed` (h fell) and those `born` (h rose above 0.001). Made by `record`.
     """
 
-    _esm = script("film.js")
+    _esm = script(Path(__file__).with_name("film.js"))
 
     frames = traitlets.List(traitlets.Dict()).tag(sync=True)
     write = traitlets.Int(0).tag(sync=True)

@@ -6,8 +6,8 @@ import pytest
 import traitlets
 from matplotlib.figure import Figure
 
-from memgan.widgets import Frames
 from walkthrough.lesson import png
+from walkthrough.widgets import Frames
 
 PICTURES = [png(Figure(figsize=(1 + number, 1))) for number in range(3)]
 

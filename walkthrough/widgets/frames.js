@@ -1,5 +1,5 @@
 // One picture of several, with a slider, a step either way, and play. No motion starts by itself.
-import { button, element, follow, root, set } from "./controls.js";
+import { button, element, follow, root, set } from "../../memgan/widgets/controls.js";
 
 function render({ model, el }) {
   const name = model.get("name");

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import traitlets
@@ -19,7 +20,7 @@ class Frames(PictureWidget):
     Raises ValueError for no pictures, or labels that are not as many; TraitError for an index beyond them.
     """
 
-    _esm = script("frames.js")
+    _esm = script(Path(__file__).with_name("frames.js"))
 
     pictures = traitlets.List(traitlets.Unicode()).tag(sync=True)  # PNG files in base64
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
