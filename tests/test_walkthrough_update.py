@@ -103,6 +103,13 @@ def test_a_data_set_written_at_once_never_lowers_its_likelihood(alpha):
     assert min(np.diff(series)) > -1e-12
 
 
+def test_single_writes_rest_near_the_maximum_only_with_a_long_memory():
+    """A stochastic approximation with a small step stays at its fixed point; two queries cannot hold four slots."""
+    queries = update.three_clusters()
+    assert update.drift_from_maximum(queries, 0.99) < 4
+    assert update.drift_from_maximum(queries, 0.5) > 45
+
+
 def test_mean_length_is_that_of_scipy_and_of_samples():
     samples = circle.cluster(0, 8, 100_000, torch.Generator().manual_seed(0))
     assert update.mean_length(8, 2) == pytest.approx(float(samples.mean(dim=0).norm()), abs=2e-3)
@@ -162,6 +169,7 @@ def test_touching_all_of_a_label_makes_every_slot_young():
 
 def test_cases(capsys):
     assert said(capsys, update.check_cases, ["EM", "EM", "replace", "EM"]).startswith("Right.")
+    assert said(capsys, update.check_cases, ["em", "em", "Replace", "em"]).startswith("Right.")
     assert "h is 0.2" in said(capsys, update.check_cases, ["replace", "EM", "replace", "EM"])
     assert "Number 3" in said(capsys, update.check_cases, ["EM", "EM", "EM", "EM"])
     assert "Four words" in said(capsys, update.check_cases, ["em"])
@@ -192,6 +200,15 @@ def shares(keys, values, histogram, query, label, top_k, kappa, alpha, *, mask=T
 def test_responsibilities(capsys, mistake, reply):
     check = update.check_responsibilities
     assert reply in said(capsys, check, lambda *arguments: shares(*arguments, **mistake))
+
+
+def test_a_mask_after_the_top_k_is_named(capsys):
+    def late_mask(keys, values, histogram, query, label, top_k, kappa, alpha):
+        scores = kappa * keys @ query + histogram.log()
+        best = torch.zeros_like(scores).scatter(0, scores.topk(top_k).indices, 1).bool()
+        return torch.where(best & (values == label), scores, -torch.inf).softmax(dim=0)
+
+    assert "of the label*" in said(capsys, update.check_responsibilities, late_mask)
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,23 @@ def write_one_by_one(memory: VMFMemory, queries: Tensor, labels: Tensor | None =
         memory.write(query, label)
 
 
+def drift_from_maximum(queries: Tensor, alpha: float, *, writes: int = 1500, seed: int = 0) -> float:
+    """Where single writes come to rest, started at a maximum of batch EM: the largest angle of a mean key from it.
+
+    The mean is over the last two thirds of the writes; the answer is in degrees.
+    """
+    memory = untrained_mixture(queries, alpha)
+    for _ in range(100):
+        write_all(memory, queries, past=0)
+    best, total = memory.keys.clone(), torch.zeros_like(memory.keys)
+    memory.histogram.mul_(1 / (1 - alpha) / len(queries))  # one query a write keeps the counts' sum at 1/(1 - alpha)
+    order = torch.randint(len(queries), (writes,), generator=torch.Generator().manual_seed(seed))
+    for number, query in enumerate(queries[order].split(1)):
+        memory.write(query, torch.tensor([1]))
+        total += memory.keys * (number >= writes // 3)
+    return float(torch.rad2deg(torch.acos(F.cosine_similarity(total, best).clamp(-1, 1))).max())
+
+
 def mean_length(kappa: float, dim: int) -> float:
     """The length of the mean of a vMF, I_{M/2}(kappa) / I_{M/2-1}(kappa), between 0 and 1."""
     return float((vmf.log_bessel_i(dim / 2, kappa) - vmf.log_bessel_i(dim / 2 - 1, kappa)).exp())
@@ -316,7 +333,8 @@ def tracking_figure(
         shown = [alpha for alpha in fine if tracking_error(alpha, speed) < 30]
         axes.plot([1 / (1 - a) for a in shown], [tracking_error(a, speed) for a in shown], color=colour)
         memories = [1 / (1 - alpha) for alpha in errors]
-        axes.plot(memories, list(errors.values()), marker, color=colour, label=f"{speed:g} degrees a write")
+        hollow = {"markerfacecolor": "none", "markeredgewidth": 1.6, "markersize": 7}  # some lie on each other
+        axes.plot(memories, list(errors.values()), marker, color=colour, label=f"{speed:g} degrees a write", **hollow)
     axes.set(xscale="log", yscale="log", xticks=[1, 2, 5, 10, 20, 50], yticks=[1, 2, 5, 10, 20], ylim=(0.7, 35))
     axes.set_xticklabels(["1", "2", "5", "10", "20", "50"])
     axes.set_yticklabels(["1", "2", "5", "10", "20"])
@@ -355,6 +373,7 @@ def check_cases(answer: Any) -> str:
     right = ["EM" if found else "replace" for found in finds_its_label(memory, queries, labels)]
     if any(case is ... for case in answer):
         answered(...)
+    answer = [{"em": "EM", "replace": "replace"}.get(str(case).strip().lower(), case) for case in answer]
     if len(answer) != 4 or not set(answer) <= {"EM", "replace"}:
         raise Wrong(f'Four words are asked for, each "EM" or "replace", not {answer!r}.')
     for number, (given, case) in enumerate(zip(answer, right, strict=True)):
@@ -394,6 +413,10 @@ def check_responsibilities(answer: Callable[..., Any]) -> str:
         raise Wrong("More than k = 3 slots have a share: S_y is cut to the k most probable ones before dividing.")
     if torch.allclose(gamma, _softmax_over(touched, 6.0 * before.keys @ query[0]), atol=1e-6):
         raise Wrong("These are shares by likelihood alone: the prior, h, is missing.")
+    scores = 6.0 * before.keys @ query[0] + before.histogram.log()
+    best = torch.zeros(6, dtype=torch.bool).scatter(0, scores.topk(3).indices, True)
+    if torch.allclose(gamma, _softmax_over(best & (before.values == 1), scores), atol=1e-6):
+        raise Wrong("S_y is the k best slots *of the label*: leave out the other label first, then take k.")
     if not torch.allclose(gamma, right, atol=1e-6):
         raise Wrong(
             f"Slot 0 should get {float(right[0]):.3f}, yours is {float(gamma[0]):.3f}. Is kappa in the exponent?"
