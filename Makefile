@@ -24,15 +24,16 @@ lab: .venv/.installed-notebooks ## open JupyterLab on the walkthrough (PORT=8888
 	$(BIN)/jupyter lab --port=$(PORT) --LabApp.default_url=/lab/tree/$(firstword $(sort $(wildcard notebooks/*.ipynb))) \
 		$(if $(filter none,$(BROWSER)),--no-browser) $(if $(filter 0,$(shell id -u)),--allow-root)
 
-test: .venv/.installed-test ## run the unit tests, then every notebook against its stored outputs
-	$(PYTEST)
+test: .venv/.installed-test ## run the unit tests, the widgets in a browser, then every notebook against its stored outputs
+	$(PYTEST) -m "not slow and not browser"
+	$(PYTEST) -m "not slow and browser"
 	$(PYTEST) --nbval notebooks/
 
 check: .venv/.installed-dev ## what a commit must pass: format, lint, types, fast tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(PYTEST) -m "not slow and not thorough"
+	$(PYTEST) -m "not slow and not thorough and not browser"
 
 format: .venv/.installed-dev ## format the code and mend what the linter can mend
 	$(BIN)/ruff format

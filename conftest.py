@@ -25,6 +25,14 @@ def pytest_collectstart(collector):
         collector.skip_compare += ("stderr",)
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by marks
+def pytest_collection_modifyitems(items):
+    """Mark what opens a browser: the modules that import one from tests/browser.py."""
+    for item in items:
+        if hasattr(getattr(item, "module", None), "chromium"):
+            item.add_marker("browser")
+
+
 def pytest_runtest_setup(item):
     """Skip tests marked `gpu` where there is none."""
     if item.get_closest_marker("gpu"):

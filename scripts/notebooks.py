@@ -1,16 +1,19 @@
 """Run the notebooks from their .py halves and write the paired .ipynb, byte for byte the same each time.
 
-Without names, every notebook. --prose is for when only text changed: it keeps the outputs and runs nothing.
+Without names, every notebook. --prose is for when only text, or the look of a widget, changed: it keeps the outputs and
+runs nothing.
 --check writes nothing and says which pairs are out of sync.
 """
 
 import argparse
 import ast
 import hashlib
+import importlib
 import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
@@ -97,7 +100,20 @@ def with_kept_outputs(notebook: nbformat.NotebookNode, path: Path) -> nbformat.N
     for cell, old in zip(code_cells(notebook), code_cells(stored), strict=True):
         cell.outputs, cell.execution_count = old.outputs, old.execution_count
     notebook.metadata = stored.metadata
+    for state, scripts in widget_scripts(notebook):
+        state.update(scripts)
     return notebook
+
+
+def widget_scripts(notebook: nbformat.NotebookNode) -> list[tuple[dict[str, Any], dict[str, str]]]:
+    """The stored state of each of our widgets, and the script and style that its class has today."""
+    found = []
+    for widget in notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {}).values():
+        module, _, name = widget["state"].get("_anywidget_id", "").rpartition(".")
+        if module:
+            kind = getattr(importlib.import_module(module), name)
+            found.append((widget["state"], {"_esm": str(kind._esm), "_css": str(kind._css)}))
+    return found
 
 
 def fold_figures(notebook: nbformat.NotebookNode) -> None:

@@ -10,7 +10,7 @@ import tokenize
 import nbformat
 import pytest
 
-from scripts.notebooks import NOTEBOOKS, ROOT, WIDGET_STATE, code_cells, out_of_sync, sources
+from scripts.notebooks import NOTEBOOKS, ROOT, WIDGET_STATE, code_cells, out_of_sync, sources, widget_scripts
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
@@ -188,6 +188,13 @@ def equation_tags(path):
     words = [ast.get_docstring(node) or "" for node in tree if isinstance(node, DOCUMENTED)]
     words += [token.string for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type == COMMENT]
     return [re.findall(r"\d+", tag) for tag in re.findall(r"\s(\(\d+(?:[-,] ?\d+)*\))", "\n".join(words))]
+
+
+@each_notebook
+def test_stored_widgets_run_the_scripts_of_today(source):
+    for state, scripts in widget_scripts(read(source)):
+        stale = [name for name, text in scripts.items() if state[name] != text]
+        assert stale == [], f"{state['_anywidget_id']}: store it again, make notebooks ARGS=--prose"
 
 
 def test_notebooks_stay_light():
