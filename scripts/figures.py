@@ -4,6 +4,9 @@ Without names, all of them: a minute on one core, for one of them trains the dig
 """
 
 import argparse
+import functools
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +15,14 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from memgan.data import load_dataset
+from memgan.evaluation import classifier_for
+from memgan.gan import MemoryGAN
 from memgan.plots import image_grid
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
+from memgan.widgets import SlotExplorer
+from memgan.widgets.page import page
 from walkthrough import discontinuity, forgetting, verdict
 from walkthrough.dataflow import dataflow
 from walkthrough.plane_figures import measures_by_kind
@@ -23,17 +30,40 @@ from walkthrough.plane_figures import measures_by_kind
 FOLDER = Path(__file__).resolve().parent.parent / "figures"
 
 
-def digits_slots() -> Figure:
-    """Ten slots as the generator is given them, twelve images each, after the digits preset's training."""
+@functools.cache
+def digits() -> MemoryGAN:
+    """The digits preset, trained with seed 0."""
     settings = PRESETS["digits"]
     prepare(seed=0)
     gan = build(settings)
     for _ in train(gan, load_dataset("digits").images, settings.training):
         pass
+    return gan.eval()
+
+
+def digits_slots() -> Figure:
+    """Ten slots as the generator is given them, twelve images each, after the digits preset's training."""
     generator = torch.Generator().manual_seed(0)
-    images, slots = gan.eval().sample_slots(10, 12, generator=generator)
+    images, slots = digits().sample_slots(10, 12, generator=generator)
     labels = [f"slot {slot}" for slot in slots.tolist()]
     return image_grid(images.flatten(0, 1), 12, row_labels=labels, column_label="noise z, drawn anew for each image")
+
+
+def explorer() -> bytes:
+    """The slot explorer on the same digits, as a browser shows it (Playwright and Debian's Chromium)."""
+    from playwright.sync_api import sync_playwright
+
+    images, judge = load_dataset("digits").images, classifier_for("digits")
+    text = page("MemoryGAN", "", {"Slots": SlotExplorer(digits(), images, judge)})
+    with sync_playwright() as driver:
+        chromium = os.environ.get("MEMGAN_CHROMIUM") or shutil.which("chromium")
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 760, "height": 900}, device_scale_factor=1.5)
+        tab.set_content(text)
+        tab.wait_for_timeout(3000)  # hundreds of slots are painted in pieces
+        picture = tab.locator(".memgan").screenshot()
+        browser.close()
+    return picture
 
 
 def plane_runs() -> Figure:
@@ -60,10 +90,11 @@ def forgetting_curves() -> Figure:
     return forgetting.forgetting_curves(forgetting.load(), ["sigmoid", "sigmoid + R1", "memory", "sigmoid + replay"])
 
 
-FIGURES: dict[str, Callable[[], Figure]] = {
+FIGURES: dict[str, Callable[[], Figure | bytes]] = {
     "dataflow.svg": dataflow,
     "digits-ablation.png": digits_ablation,
     "digits-slots.png": digits_slots,
+    "explorer.png": explorer,
     "forgetting.png": forgetting_curves,
     "plane.png": plane_runs,
 }
@@ -75,7 +106,11 @@ def draw(name: str, folder: Path = FOLDER) -> Path:
     path = folder / name
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):  # no random ids; text that can be searched
         metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-        FIGURES[name]().savefig(path, dpi=150, facecolor="white", bbox_inches="tight", metadata=metadata)
+        picture = FIGURES[name]()
+        if isinstance(picture, bytes):
+            path.write_bytes(picture)
+        else:
+            picture.savefig(path, dpi=150, facecolor="white", bbox_inches="tight", metadata=metadata)
     return path
 
 

@@ -130,7 +130,7 @@ def run(page, name):
 
 
 def show(page):
-    """Run the widget's cell, and again where JupyterLab, just started, had no widget manager ready and left it blank."""
+    """Run the widget's cell, and again where JupyterLab, just started, had no widget manager yet and left it blank."""
     for _ in range(3):
         run(page, "show")
         for _ in range(100):
