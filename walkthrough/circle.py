@@ -149,7 +149,7 @@ def _legend(figure: Figure, columns: int) -> None:
     entries = [
         dot(REAL, "o", "real slot, area ~ h"),
         dot(GENERATED, "s", "generated slot"),
-        dot(UNUSED, "o", "not used yet"),
+        dot(UNUSED, "o", "count still near 0"),
         dot(INK, "o", "just replaced", markerfacecolor="none", markersize=10),
         Line2D([], [], color=INK, linewidth=1.6, label="arc inside: moved by EM"),
         dot(INK, "|", "ticks outside: queries written"),

@@ -333,7 +333,7 @@ def tracking_figure(
         shown = [alpha for alpha in fine if tracking_error(alpha, speed) < 30]
         axes.plot([1 / (1 - a) for a in shown], [tracking_error(a, speed) for a in shown], color=colour)
         memories = [1 / (1 - alpha) for alpha in errors]
-        hollow = {"markerfacecolor": "none", "markeredgewidth": 1.6, "markersize": 7}  # some lie on each other
+        hollow: dict[str, Any] = {"fillstyle": "none", "markersize": 7}  # some lie on each other
         axes.plot(memories, list(errors.values()), marker, color=colour, label=f"{speed:g} degrees a write", **hollow)
     axes.set(xscale="log", yscale="log", xticks=[1, 2, 5, 10, 20, 50], yticks=[1, 2, 5, 10, 20], ylim=(0.7, 35))
     axes.set_xticklabels(["1", "2", "5", "10", "20", "50"])
