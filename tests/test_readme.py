@@ -8,19 +8,29 @@ import pytest
 import torch
 
 from benchmarks.memory import summary
+from memgan.runs import build
+from memgan.settings import PRESETS
 from scripts.digits import table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)  # a widget driven, a training step
 
 
 def between(mark):
     return README.split(f"<!-- {mark} -->")[1].split(f"<!-- /{mark} -->")[0]
 
 
+def test_example_drives_a_widget():
+    names = {"gan": build(PRESETS["digits"])}
+    exec(EXAMPLES[0], names)
+    assert names["explorer"].slot == 12
+
+
 @pytest.mark.thorough
 def test_example_trains_a_gan_on_eight_gaussians():
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    _, example = EXAMPLES
     assert len([line for line in example.splitlines() if line.strip()]) <= 15
     names = {}
     exec(example, names)
