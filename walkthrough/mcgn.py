@@ -137,17 +137,19 @@ def tight_kappa(kappas: Tensor, bounds: Tensor) -> float:
 
 
 def sign_figure(kappas: Tensor, right: Tensor, printed: Tensor, information: float, true_kappa: float) -> Figure:
-    """Both bounds against kappa, and the information that they must stay under."""
-    figure = Figure(figsize=(7, 3.4), layout="constrained")
-    axes = figure.subplots()
-    axes.axhline(information, color="black", linewidth=1.2, linestyle="--", label="the information itself")
-    axes.plot(kappas, right, color=REAL, linewidth=2, label=r"$+\log C_M(\kappa)$: a lower bound")
-    axes.plot(kappas, printed, color="#D55E00", linewidth=2, linestyle="-.", label=r"$-\log C_M(\kappa)$, as printed")
-    axes.axvline(true_kappa, color=UNUSED, linewidth=1, linestyle=":")
-    axes.text(true_kappa, -1.3, r" true $\kappa$", color="#555555", fontsize=9)
-    axes.set(xlabel=r"$\kappa$ of the variational posterior", ylabel="nats", ylim=(-1.5, 12))
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
+    """Left the right bound, close up; right both bounds; and the information that they must stay under."""
+    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
+    for axes, limits in zip(figure.subplots(1, 2), [(0, 1.6), (-2, 32)], strict=True):
+        axes.axhline(information, color="black", linewidth=1.2, linestyle="--", label="the information itself")
+        axes.plot(kappas, right, color=REAL, linewidth=2, label=r"$+\log C_M(\kappa)$: a lower bound")
+        axes.plot(
+            kappas, printed, color="#D55E00", linewidth=2, linestyle="-.", label=r"$-\log C_M(\kappa)$, as printed"
+        )
+        axes.axvline(true_kappa, color=UNUSED, linewidth=1, linestyle=":")
+        axes.text(true_kappa, limits[0], r" true $\kappa$", color="#555555", fontsize=9, va="bottom")
+        axes.set(xlabel=r"$\kappa$ of the variational posterior", ylabel="nats", ylim=limits)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper left")
     return figure
 
 
@@ -182,7 +184,9 @@ def usage_figure(probabilities: Tensor, in_use: float) -> Figure:
     ordered = probabilities[probabilities > 1e-7].sort(descending=True).values.numpy()
     axes.bar(np.arange(1, len(ordered) + 1), ordered, width=1.0, color=REAL)
     axes.axvline(in_use, color="black", linestyle="--", linewidth=1)
-    axes.text(in_use + 3, float(ordered[0]) * 0.7, "slots in use: exp of the entropy", fontsize=9, va="top")
+    axes.text(
+        in_use + 3, float(ordered[0]) * 0.7, f"{in_use:.0f} slots in use: exp of the entropy", fontsize=9, va="top"
+    )
     axes.set(yscale="log", xlabel="real slots, most probable first", ylabel=r"$p(c \mid v_c = 1)$", ylim=(1e-6, None))
     axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -278,6 +282,7 @@ def check_bound(answer: Callable[[VMFMemory, Tensor, Tensor], Tensor]) -> str:
     right, entropy = information_bound(memory, slots, queries), float(torch.special.entr(usage(memory)).sum())
     everywhere = memory.kappa * queries.double() @ memory.keys.double().T + usage_of_all(memory).log()
     with_all = float(entropy + everywhere.log_softmax(dim=1).gather(1, slots.unsqueeze(1)).mean())
+    entropy_of_all = float(torch.special.entr(usage_of_all(memory)).sum())
     flat = memory.kappa * queries.double() @ memory.keys.double().T
     flat = flat.masked_fill(memory.values == 0, -torch.inf)
     without_prior = float(entropy + flat.log_softmax(dim=1).gather(1, slots.unsqueeze(1)).mean())
@@ -287,6 +292,7 @@ def check_bound(answer: Callable[[VMFMemory, Tensor, Tensor], Tensor]) -> str:
         "The entropy H(c) is missing.": right - entropy,
         "E log r has the wrong sign: log r is negative, and is added to H(c).": 2 * entropy - right,
         "Your r spreads over all slots; the generator draws from those with v = 1 only.": with_all,
+        "Your r and your entropy are over all slots; is c not a real one?": with_all - entropy + entropy_of_all,
         "Your r forgets that slots are not equally probable: put p(c|v=1) in.": without_prior,
     }
     for what, value in mistakes.items():
