@@ -9,6 +9,7 @@ function render({ model, el }) {
   const gan = live(model);
   const { image_shape: shape, noise_dim: length } = gan();
   const image = picture(shape, SIDE, "generated image");
+  image.style.imageRendering = "auto"; // so large, its pixels as squares would hide what is drawn
   const picker = slotPicker(model, gan);
   const sliders = Array.from({ length }, (_, i) =>
     slider({
