@@ -13,7 +13,7 @@
 #
 # You will see the plane again, with one latent square for each slot; what breaks that cure; the walks between digits with three seeds of every model; the ablations; and forgetting, with its two causes told apart. At the end stands a table of what holds of the paper's claims at this scale, what does not, and what was not tested.
 #
-# You need: all notebooks before. Running takes about a minute of one core. What takes longer was computed by `make results`; the files hold settings, seeds and commit.
+# You need: all notebooks before. Running takes about a minute of one core. What takes longer was computed by `make results`; the files hold settings, seeds and commit ("dirty" where files were changed that the commit does not have).
 
 # %%
 import torch
@@ -56,9 +56,9 @@ picture = plane_figures.slot_squares(squares, [f"{p:.1%}" for p in probability[b
 show(
     picture,
     "Figure 7.2. The latent squares of the 16 busiest slots, with how often each is drawn. Colours and "
-    "numbers are clouds, black is none. See that most are of one colour: the seams of Figure 0.1 are "
+    "numbers are clouds, black is none. See that each is of one colour: the seams of Figure 0.1 are "
     "gone, because nothing asks one square to reach two clouds.",
-    "Sixteen small squares, nearly all filled with one colour and one number; several clouds have more than one slot.",
+    "Sixteen small squares, each filled with one colour and one number; several clouds have more than one slot.",
 )
 
 # %% [markdown]
@@ -98,7 +98,7 @@ for label, pairs in measured.items():
     print(f"{label:28} {lost} of {len(pairs):2};  {worst:.2f}")
 
 # %% [markdown]
-# Four settings are decisive: several slots must be asked before a slot is replaced, the query must be normalised, $\kappa$ must be large, and the generator must be given the key. Without blur on D's inputs clouds are lost on three of five seeds, with $\lambda = 0$ on two; 32 slots are enough here. (`correct_in_top = 1` is the authors' choice, and works on the digits. Why it fails here we did not find out.)
+# Four settings are decisive: several slots must be asked before a slot is replaced, the query must be normalised, $\kappa$ must be large, and the generator must be given the key. Without any of them clouds are lost, and on the worst seed a quarter or more of the points lie off them. Without blur on D's inputs clouds are lost on three of five seeds too, but at most 13 % of the points lie off; with $\lambda = 0$ on two, with hardly a point off. 32 slots are enough here. (`correct_in_top = 1` is the authors' choice, and works on the digits. Why it fails here we did not find out.)
 #
 # One thing the picture of bridges hides: **the clouds come out narrow.** The spread of the points within a cloud is a quarter to a third of the data's:
 
@@ -180,7 +180,7 @@ print("DCGAN, random samples: over 0.15:", walks.base_rate(dcgan, judge) > 0.15)
 # %% [markdown]
 # Across slots there is no intermediate key, *by construction*: the walk jumps. That is the point of a discrete choice, and no achievement of training. Between keys the generator is asked for keys that no slot has, and what it draws there is in between more often (0.10 of the images in Figure 7.5): the memory gives the latent space gaps, it does not fill them.
 #
-# Now every model, three seeds each ([results/ablation.json](../results/ablation.json)). Rates that suit one model need not suit another, so four pairs of learning rates, G's and D's, were tried for each on seed 10. The Inception Score chose (the star); then came seeds 0 to 2. (The larger and the longer DCGAN further down take the DCGAN's rates.)
+# Now every model, three seeds each ([results/ablation.json](../results/ablation.json)). Rates that suit one model need not suit another, so four pairs of learning rates, G's and D's, were tried for each on seed 10, which is not among the seeds compared. The Inception Score chose (the star); then came seeds 0 to 2. For memoryGAN the fastest pair won, the edge of what was tried, and not the preset's. (The larger and the longer DCGAN further down take the DCGAN's rates.)
 
 # %%
 results, tuning = verdict.load_runs(), verdict.load_tuning()
@@ -226,12 +226,16 @@ print(verdict.ablation_table(results))
 # *Without EM*: the memory averages key and query, as in Kaiser et al. *Without MCGN*: the memory judges, the generator sees 16 noise numbers. *Without memory*: a DCGAN with the same networks; also with as many parameters, and for twice the steps. All had the same tuning, and it was small: four pairs of rates. A DCGAN with other tricks may do better.
 #
 # **In the Inception Score the paper's order holds here on every seed**: everything, without EM, without MCGN, without memory. In the Frechet distance the means are in the same order, but the ranges of the three ablations touch. InfoGAN with 10 codes is sure of its classes and misses some of them.
+#
+# The last step of the order is small: the lowest run without MCGN is 0.04 above the best DCGAN, and not above a DCGAN that trained twice as long. And memoryGAN's 9.42 is not the 9.08 of notebook 6, because its rates are not the preset's: the pair that won is twice as fast. It equals the score of real test images. That does not mean that the digits are as good: the score asks how sure the judge is, and these images lie nearer to the training set (2.9 on average) than real test digits do (3.3). The Frechet distances are no better for it.
 
 # %%
 score = {name: [run["inception_score"] for run in same] for name, same in verdict.of_model(results).items()}
 print("memoryGAN above without EM on every seed:", min(score["memoryGAN"]) > max(score["without EM"]))
 print("without EM above without MCGN on every seed:", min(score["without EM"]) > max(score["without MCGN"]))
-print("and that above the DCGAN:", min(score["without MCGN"]) > max(score["without memory: DCGAN"]))
+lead = min(score["without MCGN"]) - max(score["without memory: DCGAN"])
+print(f"lowest without MCGN less the best DCGAN: {lead:.2f}", end="; ")
+print(f"less the best of twice the steps: {min(score['without MCGN']) - max(score['DCGAN, twice the steps']):.2f}")
 
 # %% [markdown]
 # ## Forgetting
@@ -286,7 +290,7 @@ for variant in ("memory", "memory, encoder frozen", "memory, slots protected", *
     print(f"{variant:27}", "  ".join(f"{share:.2f}" for share in last))
 
 # %% [markdown]
-# With 512 slots drift is the cause: frozen, the memory keeps A; protecting its slots does not help. With 128 slots both are: each alone loses A, on one seed or on all; only with both stopped does it stay.
+# With 512 slots (not in the figure) drift is the cause: frozen, the memory keeps A; protecting its slots does not help. With 128 slots both are: each alone loses A, on one seed or on all; only with both stopped does it stay.
 #
 # ### A repair that you can switch on
 #
@@ -302,22 +306,23 @@ for variant in repairs:
 # %% [markdown]
 # Each helps; none is a cure; and the plainest is the best: a sigmoid that is shown 128 kept old fakes again keeps nearly all of A. A memory of *features* is only as old as its encoder. A memory of *images* lasts.
 #
-# And where nothing is made to differ? During whole trainings on the digits, every discriminator still rejects the early fakes at the end, with a memory or without:
+# And where nothing is made to differ? During whole trainings on the digits, every last discriminator still rejects the early fakes, with a memory or without. Beside it the newest fakes, made at the end, and the real images that it accepts:
 
 # %%
 for run in forgetting.load_stationary():
-    print(f"{run.gan:8} seed {run.seed}: fakes of the first half rejected: {min(run.rejected[:3]) > 0.9}")
+    early = f"fakes of the first half rejected: at least {min(run.rejected[:3]):.2f}"
+    print(f"{run.gan:6} seed {run.seed}: {early}, newest {run.newest:.2f}; real accepted {run.accepted:.2f}")
 
 # %% [markdown]
-# Early fakes are bad, and bad fakes stay easy. On this data forgetting does no harm that a memory could cure.
+# Early fakes are bad, and bad fakes stay easy; the newest ones are nearly as easy here, at 0.89 to 0.96. So this says little of discriminators at their limit. On this data forgetting does no harm that a memory could cure.
 #
 # ## What holds, what does not, what was not tested
 #
 # | the paper says | here, on 1,437 digits of 16x16 pixels and on the plane |
 # |---|---|
 # | a slot's images share a class, z changes style | holds (purity .96 to .99 on six seeds), but z is left with little |
-# | no bridges between classes | holds on the plane on 10 of 10 seeds (on 4 of 5 where some clouds are rare); between keys of trained slots there are bridges, but nothing draws there |
-# | without EM, without MCGN, without memory: each worse | holds in the Inception Score on each of three seeds; in the Frechet distance for the means |
+# | no bridges between classes | holds on the plane on 10 of 10 seeds (on 4 of 5 where some clouds are rare, and on 4 of 5 where they are half as wide); between keys of trained slots there are bridges, but nothing draws there |
+# | without EM, without MCGN, without memory: each worse | holds in the Inception Score on each of three seeds, the last step by 0.04 and not against a DCGAN of twice the steps; in the Frechet distance for the means |
 # | the discriminator keeps recognising old fakes | not as a difference: on ordinary training all do; where forgetting is forced, the memory slows it and does not stop it |
 # | the published settings train | not here: kappa 1, alpha 0.5 and the published replacement fail on six of six seeds |
 # | best unsupervised Inception Score on CIFAR-10 of its time | not tested: no run at that size |
@@ -329,7 +334,7 @@ for run in forgetting.load_stationary():
 #
 # - With a memory the plane's bridges are gone on every seed, and four settings are decisive for that.
 # - A one-hot code does it too, if one knows how many; the memory finds out by itself.
-# - On digits memoryGAN draws 4 in 100 images in between, a DCGAN of the same tuning 25; the paper's ablations come out in its order of Inception Scores.
+# - On digits memoryGAN draws 4 in 100 images in between, a DCGAN of the same tuning 25; the paper's ablations come out in its order of Inception Scores, the last two by little.
 # - The memory slows forgetting; drift of the encoder and loss of slots undo it, and plain replay does better.
 # - On ordinary training nothing was forgotten that mattered, with or without a memory.
 #

@@ -217,7 +217,7 @@ def share_figure(rates: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
         mean = sum(values) / len(values)
         axes.barh(place, mean, color=UNUSED if random else "#9CC9E3", hatch="///" if random else "", edgecolor="white")
         axes.plot(values, [place] * len(values), "o", color="black", markersize=4)
-        axes.text(max(values) + 0.012, place, f"{mean:.2f}", va="center", fontsize=9)
+        axes.text(1.02, place, f"mean {mean:.2f}", va="center", fontsize=9, transform=axes.get_yaxis_transform())
     axes.set_yticks(range(len(rows)), [f"{model}: {LABELS.get(kind, kind)}" for model, kind, _ in rows], fontsize=9)
     axes.invert_yaxis()
     axes.set(xlabel=f"share of images below confidence {IN_BETWEEN}", xlim=(0, None))
