@@ -101,7 +101,7 @@ for kappa in [1, 5, 60]:
 # %% [markdown]
 # ## The normaliser
 #
-# $C_M(\kappa)$ makes the density integrate to 1 over the sphere. To find it, cut the sphere into rings of equal cosine $t = K_i \cdot q$. The density is the same everywhere on a ring, and a ring's size is the area of a sphere with one dimension less, shrunk to radius $\sqrt{1-t^2}$:
+# $C_M(\kappa)$ makes the density integrate to 1 over the sphere. To find it, cut the sphere into rings of equal cosine $t = K_i \cdot q$. The density is the same everywhere on a ring. The ring at $t = \cos\theta$ is a sphere with one dimension less, shrunk to radius $\sqrt{1-t^2}$: its area has a factor $(1-t^2)^{(M-2)/2}$. And for a step $dt$ of the cosine its width on the sphere is $d\theta = dt/\sqrt{1-t^2}$. Together the exponent is $(M-3)/2$:
 #
 # $$\frac{1}{C_M(\kappa)} = \underbrace{\frac{2\pi^{(M-1)/2}}{\Gamma(\frac{M-1}{2})}}_{\text{area of the unit sphere in } M-1 \text{ dimensions}} \int_{-1}^{1} e^{\kappa t}\,(1-t^2)^{(M-3)/2}\,dt = \frac{(2\pi)^{M/2}\, I_{M/2-1}(\kappa)}{\kappa^{M/2-1}}$$
 #
@@ -431,7 +431,7 @@ show(
         {"N = 512, the digits here": 512, "N = 4096, Fashion-MNIST in the paper": 4096},
     ),
     "Figure 2.7. How many unrelated slots one perfect match outvotes, at equal histograms. "
-    "See that at κ = 1 it is fewer than three, in any dimension; from about 10 on it is more "
+    "See that at κ = 1 it is fewer than three, in any dimension; from about 10 on (13 for M = 16) it is more "
     "than a memory of 4096 slots holds; at 60 the question does not arise.",
     "Three rising curves over kappa from 0.5 to 100, both axes logarithmic, for 16, 64 and "
     "256 dimensions. All pass 2.7 at kappa 1 and 512 near kappa 7; lines mark 512 and 4096 "
@@ -496,8 +496,8 @@ young = life(1.0, queries[:1], labels[:1])
 first = young.histogram.max().item()
 young.write(queries[1:2], labels[1:2])
 new = int((young.keys @ queries[1]).argmax())
-print(f"the 32 slots of the first write: h = {first:.5f}")
-print(f"the slot of the second write:    h = {young.histogram[new]:.5f}")
+print(f"the fullest slot of the first write: h = {first:.5f}")
+print(f"the slot of the second write:        h = {young.histogram[new]:.5f}")
 print("its rank for the very query that it holds:", end=" ")
 print(int((young.posterior(queries[1:2])[0] > young.posterior(queries[1:2])[0, new]).sum()) + 1)
 
@@ -510,7 +510,7 @@ d = life(1.0, queries_0, labels_0).read(queries_0)
 print(f"D(real) = {d[labels_0 == 1].mean():.3f}, D(generated) = {d[labels_0 == 0].mean():.3f}")
 
 # %% [markdown]
-# Now everything is generated: the memory says what its *first* sample was. With the paper's sizes, $N/k$ is 32 or 64, so the argument holds there too.
+# Now everything is generated: the memory says what its *first* sample was. With the paper's sizes $N/k$ is 32 or 64, both above $e^2 = 7.4$, so the argument holds there too.
 #
 # How far does this go? It is the paper's *text*, one sample after another, starting from random keys with $h = 10^{-5}$. The authors' code starts and counts differently ([notebook 4](04_memory_update.ipynb) has the list), and this package writes a batch at once, so that both labels get their counts in the same step and nobody is first. Then the lock does not happen, and what is left is the weak contrast:
 

@@ -227,7 +227,7 @@ print(verdict.ablation_table(results))
 #
 # **In the Inception Score the paper's order holds here on every seed**: everything, without EM, without MCGN, without memory. In the Frechet distance the means are in the same order, but the ranges of the three ablations touch. InfoGAN with 10 codes is sure of its classes and misses some of them.
 #
-# The last step of the order is small: the lowest run without MCGN is 0.04 above the best DCGAN, and not above a DCGAN that trained twice as long. And memoryGAN's 9.42 is not the 9.08 of notebook 6, because its rates are not the preset's: the pair that won is twice as fast. It equals the score of real test images. That does not mean that the digits are as good: the score asks how sure the judge is, and these images lie nearer to the training set (2.9 on average) than real test digits do (3.3). The Frechet distances are no better for it.
+# The last step of the order is small: the lowest run without MCGN is 0.04 above the best DCGAN, and not above a DCGAN that trained twice as long. And memoryGAN's 9.42 is above the 9.0 of notebook 6, because its rates are not the preset's: the pair that won is twice as fast. It equals the score of real test images. That does not mean that the digits are as good: the score asks how sure the judge is, and these images lie nearer to the training set (2.9 on average) than real test digits do (3.3). The Frechet distances are no better for it.
 
 # %%
 score = {name: [run["inception_score"] for run in same] for name, same in verdict.of_model(results).items()}
