@@ -176,11 +176,11 @@ def assert_shows(page, film, write):
 def test_every_control_steps_and_the_drawing_is_what_was_recorded(page, film):
     slider, drawing = page.get_by_role("slider", name="write"), page.locator("svg.circle")
     moves = [
-        (1, lambda: page.get_by_role("button", name="one write forth").click()),
+        (1, lambda: page.get_by_role("button", name="write: forth").click()),
         (2, lambda: drawing.press("ArrowRight")),
         (3, lambda: slider.press("ArrowRight")),
         (7, lambda: slider.fill("7")),
-        (6, lambda: page.get_by_role("button", name="one write back").tap()),
+        (6, lambda: page.get_by_role("button", name="write: back").tap()),
         (5, lambda: drawing.press("ArrowLeft")),
         (8, lambda: page.evaluate("() => memgan[0].set('write', 8)")),
     ]
@@ -196,7 +196,7 @@ def test_every_control_steps_and_the_drawing_is_what_was_recorded(page, film):
 @pytest.mark.thorough
 def test_it_plays_to_the_end_when_asked_and_stops_when_asked(page):
     page.clock.install()
-    play = page.get_by_role("button", name="play or pause")
+    play = page.get_by_role("button", name="write: play or pause")
     page.clock.run_for(5000)
     assert write_of(page) == 0  # nothing moves by itself
     page.evaluate("() => memgan[0].set('write', 5)")

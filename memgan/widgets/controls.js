@@ -69,6 +69,40 @@ export function paint(canvas, numbers, [channels, height, width], left = 0, top 
   context.putImageData(image, left, top);
 }
 
+// Play, a step either way and a slider for a trait that counts from 0 to `last()`. It plays only when asked to, a step
+// each `pause` milliseconds. `show(text)` puts the controls where the model is; `stop` ends it.
+export function player(model, trait, name, last, pause) {
+  const range = element("input", { type: "range", min: 0, step: 1, "aria-label": name });
+  const says = element("output");
+  let timer = null;
+  const play = button(`${name}: play or pause`, "play", () => (timer === null ? start() : halt()));
+  const move = (to) => set(model, { [trait]: Math.max(0, Math.min(last(), to)) });
+  const step = (by) => (halt(), move(model.get(trait) + by));
+  range.addEventListener("input", () => (halt(), move(Number(range.value))));
+  function halt() {
+    clearInterval(timer);
+    timer = null;
+    play.textContent = "play";
+  }
+  function start() {
+    if (model.get(trait) === last()) move(0);
+    play.textContent = "pause";
+    timer = setInterval(() => {
+      move(model.get(trait) + 1);
+      if (model.get(trait) === last()) halt();
+    }, pause);
+  }
+  const show = (text) => {
+    range.max = last();
+    range.value = model.get(trait);
+    range.setAttribute("aria-valuetext", text);
+    says.textContent = text;
+  };
+  const back = button(`${name}: back`, "◀", () => step(-1));
+  const forth = button(`${name}: forth`, "▶", () => step(1));
+  return { node: element("div", { className: "controls" }, back, play, forth, range, says), step, show, stop: halt };
+}
+
 // Listen to traits of the model and call at once; returns what stops it.
 export function follow(model, traits, draw) {
   const events = traits.map((trait) => `change:${trait}`).join(" ");

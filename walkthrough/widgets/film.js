@@ -1,5 +1,5 @@
 // A memory on a circle, write by write: slots born, moving, decaying, replaced. It plays only when asked to.
-import { button, element, follow, root, set } from "../../memgan/widgets/controls.js";
+import { element, follow, player, root } from "../../memgan/widgets/controls.js";
 import { canvasOf, countText, kindOf, pathOf, pointAt, radiusOf, slotSign, svg, textAt, turnOf } from "./circle.js";
 
 const PAUSE = 1200; // milliseconds for each write while it plays
@@ -16,37 +16,16 @@ function render({ model, el }) {
   drawing.append(layer);
   const words = element("p", { className: "words", "aria-live": "polite" });
   const table = makeTable();
-  const range = element("input", { type: "range", min: 0, step: 1, "aria-label": "write" });
-  const says = element("output");
-
-  let timer = null;
-  const play = button("play or pause", "play", () => (timer === null ? start() : halt()));
-  function halt() {
-    clearInterval(timer);
-    timer = null;
-    play.textContent = "play";
-  }
-  function start() {
-    if (model.get("write") === last()) move(0);
-    play.textContent = "pause";
-    timer = setInterval(() => {
-      move(model.get("write") + 1);
-      if (model.get("write") === last()) halt();
-    }, PAUSE);
-  }
-  const move = (write) => set(model, { write: Math.max(0, Math.min(last(), write)) });
-  const step = (by) => (halt(), move(model.get("write") + by));
-  range.addEventListener("input", () => (halt(), move(Number(range.value))));
+  const controls = player(model, "write", "write", last, PAUSE);
   drawing.addEventListener("keydown", (event) => {
     const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
     if (by === undefined) return;
     event.preventDefault();
-    step(by);
+    controls.step(by);
   });
 
-  const controls = element("div", { className: "controls" }, button("one write back", "◀", () => step(-1)), play, button("one write forth", "▶", () => step(1)), range, says);
   const legend = element("figcaption", {}, "Disc: real. Square: generated. Grey: h below 0.001, as good as never used. The larger, the more counts h; the paler, the older. Ring: just replaced. Arc: moved by EM. Marks outside: the queries of this write.");
-  root(el, "memory film", controls, words, element("div", { className: "row" }, element("figure", {}, drawing, legend), table.node));
+  root(el, "memory film", controls.node, words, element("div", { className: "row" }, element("figure", {}, drawing, legend), table.node));
 
   let shown = null; // the write that is drawn
   let glide = null;
@@ -64,13 +43,11 @@ function render({ model, el }) {
     tick(performance.now());
     words.textContent = tellOf(now, before, write);
     table.draw(now, before);
-    range.max = last();
-    range.value = write;
-    says.textContent = write ? `after write ${write} of ${last()}` : "before the first write";
-    range.setAttribute("aria-valuetext", says.textContent);
-    drawing.setAttribute("aria-label", `circle with ${now.keys.length} slots, ${says.textContent}; arrow keys step`);
+    const where = write ? `after write ${write} of ${last()}` : "before the first write";
+    controls.show(where);
+    drawing.setAttribute("aria-label", `circle with ${now.keys.length} slots, ${where}; arrow keys step`);
   });
-  return () => (halt(), cancelAnimationFrame(glide), stop());
+  return () => (controls.stop(), cancelAnimationFrame(glide), stop());
 }
 
 // The memory after a write; keys that EM turns have come `part` of their way.
