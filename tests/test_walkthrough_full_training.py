@@ -115,7 +115,13 @@ def test_check_of_the_slots_in_use(capsys, answer, words):
 
 @pytest.mark.parametrize(
     ("saturating", "other", "words"),
-    [(1.0101, 100, "Right."), (1.01, 1, "non_saturating"), (0.01, 100, "saturating:"), (..., ..., "Not answered")],
+    [
+        (1.0101, 100, "Right."),
+        (-1.0101, -100, "Right."),
+        (1.01, 1, "non_saturating"),
+        (0.01, 100, "saturating:"),
+        (..., ..., "Not answered"),
+    ],
 )
 def test_check_of_the_slopes(capsys, saturating, other, words):
     answer = {"saturating": saturating, "non_saturating": other}
