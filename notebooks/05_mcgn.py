@@ -389,6 +389,8 @@ print("next dot on the map of the same digit, more than 6 of 10:", bool(beside.d
 # %%
 purity = (design.classes == design.classes.mode(dim=1).values.unsqueeze(1)).double().mean(dim=1)
 worst = purity.argsort()[:4]
+
+# %%
 show(
     image_grid(
         design.images[worst, :16].flatten(0, 1),

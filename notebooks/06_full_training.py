@@ -207,6 +207,8 @@ print("of the 20 busiest slots of step 10, at least 4 are not among the last 20:
 gan.eval()
 generator = torch.Generator().manual_seed(1)
 images = gan.generate(64, generator=generator).images.detach()
+
+# %%
 show(
     image_grid(images, columns=16),
     "Figure 6.5. Generated digits, not selected.",
@@ -220,6 +222,8 @@ show(
 
 # %%
 of_slots, slots = gan.sample_slots(8, 16, generator=generator)
+
+# %%
 show(
     image_grid(
         of_slots.flatten(0, 1),
