@@ -339,6 +339,8 @@ for kappa in [0.1, 5.0, 60.0]:
 # %%
 six = posterior.six_slots(kappa=5.0)
 between = F.normalize(six.keys[:1] + six.keys[1:2], dim=1)
+
+# %%
 show(
     posterior.sphere_picture(six, between, view=(10, 20)),
     "Figure 2.5. p(y=1|x) on the half of a sphere that faces us, κ = 5. The cross is a query "

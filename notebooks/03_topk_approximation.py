@@ -211,6 +211,8 @@ show(
 
 # %%
 twelve = topk.twelve_slots()
+
+# %%
 show(
     topk.steps_picture(twelve, (1, 3, 12)),
     "Figure 3.5. Twelve slots on a circle, real and generated in turn, kappa = 5: D for three k. "
