@@ -233,6 +233,21 @@ def test_drawn_slots_follow_the_histogram(page, gan):
 
 
 @pytest.mark.thorough
+def test_a_new_image_is_there_within_a_frame_of_a_move(page):
+    """16 ms is a frame of a screen; the slot changes the pad's ground too, in pieces that wait for the next frames."""
+    times = page.evaluate("""() => {
+      const [pad, canvas] = [document.querySelector(".pad"), document.querySelector(".memgan canvas")];
+      return Array.from({ length: 21 }, (_, i) => {
+        const [before, start] = [canvas.toDataURL(), performance.now()];
+        pad.dispatchEvent(new KeyboardEvent("keydown", { key: i % 2 ? "ArrowRight" : "ArrowLeft" }));
+        const time = performance.now() - start;
+        return canvas.toDataURL() === before ? Infinity : time;
+      });
+    }""")
+    assert sorted(times)[10] < 16, times
+
+
+@pytest.mark.thorough
 def test_a_slot_that_is_not_there_leaves_the_page_as_it_was(page):
     number = page.get_by_role("spinbutton", name="slot")
     number.fill("400")
