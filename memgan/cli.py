@@ -175,12 +175,19 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _explore(options: argparse.Namespace) -> None:
     gan, settings = load_run(options.folder)
     out = _writable(options.out or options.folder / "explore.html", "a page such as explore.html")
+    from memgan.evaluation import classifier_for
+
     try:
         from memgan.widgets import Interpolation, LatentExplorer, SlotExplorer
         from memgan.widgets.page import page
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}; explore needs: pip install 'memgan[notebooks]'") from error
-    images, judge = _known(settings.dataset)
+    torch.set_num_threads(1)
+    try:
+        images, judge = load_dataset(settings.dataset).images, classifier_for(settings.dataset)
+    except ValueError as error:
+        print(f"without real images and classes: {error}", file=sys.stderr)
+        images, judge = None, None
     widgets = {
         "Under the noise: one slot's images": LatentExplorer(gan),
         "Slot by slot": SlotExplorer(gan, images, judge),
@@ -190,18 +197,6 @@ def _explore(options: argparse.Namespace) -> None:
     lead = f"{settings.dataset}, {settings.training.steps} steps, {size}. The page computes each image itself."
     out.write_text(page(f"MemoryGAN: {options.folder.absolute().name}", lead, widgets), encoding="utf-8")
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
-
-
-def _known(dataset: str) -> tuple[Any, Any]:
-    """The images of a data set and a classifier of it, or None twice where the data set is not at hand."""
-    from memgan.evaluation import classifier_for
-
-    torch.set_num_threads(1)
-    try:
-        return load_dataset(dataset).images, classifier_for(dataset)
-    except ValueError as error:
-        print(f"without real images and classes: {error}", file=sys.stderr)
-        return None, None
 
 
 def _writable(path: Path, expected: str) -> Path:

@@ -15,18 +15,7 @@ from memgan.data import ImageData, load_dataset
 from memgan.gan import MemoryGAN
 from memgan.runs import written_whole
 
-__all__ = [
-    "Classifier",
-    "Evaluation",
-    "accuracy",
-    "classifier_for",
-    "evaluate",
-    "frechet_distance",
-    "inception_score",
-    "nearest_distances",
-    "slot_purity",
-    "train_classifier",
-]
+__all__ = ["Classifier", "Evaluation", "classifier_for", "evaluate", "frechet_distance", "inception_score"]
 
 
 class Classifier(nn.Module):

@@ -35,11 +35,12 @@ def save_run(folder: Path, gan: MemoryGAN, settings: Settings, history: dict[str
         path.write_text(json.dumps(history) + "\n", encoding="utf-8")
 
 
-def load_run(folder: Path, device: torch.device | str = "cpu") -> tuple[MemoryGAN, Settings]:
+def load_run(folder: Path | str, device: torch.device | str = "cpu") -> tuple[MemoryGAN, Settings]:
     """The model, memory included, and the settings of a run that `save_run` wrote; nothing in it is executed.
 
     Raises ValueError where the folder holds no run, or files that do not belong together.
     """
+    folder = Path(folder)
     for name in (SETTINGS, MODEL):
         if not (folder / name).is_file():
             raise ValueError(f"{folder} is not a run: it has no {name} (make one with: memgan train --out {folder})")

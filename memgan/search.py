@@ -31,7 +31,7 @@ def nearest_slots(queries: Tensor, keys: Tensor, log_prior: Tensor, kappa: float
     """S of (5): the `top_k` best slots for `queries` [B, M], given `keys` [N, M] and `log_prior` [N]."""
     layout = _Layout.of(keys, top_k)
     parts = []
-    for chunk in queries.split(_rows_at_once(keys)):
+    for chunk in queries.split(max(1, _MOST_SCORES // len(keys))):
         scores = layout.empty_scores(chunk, len(keys))
         maxima = [layout.maxima(block) for block, _ in _score(scores, chunk, keys, log_prior, kappa, layout)]
         columns = layout.columns_of_best_groups(torch.cat(maxima, dim=1), top_k)
@@ -59,7 +59,7 @@ def nearest_and_matching(
     # what its value adds to a slot's score for label 0 and for label 1; columns beyond the slots never match
     penalty = keys.new_full((2, layout.width), -torch.inf)
     penalty[:, : len(keys)] = torch.where(torch.stack([values == 0, values == 1]), 0.0, -torch.inf)
-    rows = _rows_at_once(keys)
+    rows = max(1, _MOST_SCORES // len(keys))
     nearest, matching = [], []
     for chunk, label in zip(queries.split(rows), labels.split(rows), strict=True):
         scores = layout.empty_scores(chunk, len(keys))
@@ -141,10 +141,6 @@ def _score(
 def _best(candidates: Tensor, slots: Tensor, top_k: int) -> Nearest:
     best = candidates.topk(top_k, sorted=False)
     return Nearest(best.values, slots.gather(1, best.indices))
-
-
-def _rows_at_once(keys: Tensor) -> int:
-    return max(1, _MOST_SCORES // len(keys))
 
 
 def _joined(parts: list[Nearest]) -> Nearest:

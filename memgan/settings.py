@@ -33,9 +33,8 @@ class Settings:
             part, dot, field = name.strip().partition(".")
             known = [f"{p}.{f.name}" for p in _PARTS for f in dataclasses.fields(_PARTS[p])]
             if not equals or not dot or f"{part}.{field}" not in known:
-                raise ValueError(
-                    f"cannot set {assignment!r}, expected FIELD=VALUE with FIELD one of {', '.join(known)}"
-                )
+                fields = ", ".join(known)
+                raise ValueError(f"cannot set {assignment!r}, expected FIELD=VALUE with FIELD one of {fields}")
             section = getattr(settings, part)
             value = _typed(_parsed(text.strip()), get_type_hints(type(section))[field], name)
             settings = dataclasses.replace(settings, **{part: dataclasses.replace(section, **{field: value})})

@@ -55,13 +55,11 @@ class Optimisers:
         betas = (settings.beta1, settings.beta2)
         self.discriminator = torch.optim.Adam(gan.inference.parameters(), settings.discriminator_lr, betas)
         self.generator = torch.optim.Adam(gan.generator.parameters(), settings.generator_lr, betas)
-
-        def rate(step: int) -> float:
-            left = 1 - step / settings.steps
-            return min(1.0, left / max(1 - settings.decay_from, 1e-12))
-
-        both = (self.discriminator, self.generator)
-        self._schedules = [torch.optim.lr_scheduler.LambdaLR(optimiser, rate) for optimiser in both]
+        total, falling = settings.steps, max(1 - settings.decay_from, 1e-12)
+        self._schedules = [
+            torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (1 - step / total) / falling))
+            for optimiser in (self.discriminator, self.generator)
+        ]
 
     def advance(self) -> None:
         for schedule in self._schedules:

@@ -293,12 +293,14 @@ show(
 # %%
 by_use = last.offered.argsort(descending=True)[: int((last.offered > 0).sum())]
 squares = full_training.latent_squares(gan, torch.cat([by_use[:20], by_use[-20:]]))  # [40, 25, 1, 16, 16]
+sure = judge(squares[:20].flatten(0, 1)).softmax(dim=1).amax(dim=1).view(20, 25).mean(dim=1)
+clearest = int(sure.argmax())  # of the 20 busiest
 
 # %%
 show(
-    image_grid(squares[0], columns=5, width=3.2),
-    "Figure 6.8. The slot that is drawn most: z1 grows to the right, z2 upward, z3 = z4 = 0. The explorer below opens "
-    "with it.",
+    image_grid(squares[clearest], columns=5, width=3.2),
+    "Figure 6.8. Of the 20 slots drawn most, the one whose images the judge is surest of: z1 grows to the right, z2 "
+    "upward, z3 = z4 = 0. The explorer below opens with it.",
     "Five rows of five images of one digit; its strokes change a little from image to image.",
 )
 
@@ -312,7 +314,7 @@ print("of the 20 rarest, fewer:", bool(steady[1] < steady[0]))
 # **Try:** drag over the square on the right of the explorer, or move its mark with the arrow keys; then draw another slot and do it again. Which slots change their digit? The menus put any two numbers of z on the square.
 
 # %%
-LatentExplorer(gan)
+LatentExplorer(gan, slot=by_use[clearest])
 
 # %% [markdown]
 # As counted above: in a busy slot the strokes move and the digit stays. It is the seldom drawn slots that turn from one digit into another, or into none.

@@ -54,7 +54,9 @@ def explorer() -> bytes:
     from playwright.sync_api import sync_playwright
 
     images, judge = load_dataset("digits").images, classifier_for("digits")
-    text = page("MemoryGAN", "", {"Slots": SlotExplorer(digits(), images, judge)})
+    widget = SlotExplorer(digits(), images, judge)
+    widget.slot = widget.table["slots"][widget.table["classes"].index(0)]  # the 0 that is drawn most
+    text = page("MemoryGAN", "", {"Slots": widget})
     with sync_playwright() as driver:
         chromium = os.environ.get("MEMGAN_CHROMIUM") or shutil.which("chromium")
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])

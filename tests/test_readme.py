@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.memory import summary
-from memgan.runs import build
+from memgan.runs import build, save_run
 from memgan.settings import PRESETS
 from scripts.digits import table
 
@@ -22,8 +22,10 @@ def between(mark):
     return README.split(f"<!-- {mark} -->")[1].split(f"<!-- /{mark} -->")[0]
 
 
-def test_example_drives_a_widget():
-    names = {"gan": build(PRESETS["digits"])}
+def test_example_drives_a_widget(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_run(tmp_path / "runs" / "digits", build(PRESETS["digits"]), PRESETS["digits"], {})
+    names = {}
     exec(EXAMPLES[0], names)
     assert names["explorer"].slot == 12
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from memgan.runs import build
 from memgan.settings import PRESETS
-from memgan.widgets import LatentExplorer
+from memgan.widgets import LatentExplorer, SlotExplorer
 from tests.browser import chromium, opened, write_page
 from walkthrough.baselines import build_baseline
 
@@ -63,9 +63,32 @@ def test_a_noise_that_does_not_fit_is_refused_and_nothing_changes(gan, noise):
     assert explorer.noise == [0.0] * 4
 
 
-def test_a_model_without_a_memory_is_refused():
+@pytest.mark.parametrize(
+    "model", [build_baseline("dcgan", PRESETS["digits"]), torch.nn.Linear(1, 1), None, "runs/digits"]
+)
+def test_a_model_without_a_memory_is_refused(model):
     with pytest.raises(ValueError, match="expected a model with a memory"):
-        LatentExplorer(build_baseline("dcgan", PRESETS["digits"]))
+        LatentExplorer(model)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+def test_a_memory_that_cannot_be_drawn_from_is_refused(gan, value):
+    gan.memory.histogram[3] = value
+    with pytest.raises(ValueError, match="histogram must be finite and not negative"):
+        LatentExplorer(gan)
+
+
+def test_a_misspelt_trait_is_refused(gan):
+    with pytest.raises(TypeError, match="LatentExplorer has no nosie, slots"):
+        LatentExplorer(gan, slots=3, nosie=[0.0] * 4)
+
+
+@pytest.mark.parametrize("make", [torch.tensor, np.array, lambda numbers: [np.float64(number) for number in numbers]])
+def test_tensors_and_arrays_are_taken_for_what_they_hold(gan, make):
+    explorer = LatentExplorer(gan, slot=torch.tensor(5), noise=make([0.5, 0.0, -0.25, 1.0]))
+    assert (explorer.slot, explorer.noise) == (5, [0.5, 0.0, -0.25, 1.0])
+    explorer.slot, explorer.noise = np.int64(7), make([0.0, 0.5, 0.0, 0.0])
+    assert (explorer.slot, explorer.noise) == (7, [0.0, 0.5, 0.0, 0.0])
 
 
 def test_viewers_without_javascript_get_the_image_and_its_words(gan):
@@ -245,6 +268,17 @@ def test_a_new_image_is_there_within_a_frame_of_a_move(page):
       });
     }""")
     assert sorted(times)[10] < 16, times
+
+
+@pytest.mark.thorough
+def test_a_memory_without_real_slots_says_so(browser, gan, tmp_path):
+    gan.memory.values.zero_()
+    with opened(browser, write_page(tmp_path / "page.html", LatentExplorer(gan, slot=3), SlotExplorer(gan))) as page:
+        assert page.get_by_text("no slot can be drawn").count() == 2
+        assert all(
+            page.get_by_role("button", name=name).first.is_disabled() for name in ("draw", "more used", "less used")
+        )
+        assert state(page)[0] == 3
 
 
 @pytest.mark.thorough

@@ -60,6 +60,7 @@ def test_explore_writes_a_page_whose_widgets_move(tmp_path, capsys, gan, dataset
     assert "explore.html" in said.out
     assert ("without real images and classes" in said.err) == (dataset == "affine-mnist")
     text = (tmp_path / "run" / "explore.html").read_text(encoding="utf-8")
+    assert len(re.findall(r'<noscript>[^<]+<img src="data:image/png;base64,[^"]+" alt="">', text)) == 3
     assert re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?https?:", text) == []
     with chromium() as browser, opened(browser, tmp_path / "run" / "explore.html") as tab:
         tab.wait_for_function("() => memgan.length === 3")

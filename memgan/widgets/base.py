@@ -54,6 +54,18 @@ class PictureWidget(anywidget.AnyWidget):
 
     _css = FOLDER / "widgets.css"
 
+    def __init__(self, **state: Any) -> None:
+        unknown = set(state) - set(self.trait_names())
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
+        super().__init__(**state)
+
+    def __setattr__(self, name: str, value: Any) -> None:  # a page is sent plain numbers: no tensors, arrays, NaN
+        value = value.tolist() if self.has_trait(name) and hasattr(value, "tolist") else value
+        if isinstance(value, float) and value != value:
+            raise traitlets.TraitError(f"{name} must be a number, got {value}")
+        super().__setattr__(name, value)
+
     def picture(self) -> bytes:
         """A PNG file of what the widget shows."""
         raise NotImplementedError
@@ -77,10 +89,9 @@ class ExplorerWidget(PictureWidget):
     _views: frozenset[str] = frozenset()
 
     def __init__(self, gan: MemoryGAN, **state: Any) -> None:
-        exported = export_gan(gan)
-        state.setdefault("slot", int((gan.memory.histogram * gan.memory.values).argmax()))
+        state = {"gan": export_gan(gan), "slot": (gan.memory.histogram * gan.memory.values).argmax()} | state
         self._live, self._seen = gan, _version(gan)
-        super().__init__(gan=exported, **state)
+        super().__init__(**state)
         self.on_msg(self._viewed)
 
     def images(self, noise: Tensor) -> Tensor:
@@ -118,7 +129,7 @@ class ExplorerWidget(PictureWidget):
         number = len(self.gan["values"])
         if not 0 <= proposal["value"] < number:
             raise traitlets.TraitError(f"slot must be in 0..{number - 1}, got {proposal['value']}")
-        return proposal["value"]
+        return int(proposal["value"])  # True is 1
 
 
 def still(model: Network) -> Network:
@@ -130,7 +141,9 @@ def checked_noises(name: str, noises: list[list[float]], number: int, length: in
     """`noises`, if they are `number` of [-1, 1]^length; else TraitError."""
     if len(noises) != number or any(len(z) != length or any(not -1 <= part <= 1 for part in z) for z in noises):
         what = f"{number} lists of {length}" if number != 1 else str(length)
-        raise traitlets.TraitError(f"{name} must be {what} numbers in [-1, 1], got {noises}")
+        raise traitlets.TraitError(
+            f"{name} must be {what} numbers in [-1, 1], got {noises if number != 1 else noises[0]}"
+        )
     return noises
 
 

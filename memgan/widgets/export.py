@@ -64,6 +64,8 @@ def export_gan(gan: MemoryGAN) -> dict[str, Any]:
     if not isinstance(memory, VMFMemory):
         has = "nothing" if memory is None else f"a {type(memory).__name__}"
         raise ValueError(f"expected a model with a memory, a MemoryGAN; {type(gan).__name__} has {has} in its place")
+    if not bool((memory.histogram.isfinite() & (memory.histogram >= 0)).all()):
+        raise ValueError("the memory's histogram must be finite and not negative: is the run diverged?")
     return export_generator(gan) | {
         "keys": _halves(memory.keys),
         "values": memory.values.tolist(),

@@ -23,7 +23,7 @@ export class GAN {
 
   // p(c = slot | v = 1), by which the MCGN draws it
   share(slot) {
-    return this.values[slot] === 1 ? this.histogram[slot] / this.total : 0;
+    return this.values[slot] === 1 && this.total > 0 ? this.histogram[slot] / this.total : 0;
   }
 
   draw() {
@@ -43,11 +43,13 @@ export function live(model) {
   };
 }
 
+export const percent = (share) => `${share < 0.0995 ? (100 * share).toPrecision(2) : (100 * share).toFixed(0)} %`;
+
 // Number, one back, one forth (by use), and a draw as the MCGN draws: all set `trait`.
 export function slotPicker(model, gan, trait = "slot", name = "slot") {
   const number = element("input", { type: "number", min: 0, step: 1, "aria-label": name });
   const says = element("output");
-  const choose = (slot) => set(model, { [trait]: slot });
+  const choose = (slot) => slot !== undefined && set(model, { [trait]: slot });
   const step = (by) => {
     const { slots } = gan();
     const at = slots.indexOf(model.get(trait));
@@ -58,22 +60,25 @@ export function slotPicker(model, gan, trait = "slot", name = "slot") {
     if (number.value !== "" && slot >= 0 && slot < gan().values.length) choose(slot);
     else number.value = model.get(trait); // no such slot
   });
+  const buttons = [
+    button(`${name}: the next more used`, "◀", () => step(-1)),
+    button(`${name}: the next less used`, "▶", () => step(1)),
+    button(`${name}: draw one as the generator does`, "draw", () => choose(gan().draw())),
+  ];
   const node = element(
     "div",
     { className: "controls" },
     element("label", { className: "menu" }, element("span", {}, name), number),
-    button(`${name}: the next more used`, "◀", () => step(-1)),
-    button(`${name}: the next less used`, "▶", () => step(1)),
-    button(`${name}: draw one as the generator does`, "draw", () => choose(gan().draw())),
+    ...buttons,
     says,
   );
   const stop = follow(model, [trait, "gan"], () => {
     const slot = model.get(trait);
     number.value = slot;
     number.max = gan().values.length - 1;
-    const share = gan().share(slot);
-    says.textContent =
-      gan().values[slot] === 1 ? `real, drawn ${(100 * share).toPrecision(2)} % of the time` : "generated: never drawn";
+    for (const one of buttons) one.disabled = gan().slots.length === 0;
+    const drawn = gan().values[slot] === 1 ? `real, drawn ${percent(gan().share(slot))} of the time` : "generated: never drawn";
+    says.textContent = gan().slots.length ? drawn : "no slot can be drawn: no real slot has a count";
   });
   return { node, stop };
 }

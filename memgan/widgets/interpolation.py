@@ -41,12 +41,12 @@ class Interpolation(ExplorerWidget):
     def __init__(
         self, gan: MemoryGAN, baseline: MemoryGAN | None = None, classifier: Classifier | None = None, **state: Any
     ) -> None:
-        if state.get("slots"):
+        if len(state.get("slots", ())):
             state["slot"] = state["slots"][0]
         if baseline is not None:
             state["baseline"] = exported = export_generator(baseline)
             state = {"baseline_noises": random_noises(2, baseline.generator.noise_dim)} | state
-            shape, got = list(gan.image_shape), exported["image_shape"]
+            shape, got = list(getattr(gan, "image_shape", ())), exported["image_shape"]
             if exported["key_dim"] or got != shape:
                 what = f"{type(baseline).__name__} with {exported['key_dim']} numbers of a key and images {got}"
                 raise ValueError(f"expected a baseline without keys and with images {shape}, got {what}")
@@ -54,7 +54,7 @@ class Interpolation(ExplorerWidget):
             layers = nn.Sequential(classifier.features, classifier.head)
             state["classifier"] = export_network(layers, torch.zeros(1, *gan.image_shape))
         self._baseline = baseline
-        super().__init__(gan, **({"noises": [[edge] * gan.generator.noise_dim for edge in (-0.6, 0.6)]} | state))
+        super().__init__(gan, **state)
 
     def refresh(self) -> None:
         super().refresh()
@@ -83,6 +83,10 @@ class Interpolation(ExplorerWidget):
         memory = self._live.memory
         used = (memory.histogram * memory.values).argsort(descending=True)[:20]
         return [int(used[0]), int(used[(memory.keys[used] @ memory.keys[used[0]]).argmin()])]
+
+    @traitlets.default("noises")
+    def _corner_to_corner(self) -> list[list[float]]:
+        return [[edge] * self.gan["noise_dim"] for edge in (-0.6, 0.6)]
 
     @traitlets.validate("slots")
     def _slots_exist(self, proposal: Any) -> list[int]:

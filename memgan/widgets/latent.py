@@ -5,7 +5,6 @@ from typing import Any
 import torch
 import traitlets
 
-from memgan.gan import MemoryGAN
 from memgan.widgets.base import ExplorerWidget, checked_noises, script, sheet
 
 __all__ = ["LatentExplorer"]
@@ -14,15 +13,16 @@ __all__ = ["LatentExplorer"]
 class LatentExplorer(ExplorerWidget):
     """G(K_c, z) for a `slot` c and a `noise` z in [-1, 1]^Z that one moves over a pad; z = 0 at the start.
 
-    Both can be set from code and read back. Raises TraitError for a z of the wrong length or beyond [-1, 1].
+    Both can be set from code, whole, and read back. Raises TraitError for a z of the wrong length or beyond [-1, 1].
     """
 
     _esm = script("latent.js")
 
     noise = traitlets.List(traitlets.Float()).tag(sync=True)
 
-    def __init__(self, gan: MemoryGAN, **state: Any) -> None:
-        super().__init__(gan, **({"noise": [0.0] * gan.generator.noise_dim} | state))
+    @traitlets.default("noise")
+    def _middle(self) -> list[float]:
+        return [0.0] * self.gan["noise_dim"]
 
     @traitlets.validate("noise")
     def _noise_fits(self, proposal: Any) -> list[float]:

@@ -1,5 +1,6 @@
 """One self-contained HTML page with widgets, to open without a server and to mail to a colleague."""
 
+import base64
 import html
 import json
 from collections.abc import Mapping
@@ -21,9 +22,10 @@ def page(title: str, lead: str, widgets: Mapping[str, PictureWidget]) -> str:
             if seen.setdefault(buffer["data"], [model, at]) != [model, at]:  # a generator that two widgets show, say
                 buffer["same"] = seen[buffer.pop("data")]
     parts = [
-        f"<h2>{html.escape(heading)}</h2>\n"
+        f"<h2>{html.escape(heading)}</h2>\n<noscript>{html.escape(repr(widget))}: "
+        f'<img src="data:image/png;base64,{base64.b64encode(widget.picture()).decode()}" alt=""></noscript>'
         f'<script type="application/vnd.jupyter.widget-view+json">{json.dumps(view)}</script>'
-        for heading, view in zip(widgets, embedded["view_specs"], strict=True)
+        for (heading, widget), view in zip(widgets.items(), embedded["view_specs"], strict=True)
     ]
     template = Template((FOLDER / "page.html").read_text(encoding="utf-8"))
     return template.substitute(

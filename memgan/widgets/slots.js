@@ -1,6 +1,6 @@
 // A slot picked from a sheet, from a map of the keys or by a draw: its counts, real images near it, and its samples.
 import { announce, button, element, follow, menu, paint, picture, root, set } from "./controls.js";
-import { live, slotPicker } from "./gan.js";
+import { live, percent, slotPicker } from "./gan.js";
 
 const COLUMNS = 12; // of the sheet
 const SAMPLE_COLUMNS = 8;
@@ -137,7 +137,7 @@ function makeSheet(model, gan, table) {
     if (to) set(model, { slot: to.slot });
   });
   const stops = [follow(model, ["order", "gan", "table"], arrange), follow(model, ["slot"], choose)];
-  const says = element("figcaption", { className: "controls" }, "one image for each slot, z = 0;", order.node);
+  const says = element("figcaption", { className: "controls" }, "one image for each slot, z = 0", order.node);
   const stop = () => (turn++, stops.forEach((end) => end()));
   return { node: element("figure", {}, box, says), stop };
 }
@@ -235,7 +235,7 @@ function makeFacts(model, gan, table) {
     const rows = [
       ["value v", values[slot] === 1 ? "1, real" : "0, generated"],
       ["age a", ages[slot] === 1 ? "1 write" : `${ages[slot]} writes`],
-      ["histogram h", `${histogram[slot].toPrecision(3)}${values[slot] === 1 ? `, ${(100 * gan().share(slot)).toPrecision(2)} % of the draws` : ""}`],
+      ["histogram h", `${histogram[slot].toPrecision(3)}${values[slot] === 1 ? `, ${percent(gan().share(slot))} of the draws` : ""}`],
       ...(name === undefined ? [] : [["class", `${name} (${agreed} of 8 images)`]]),
     ];
     list.replaceChildren(...rows.flatMap(([term, text]) => [element("dt", {}, term), element("dd", {}, text)]));
@@ -251,7 +251,8 @@ function makeFacts(model, gan, table) {
     });
     nearest.replaceChildren(...each);
     real.hidden = !images;
-    says.textContent = each.length ? "nearest real images, cosine" : "nearest real images: not stored for this slot";
+    const none = gan().values[slot] === 1 ? "nearest real images: not stored for this slot" : "generated: neither on the sheet nor on the map, no real images are sought for it";
+    says.textContent = each.length ? "nearest real images, cosine" : none;
   }
 
   const stop = follow(model, ["slot", "gan", "table"], tell);

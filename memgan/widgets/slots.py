@@ -37,9 +37,10 @@ class SlotExplorer(ExplorerWidget):
         self, gan: MemoryGAN, images: Tensor | None = None, classifier: Classifier | None = None, **state: Any
     ) -> None:
         self._images, self._classifier = images, classifier
-        if images is not None and tuple(images.shape[1:]) != tuple(gan.image_shape):
+        super().__init__(gan, **state)
+        self.noises = self.noises or random_noises(SAMPLES, self.gan["noise_dim"])
+        if images is not None and (not len(images) or list(images.shape[1:]) != list(gan.image_shape)):
             raise ValueError(f"expected real images [n, *{list(gan.image_shape)}], got {list(images.shape)}")
-        super().__init__(gan, **({"noises": random_noises(SAMPLES, gan.generator.noise_dim)} | state))
         self.table = self._tabulate()
 
     def refresh(self) -> None:

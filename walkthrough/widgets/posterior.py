@@ -31,6 +31,8 @@ _RULES = {  # trait -> what it has to be, and whether a value is, with N slots o
     "query": ("a unit vector of M numbers", lambda v, n, m: _unit(v, m)),
     "kappa": ("positive and finite", lambda v, n, m: 0 < v < math.inf),
     "top_k": ("in 1..N", lambda v, n, m: 1 <= v <= n),
+    "beta": ("positive and finite", lambda v, n, m: 0 < v < math.inf),
+    "epsilon": ("in [0, 0.5)", lambda v, n, m: 0 <= v < 0.5),
     "slot": ("in 0..N - 1", lambda v, n, m: 0 <= v < n),
     "view": ("two angles in degrees", lambda v, n, m: len(v) == 2 and all(math.isfinite(angle) for angle in v)),
 }
