@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
         raise ValueError(f"unknown device {name!r}, expected auto, cpu, cuda or cuda:N")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -173,10 +173,10 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _explore(options: argparse.Namespace) -> None:
-    gan, settings = load_run(options.folder)
-    out = _writable(options.out or options.folder / "explore.html", "a page such as explore.html")
     from memgan.evaluation import classifier_for
 
+    gan, settings = load_run(options.folder)
+    out = _writable(options.out or options.folder / "explore.html", "a page such as explore.html")
     try:
         from memgan.widgets import Interpolation, LatentExplorer, SlotExplorer
         from memgan.widgets.page import page

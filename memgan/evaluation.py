@@ -15,7 +15,8 @@ from memgan.data import ImageData, load_dataset
 from memgan.gan import MemoryGAN
 from memgan.runs import written_whole
 
-__all__ = ["Classifier", "Evaluation", "classifier_for", "evaluate", "frechet_distance", "inception_score"]
+__all__ = ["Classifier", "Evaluation", "accuracy", "classifier_for", "evaluate", "train_classifier"]
+__all__ += ["frechet_distance", "inception_score", "nearest_distances", "slot_purity"]
 
 
 class Classifier(nn.Module):

@@ -212,10 +212,10 @@ print("share of offered keys that point east:", f"{(keys[:, 0] > 0.8).float().me
 # | [1 Structural discontinuity, and forgetting](01_structural_discontinuity.ipynb) | why must a continuous generator draw what lies between the classes, and when does a discriminator forget? | 25 |
 # | [2 The posterior over slots](02_vmf_posterior.ipynb) | which slot is an image from, and is it real? | 9 |
 # | [3 Looking at k slots only](03_topk_approximation.ipynb) | what is lost, and where does the gradient go? | 25 |
-# | [4 Writing: why these E and M steps?](04_memory_update.ipynb) | where do the paper's three lines come from, and what would go wrong with something simpler? | 13 |
-# | [5 The generator that is told what to draw](05_mcgn.ipynb) | how does a slot come to mean something? | 34 |
-# | [6 Full training](06_full_training.ipynb) | does it learn real digits while you watch? | 27 |
-# | [7 Does it work?](07_does_it_work.ipynb) | are the two problems cured? | 48 |
+# | [4 Writing: why these E and M steps?](04_memory_update.ipynb) | where do the paper's three lines come from, and what would go wrong with something simpler? | 18 |
+# | [5 The generator that is told what to draw](05_mcgn.ipynb) | how does a slot come to mean something? | 30 |
+# | [6 Full training](06_full_training.ipynb) | does it learn real digits while you watch? | 25 |
+# | [7 Does it work?](07_does_it_work.ipynb) | are the two problems cured? | 40 |
 #
 # The seconds are those of one CPU core, imports included.
 #

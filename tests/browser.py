@@ -42,7 +42,7 @@ def opened(browser, path, **options):
     tab.on("requestfailed", lambda request: trouble.append(f"refused: {request.url}"))
     tab.goto(path.resolve().as_uri())
     try:
-        tab.wait_for_selector(".memgan, .memgan-frames", timeout=10_000)
+        tab.wait_for_selector(".memgan", timeout=10_000)
     except Exception as error:
         raise AssertionError(f"no widget came up: {trouble}") from error
     yield tab

@@ -111,7 +111,8 @@ class ExplorerWidget(PictureWidget):
     def _viewed(self, widget: Any, content: dict[str, str], buffers: Any) -> None:
         """The page says that a view came, to which the model may have changed already, or that one went."""
         self._keep((self._views | {content.get("shown", "")}) - {content.get("gone", ""), ""})
-        self._follow(None)
+        if "shown" in content:
+            self._follow(None)
 
     def _keep(self, views: frozenset[str]) -> None:
         """The shell calls back after each cell exactly as long as there is a view."""
@@ -140,10 +141,8 @@ def still(model: Network) -> Network:
 def checked_noises(name: str, noises: list[list[float]], number: int, length: int) -> list[list[float]]:
     """`noises`, if they are `number` of [-1, 1]^length; else TraitError."""
     if len(noises) != number or any(len(z) != length or any(not -1 <= part <= 1 for part in z) for z in noises):
-        what = f"{number} lists of {length}" if number != 1 else str(length)
-        raise traitlets.TraitError(
-            f"{name} must be {what} numbers in [-1, 1], got {noises if number != 1 else noises[0]}"
-        )
+        what, got = (str(length), noises[0]) if number == 1 else (f"{number} lists of {length}", noises)
+        raise traitlets.TraitError(f"{name} must be {what} numbers in [-1, 1], got {got}")
     return noises
 
 

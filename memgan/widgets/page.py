@@ -22,9 +22,9 @@ def page(title: str, lead: str, widgets: Mapping[str, PictureWidget]) -> str:
             if seen.setdefault(buffer["data"], [model, at]) != [model, at]:  # a generator that two widgets show, say
                 buffer["same"] = seen[buffer.pop("data")]
     parts = [
-        f"<h2>{html.escape(heading)}</h2>\n<noscript>{html.escape(repr(widget))}: "
+        f'<h2>{html.escape(heading)}</h2>\n<script type="application/vnd.jupyter.widget-view+json">'
+        f"{json.dumps(view)}</script>\n<noscript>{html.escape(repr(widget))}: "
         f'<img src="data:image/png;base64,{base64.b64encode(widget.picture()).decode()}" alt=""></noscript>'
-        f'<script type="application/vnd.jupyter.widget-view+json">{json.dumps(view)}</script>'
         for (heading, widget), view in zip(widgets.items(), embedded["view_specs"], strict=True)
     ]
     template = Template((FOLDER / "page.html").read_text(encoding="utf-8"))
