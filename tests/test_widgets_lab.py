@@ -120,6 +120,8 @@ def run(page, name):
     prompt = cell.locator(".jp-InputArea-prompt").first
     before = prompt.inner_text()
     for wait in range(300):
+        if page.locator(".jp-Dialog .jp-mod-accept").count():  # JupyterLab asks, as when a kernel is slow to start
+            page.locator(".jp-Dialog .jp-mod-accept").first.click()
         if prompt.inner_text() == before and wait % 60 == 0:  # again where the kernel was not ready to listen
             cell.locator(".jp-InputArea-editor").click()
             page.keyboard.press("Control+Enter")
