@@ -240,12 +240,12 @@ print("the run of Figure 1.2 obeys it:", found.off_mode >= least_off_mode(found.
 
 # %%
 from memgan.data import load_dataset
-from memgan.evaluation import classifier_for
 from memgan.settings import PRESETS
 from memgan.training import train
-from walkthrough.baselines import BASELINES, build_baseline
+from memgan_lab.baselines import BASELINES, build_baseline
+from memgan_lab.classifier import classifier_for
 
-digits, test = load_dataset("digits"), load_dataset("digits", "test")
+digits, test = load_dataset("digits"), load_dataset("digits", split="test")
 settings = PRESETS["digits"].changed(BASELINES["dcgan"])
 prepare(seed=0)
 dcgan = build_baseline("dcgan", settings)

@@ -22,7 +22,6 @@ import torch
 
 from memgan import MemoryGAN, VMFMemory, information_loss, vmf
 from memgan.data import load_dataset
-from memgan.evaluation import accuracy, train_classifier
 from memgan.networks import Generator
 from memgan.plots import image_grid
 from memgan.reference import ReferenceMemory
@@ -30,6 +29,7 @@ from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan.widgets import SlotExplorer
+from memgan_lab.classifier import accuracy, train_classifier
 from walkthrough import dataflow, mcgn, show, source
 
 prepare(seed=0)

@@ -19,13 +19,13 @@
 import torch
 
 from memgan.data import load_dataset
-from memgan.evaluation import classifier_for
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan.widgets import Interpolation
+from memgan_lab.baselines import BASELINES, build_baseline
+from memgan_lab.classifier import classifier_for
 from walkthrough import dataflow, forgetting, plane, plane_figures, show, verdict, walks
-from walkthrough.baselines import BASELINES, build_baseline
 from walkthrough.discontinuity import latent, runs
 
 # %%

@@ -14,13 +14,15 @@ from typing import Any
 import torch
 
 from memgan.data import load_dataset
-from memgan.evaluation import classifier_for, evaluate, inception_score
 from memgan.gan import MemoryGAN
 from memgan.runs import build
 from memgan.settings import PRESETS, Settings
 from memgan.training import prepare, train
+from memgan_lab.baselines import BASELINES, build_baseline
+from memgan_lab.classifier import classifier_for
+from memgan_lab.evaluation import evaluate
+from memgan_lab.metrics import inception_score
 from scripts.digits import ROOT, commit
-from walkthrough.baselines import BASELINES, build_baseline
 from walkthrough.walks import WalkKind, base_rate, in_between, walk
 
 RESULT = ROOT / "results" / "ablation.json"
@@ -93,7 +95,7 @@ def measure(name: str, candidate: str, seed: int) -> dict[str, Any]:
     rates = {"random samples": base_rate(gan, judge)}
     for kind in MODELS[name]["walks"]:
         rates[kind] = in_between(walk(gan, judge, kind))
-    result = evaluate(gan, judge, load_dataset("digits"), load_dataset("digits", "test")).to_dict()
+    result = evaluate(gan, judge, load_dataset("digits"), load_dataset("digits", split="test")).to_dict()
     sizes = {part: sum(p.numel() for p in getattr(gan, part).parameters()) for part in ("inference", "generator")}
     return {
         "model": name,

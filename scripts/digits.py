@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from memgan.data import load_dataset
-from memgan.evaluation import classifier_for, evaluate
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
+from memgan_lab.classifier import classifier_for
+from memgan_lab.evaluation import evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "results" / "digits.json"
@@ -38,7 +39,7 @@ RULES = {
 def measure(rule: str, seed: int) -> dict[str, Any]:
     """Seconds of training, and everything that `memgan evaluate` reports."""
     settings = PRESETS["digits"].changed(RULES[rule])
-    train_data, test_data = load_dataset("digits"), load_dataset("digits", "test")
+    train_data, test_data = load_dataset("digits"), load_dataset("digits", split="test")
     prepare(seed)
     gan = build(settings)
     started = time.perf_counter()

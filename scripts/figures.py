@@ -15,7 +15,6 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from memgan.data import load_dataset
-from memgan.evaluation import classifier_for
 from memgan.gan import MemoryGAN
 from memgan.plots import image_grid
 from memgan.runs import build
@@ -23,6 +22,7 @@ from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan.widgets import SlotExplorer
 from memgan.widgets.page import page
+from memgan_lab.classifier import classifier_for
 from walkthrough import discontinuity, forgetting, verdict
 from walkthrough.dataflow import dataflow
 from walkthrough.plane_figures import measures_by_kind

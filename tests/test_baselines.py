@@ -13,7 +13,7 @@ from memgan import MemoryGAN
 from memgan.gan import Generated
 from memgan.settings import PRESETS
 from memgan.training import Optimisers, prepare, train, training_step
-from walkthrough.baselines import BASELINES, AveragingMemory, build_baseline
+from memgan_lab.baselines import BASELINES, AveragingMemory, build_baseline
 
 CODES = 3
 BATCH = TINY_TRAINING["batch_size"]

@@ -11,12 +11,14 @@ import pytest
 import torch
 from gan_builders import TINY_ASSIGNMENTS
 
-import memgan.cli
-import memgan.evaluation
-from memgan.cli import main
+import memgan_lab.classifier
+import memgan_lab.cli
+import memgan_lab.commands.train
 from memgan.data import ImageData
-from memgan.evaluation import Evaluation, train_classifier
 from memgan.runs import load_run
+from memgan_lab.classifier import train_classifier
+from memgan_lab.cli import main
+from memgan_lab.evaluation import Evaluation
 
 TINY = [word for assignment in TINY_ASSIGNMENTS for word in ("--set", assignment)]
 COMMANDS = {
@@ -39,7 +41,7 @@ def trained(tmp_path_factory):
 def quick_judge(monkeypatch, tmp_path):
     monkeypatch.setenv("MEMGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(
-        memgan.evaluation,
+        memgan_lab.classifier,
         "train_classifier",
         lambda data: train_classifier(ImageData(data.images[:64], data.labels[:64]), epochs=1),
     )
@@ -121,7 +123,7 @@ def training_must_not_start(monkeypatch):
     def started(*_):
         raise AssertionError("trained before looking whether it can be kept")
 
-    monkeypatch.setattr(memgan.cli, "train", started)
+    monkeypatch.setattr(memgan_lab.commands.train, "train", started)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path, capsys, training_must_not_start):
@@ -194,7 +196,7 @@ def test_stopping_writes_nothing(tmp_path, capsys, monkeypatch):
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr(memgan.cli, "train", stopped)
+    monkeypatch.setattr(memgan_lab.commands.train, "train", stopped)
     assert main(["train", "--out", str(tmp_path / "run"), *TINY]) == 130
     assert "nothing was written" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
@@ -325,10 +327,10 @@ def test_wrong_usage_is_exit_code_two_on_stderr(capsys, words):
 
 
 def test_every_example_of_the_help_is_accepted_by_the_parser():
-    examples = [line.split()[1:] for line in memgan.cli.EXAMPLES.splitlines() if line.strip().startswith("memgan")]
+    examples = [line.split()[1:] for line in memgan_lab.cli.EXAMPLES.splitlines() if line.strip().startswith("memgan")]
     assert {words[0] for words in examples} == set(COMMANDS)
     for words in examples:
-        memgan.cli._parser().parse_args(words)
+        memgan_lab.cli._parser().parse_args(words)
 
 
 @pytest.mark.thorough

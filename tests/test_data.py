@@ -20,7 +20,7 @@ def original():
 
 @splits
 def test_shapes_types_and_range(split):
-    images, labels = load_dataset("digits", split)
+    images, labels = load_dataset("digits", split=split)
     number = SPLITS[split].stop - SPLITS[split].start
     assert images.shape == (number, 1, 16, 16) and images.dtype == torch.float32
     assert labels.shape == (number,) and labels.dtype == torch.int64
@@ -28,17 +28,17 @@ def test_shapes_types_and_range(split):
 
 
 def test_splits_are_all_of_the_digits():
-    assert [len(load_dataset("digits", split).images) for split in SPLITS] == [1437, 360]
+    assert [len(load_dataset("digits", split=split).images) for split in SPLITS] == [1437, 360]
 
 
 @splits
 def test_labels_are_those_of_the_same_rows_of_scikit_learn(split, original):
-    assert load_dataset("digits", split).labels.tolist() == original.target[SPLITS[split]].tolist()
+    assert load_dataset("digits", split=split).labels.tolist() == original.target[SPLITS[split]].tolist()
 
 
 @splits
 def test_every_class_is_there_in_about_its_share(split):
-    counts = np.bincount(load_dataset("digits", split).labels.numpy())
+    counts = np.bincount(load_dataset("digits", split=split).labels.numpy())
     assert len(counts) == 10 and counts.min() > 0.85 * counts.mean()
 
 
@@ -47,7 +47,7 @@ def test_images_are_those_of_the_same_rows_enlarged_bilinearly(split, original):
     """Pixel o of 16 lies at (o + 1/2)/2 - 1/2 of 8; beyond the edge the edge goes on. scipy.ndimage does the rest."""
     place = (np.arange(16) + 0.5) / 2 - 0.5
     grid = np.stack(np.meshgrid(place, place, indexing="ij"))
-    images = load_dataset("digits", split).images[:, 0].double().numpy()
+    images = load_dataset("digits", split=split).images[:, 0].double().numpy()
     for image, small in zip(images, original.images[SPLITS[split]], strict=True):
         expected = scipy.ndimage.map_coordinates(small / 8 - 1, grid, order=1, mode="nearest")
         np.testing.assert_allclose(image, expected, rtol=0, atol=1e-6)
@@ -64,7 +64,7 @@ def test_a_few_pixels_by_hand(original):
 
 
 def test_no_training_image_is_a_test_image():
-    train, test = (load_dataset("digits", split).images.flatten(1).numpy() for split in SPLITS)
+    train, test = (load_dataset("digits", split=split).images.flatten(1).numpy() for split in SPLITS)
     assert not {image.tobytes() for image in train} & {image.tobytes() for image in test}
 
 
@@ -94,4 +94,4 @@ def test_unknown_data_set_is_refused_with_the_known_ones(name):
 @pytest.mark.parametrize("split", ["validation", "", "Train"])
 def test_unknown_split_is_refused(split):
     with pytest.raises(ValueError, match=f"'train' or 'test', got '{split}'"):
-        load_dataset("digits", split)
+        load_dataset("digits", split=split)

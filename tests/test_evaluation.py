@@ -11,20 +11,12 @@ import torch.nn.functional as F
 from gan_builders import same_state, state_of, tiny_gan, tiny_settings
 from torch import nn
 
-import memgan.evaluation
+import memgan_lab.classifier
 from memgan import MemoryGAN
 from memgan.data import ImageData, load_dataset
-from memgan.evaluation import (
-    Classifier,
-    accuracy,
-    classifier_for,
-    evaluate,
-    frechet_distance,
-    inception_score,
-    nearest_distances,
-    slot_purity,
-    train_classifier,
-)
+from memgan_lab.classifier import Classifier, accuracy, classifier_for, train_classifier
+from memgan_lab.evaluation import evaluate
+from memgan_lab.metrics import frechet_distance, inception_score, nearest_distances, slot_purity
 
 # ---------------------------------------------------------------- Inception Score
 
@@ -193,7 +185,7 @@ def quick_judge(monkeypatch):
         calls.append(data)
         return train_classifier(ImageData(data.images[:64], data.labels[:64]), epochs=1)
 
-    monkeypatch.setattr(memgan.evaluation, "train_classifier", quick)
+    monkeypatch.setattr(memgan_lab.classifier, "train_classifier", quick)
     return calls
 
 
@@ -251,7 +243,7 @@ def test_a_damaged_classifier_is_trained_anew_or_named(quick_judge, tmp_path, co
 
 @pytest.mark.thorough
 def test_the_judge_of_the_digits_is_right_on_unseen_writers(tmp_path):
-    assert accuracy(classifier_for("digits", tmp_path), load_dataset("digits", "test")) >= 0.97
+    assert accuracy(classifier_for("digits", tmp_path), load_dataset("digits", split="test")) >= 0.97
 
 
 # ---------------------------------------------------------------- all of it

@@ -58,6 +58,7 @@ def test_citation_names_the_version_of_the_package():
 
 
 def test_package_stays_small():
+    """What a reader of the method meets; how it is judged and compared lives beside it, in memgan_lab."""
     modules = (ROOT / "memgan").rglob("*.py")
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in modules) < 2500
 

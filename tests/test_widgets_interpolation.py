@@ -9,14 +9,14 @@ import traitlets
 from torch import nn
 
 from memgan.data import load_dataset
-from memgan.evaluation import Classifier, train_classifier
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.widgets import Interpolation
 from memgan.widgets.base import script
 from memgan.widgets.export import export_network
+from memgan_lab.baselines import build_baseline
+from memgan_lab.classifier import Classifier, train_classifier
 from tests.browser import chromium, opened, write_page
-from walkthrough.baselines import build_baseline
 from walkthrough.walks import IN_BETWEEN, Ends, walk_between
 
 PIXELS = """(canvas) => Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""

@@ -14,8 +14,8 @@ from PIL import Image
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.widgets import LatentExplorer, SlotExplorer
+from memgan_lab.baselines import build_baseline
 from tests.browser import chromium, opened, write_page
-from walkthrough.baselines import build_baseline
 
 PIXELS = """(canvas) => Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""
 

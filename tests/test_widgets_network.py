@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from memgan.evaluation import Classifier
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.widgets.base import script
 from memgan.widgets.export import export_gan, export_generator, export_network
+from memgan_lab.baselines import build_baseline
+from memgan_lab.classifier import Classifier
 from tests.browser import chromium
-from walkthrough.baselines import build_baseline
 
 pytestmark = pytest.mark.thorough
 

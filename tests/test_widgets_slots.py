@@ -7,12 +7,12 @@ import pytest
 import torch
 import traitlets
 
-from memgan.evaluation import Classifier
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.widgets import SlotExplorer
+from memgan_lab.baselines import build_baseline
+from memgan_lab.classifier import Classifier
 from tests.browser import chromium, opened, write_page
-from walkthrough.baselines import build_baseline
 
 PIXELS = """(canvas) => Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""
 SLOTS, NUM_CLASSES = 60, 3

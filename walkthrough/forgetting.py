@@ -27,7 +27,7 @@ from memgan.runs import build
 from memgan.search import Nearest
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
-from walkthrough.baselines import BASELINES, build_baseline
+from memgan_lab.baselines import BASELINES, build_baseline
 
 __all__ = [
     "MARKS",

@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from memgan.evaluation import Classifier
 from memgan.gan import MemoryGAN
 from memgan.plots import GENERATED, REAL, UNUSED, tile
+from memgan_lab.classifier import Classifier
 
 __all__ = ["IN_BETWEEN", "KINDS", "LABELS", "Ends", "Walk", "WalkKind", "base_rate", "confidence_figure", "find_ends"]
 __all__ += [

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 import traitlets
 from torch import Tensor, nn
 
-from memgan.evaluation import Classifier
 from memgan.gan import MemoryGAN
 from memgan.widgets.base import ExplorerWidget, checked_noises, script, sheet, still
 from memgan.widgets.export import export_generator, export_network
@@ -39,7 +38,7 @@ class Interpolation(ExplorerWidget):
     classifier = traitlets.Dict().tag(sync=True)  # `export_network` of it
 
     def __init__(
-        self, gan: MemoryGAN, baseline: MemoryGAN | None = None, classifier: Classifier | None = None, **state: Any
+        self, gan: MemoryGAN, baseline: MemoryGAN | None = None, classifier: nn.Module | None = None, **state: Any
     ) -> None:
         if len(state.get("slots", ())):
             state["slot"] = state["slots"][0]
@@ -51,8 +50,7 @@ class Interpolation(ExplorerWidget):
                 what = f"{type(baseline).__name__} with {exported['key_dim']} numbers of a key and images {got}"
                 raise ValueError(f"expected a baseline without keys and with images {shape}, got {what}")
         if classifier is not None:
-            layers = nn.Sequential(classifier.features, classifier.head)
-            state["classifier"] = export_network(layers, torch.zeros(1, *gan.image_shape))
+            state["classifier"] = export_network(classifier, torch.zeros(1, *gan.image_shape))
         self._baseline = baseline
         super().__init__(gan, **state)
 

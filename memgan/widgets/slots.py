@@ -5,9 +5,8 @@ from typing import Any
 import torch
 import traitlets
 from sklearn.manifold import TSNE
-from torch import Tensor
+from torch import Tensor, nn
 
-from memgan.evaluation import Classifier
 from memgan.gan import MemoryGAN
 from memgan.widgets.base import ExplorerWidget, checked_noises, script, sheet, still
 
@@ -34,7 +33,7 @@ class SlotExplorer(ExplorerWidget):
     table = traitlets.Dict().tag(sync=True)
 
     def __init__(
-        self, gan: MemoryGAN, images: Tensor | None = None, classifier: Classifier | None = None, **state: Any
+        self, gan: MemoryGAN, images: Tensor | None = None, classifier: nn.Module | None = None, **state: Any
     ) -> None:
         self._images, self._classifier = images, classifier
         super().__init__(gan, **state)

@@ -1,0 +1,1 @@
+"""The commands of `memgan`, a module each: `add` declares one, `run` carries it out."""

@@ -1,0 +1,46 @@
+"""`memgan explore`: one HTML page to explore a run in."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from memgan.data import load_dataset
+from memgan.runs import load_run
+from memgan_lab.classifier import classifier_for
+from memgan_lab.commands.options import writable
+
+PURPOSE = "write one HTML page to explore a run in; it needs no Python and no network"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `memgan explore`."""
+    parser.add_argument("folder", type=Path, metavar="RUN")
+    parser.add_argument("--out", type=Path, metavar="PAGE", help="default: RUN/explore.html")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the page."""
+    gan, settings = load_run(options.folder)
+    out = writable(options.out or options.folder / "explore.html", "a page such as explore.html")
+    try:
+        from memgan.widgets import Interpolation, LatentExplorer, SlotExplorer
+        from memgan.widgets.page import page
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error}; explore needs: pip install 'memgan[notebooks]'") from error
+    torch.set_num_threads(1)
+    try:
+        images, judge = load_dataset(settings.dataset).images, classifier_for(settings.dataset)
+    except ValueError as error:
+        print(f"without real images and classes: {error}", file=sys.stderr)
+        images, judge = None, None
+    widgets = {
+        "Under the noise: one slot's images": LatentExplorer(gan),
+        "Slot by slot": SlotExplorer(gan, images, judge),
+        "Walks": Interpolation(gan, classifier=judge),
+    }
+    size = f"a memory of {gan.memory.num_slots} slots of {gan.memory.key_dim} numbers"
+    lead = f"{settings.dataset}, {settings.training.steps} steps, {size}. The page computes each image itself."
+    out.write_text(page(f"MemoryGAN: {options.folder.absolute().name}", lead, widgets), encoding="utf-8")
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")

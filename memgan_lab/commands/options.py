@@ -1,0 +1,42 @@
+"""What several commands ask for, read and checked in one way."""
+
+import argparse
+import re
+from pathlib import Path
+
+import torch
+
+__all__ = ["add_device", "device_of", "seed", "writable"]
+
+
+def device_of(name: str) -> torch.device:
+    """The device that `--device` names. Raises ValueError for an unknown one and for a GPU that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
+        raise ValueError(f"unknown device {name!r}, expected auto, cpu, cuda or cuda:N")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {name!r} was asked for, but PyTorch sees {torch.cuda.device_count()} GPUs")
+    return device
+
+
+def seed(text: str) -> int:
+    """The seed that `--seed` gives, for argparse."""
+    number = int(text)
+    if not 0 <= number < 2**63:
+        raise argparse.ArgumentTypeError(f"the seed must be in 0..2^63-1, got {text}")
+    return number
+
+
+def writable(path: Path, expected: str) -> Path:
+    """`path`, in a folder that is there now."""
+    if path.is_dir() or not path.suffix:
+        raise ValueError(f"--out must name {expected}, got {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Declare `--device`."""
+    parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:1, ...")
