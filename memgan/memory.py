@@ -44,15 +44,15 @@ class MemorySettings:
     epsilon: float = 1e-3  # D(x) is clipped to [epsilon, 1 - epsilon]
 
 
-_AUTHORS_SIZE = MemorySettings(num_slots=4096, key_dim=256, top_k=128)
+_AUTHORS_SIZE = MemorySettings(num_slots=4096, key_dim=256, top_k=128, correct_in_top=2)
+_SLIM = MemorySettings(num_slots=1024, key_dim=64, top_k=32, correct_in_top=2)
 
 MEMORY_PRESETS = {
     # The paper's text and settings. They did not train the digits: README, "What it reaches".
     "paper": replace(_AUTHORS_SIZE, kappa=1.0, alpha=0.5, correct_in_top=128, touch="all", replace_within_label=False),
-    "fashion-mnist": _AUTHORS_SIZE,
-    "fashion-mnist-slim": MemorySettings(num_slots=1024, key_dim=64, top_k=32),
-    "affine-mnist": _AUTHORS_SIZE,
-    "affine-mnist-slim": MemorySettings(num_slots=1024, key_dim=64, top_k=32),
+    **dict.fromkeys(["mnist", "fashion-mnist", "affine-mnist"], _AUTHORS_SIZE),
+    "cifar10": MemorySettings(num_slots=16384, key_dim=512, top_k=256, correct_in_top=2),
+    **dict.fromkeys(["mnist-slim", "fashion-mnist-slim", "affine-mnist-slim", "cifar10-slim"], _SLIM),
     "digits": MemorySettings(num_slots=512, key_dim=64, top_k=32, correct_in_top=2),
 }
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args, get_type_hints
 
 from memgan.memory import MEMORY_PRESETS, MemorySettings
@@ -37,7 +37,7 @@ class Settings:
                 raise ValueError(f"cannot set {assignment!r}, expected FIELD=VALUE with FIELD one of {fields}")
             section = getattr(settings, part)
             value = _typed(_parsed(text.strip()), get_type_hints(type(section))[field], name)
-            settings = dataclasses.replace(settings, **{part: dataclasses.replace(section, **{field: value})})
+            settings = replace(settings, **{part: replace(section, **{field: value})})
         return settings
 
     def to_json(self) -> str:
@@ -84,6 +84,37 @@ def _typed(value: Any, kind: Any, name: str) -> Any:
     return value
 
 
+def _published(settings: Settings, decay_from: float = 1.0) -> Settings:
+    """The same data and networks with the rule as published: memory, losses and rates."""
+    size = {field: getattr(settings.memory, field) for field in ("num_slots", "key_dim", "top_k")}
+    memory = replace(MEMORY_PRESETS["paper"], **size, correct_in_top=settings.memory.top_k)
+    training = replace(settings.training, generator_loss="saturating", generator_lr=2e-4, discriminator_lr=2e-4)
+    return replace(settings, memory=memory, training=replace(training, decay_from=decay_from))
+
+
+# METHOD.md, section 6: networks, memory and lambda in the authors' sizes; the rule of the memory is this project's.
+_MNIST = NetworkSettings(image_size=28), TrainingSettings(steps=46_900)  # 50 epochs of 60,000 images
+_AUTHORS = {
+    "mnist": Settings("mnist", MEMORY_PRESETS["mnist"], *_MNIST),
+    "fashion-mnist": Settings("fashion-mnist", MEMORY_PRESETS["fashion-mnist"], *_MNIST),
+    "affine-mnist": Settings(
+        "affine-mnist",
+        MEMORY_PRESETS["affine-mnist"],
+        NetworkSettings(image_size=40, stages=3),
+        TrainingSettings(steps=46_900),
+    ),
+    "cifar10": Settings(
+        "cifar10",
+        MEMORY_PRESETS["cifar10"],
+        NetworkSettings(32, channels=3, width=128, stages=3, hidden=0, noise_dim=16, kind="residual"),
+        TrainingSettings(steps=78_100, beta1=0.0, beta2=0.9, decay_from=0.0, mi_weight=1e-6),
+    ),
+}
+
+# What 20 minutes of one CPU core hold
+_SLIM = TrainingSettings(steps=20_000, generator_lr=4e-4, discriminator_lr=2e-4, mi_weight=2e-2)
+_SLIM_MNIST = NetworkSettings(image_size=28, width=16, hidden=0, noise_dim=8), _SLIM
+
 PRESETS = {
     "digits": Settings(
         "digits",
@@ -91,27 +122,21 @@ PRESETS = {
         NetworkSettings(image_size=16, width=16, hidden=0, noise_dim=4),
         TrainingSettings(steps=650, generator_lr=4e-4, discriminator_lr=2e-4, mi_weight=2e-2),
     ),
-    # The authors' sizes: as published
-    "fashion-mnist": Settings(
-        "fashion-mnist", MEMORY_PRESETS["fashion-mnist"], NetworkSettings(image_size=28), TrainingSettings(steps=46_900)
-    ),
-    "affine-mnist": Settings(
-        "affine-mnist",
-        MEMORY_PRESETS["affine-mnist"],
-        NetworkSettings(image_size=40, stages=3),
-        TrainingSettings(steps=46_900),
-    ),
-    # The same at a size that a CPU trains in minutes.
-    "fashion-mnist-slim": Settings(
-        "fashion-mnist",
-        MEMORY_PRESETS["fashion-mnist-slim"],
-        NetworkSettings(image_size=28, width=16, hidden=0),
-        TrainingSettings(steps=9_380),
-    ),
+    **_AUTHORS,
+    **{f"{name}-paper": _published(_AUTHORS[name]) for name in ("mnist", "fashion-mnist", "affine-mnist")},
+    "cifar10-paper": _published(_AUTHORS["cifar10"], decay_from=0.0),
+    "mnist-slim": Settings("mnist", MEMORY_PRESETS["mnist-slim"], *_SLIM_MNIST),
+    "fashion-mnist-slim": Settings("fashion-mnist", MEMORY_PRESETS["fashion-mnist-slim"], *_SLIM_MNIST),
     "affine-mnist-slim": Settings(
         "affine-mnist",
         MEMORY_PRESETS["affine-mnist-slim"],
-        NetworkSettings(image_size=40, stages=3, width=16, hidden=0),
-        TrainingSettings(steps=9_380),
+        NetworkSettings(image_size=40, stages=3, width=16, hidden=0, noise_dim=8),
+        _SLIM,
+    ),
+    "cifar10-slim": Settings(
+        "cifar10",
+        MEMORY_PRESETS["cifar10-slim"],
+        NetworkSettings(32, channels=3, width=32, stages=3, hidden=0, noise_dim=16, kind="residual"),
+        _SLIM,
     ),
 }
