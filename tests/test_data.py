@@ -20,10 +20,10 @@ def original():
 
 @splits
 def test_shapes_types_and_range(split):
-    images, labels = load_dataset("digits", split=split)
+    images, labels, source = load_dataset("digits", split=split)
     number = SPLITS[split].stop - SPLITS[split].start
     assert images.shape == (number, 1, 16, 16) and images.dtype == torch.float32
-    assert labels.shape == (number,) and labels.dtype == torch.int64
+    assert labels.shape == (number,) and labels.dtype == torch.int64 and source is None
     assert images.min() == -1 and images.max() == 1
 
 
