@@ -11,11 +11,14 @@ from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.widgets.base import script
 from memgan.widgets.export import export_gan, export_generator, export_network
-from memgan_lab.baselines import build_baseline
+from memgan_lab.baselines import build_model
 from memgan_lab.classifier import Classifier
 from tests.browser import chromium
 
 pytestmark = pytest.mark.thorough
+
+# One preset for each shape of network: those with the published rule have the networks of their neighbours
+DISTINCT = {(preset.networks, preset.memory.key_dim): name for name, preset in reversed(PRESETS.items())}
 
 IN_PAGE = """async ([source, exported, inputs]) => {
   const module = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
@@ -50,7 +53,7 @@ def lived_in(network, inputs):
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")  # outputs of order 1, so that errors show
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias)
     network.train()
@@ -58,7 +61,7 @@ def lived_in(network, inputs):
     return network.eval()
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("preset", sorted(DISTINCT.values()))
 @torch.no_grad()
 def test_generator_of_each_preset_draws_what_pytorch_draws(page, preset):
     torch.manual_seed(0)
@@ -70,15 +73,15 @@ def test_generator_of_each_preset_draws_what_pytorch_draws(page, preset):
     last.weight /= gan.generator.layers[:-1](inputs).std()
     expected = gan.generator(keys[:3], noise[:3])
     drawn, _ = in_page(page, export_gan(gan), inputs[:3])
-    assert expected.std() > 0.5
+    assert expected.std() > 0.4
     assert (drawn.view_as(expected) - expected).abs().max() < 2e-3
 
 
-@pytest.mark.parametrize("name", ["dcgan", "infogan", "no_mcgn"])
+@pytest.mark.parametrize("name", ["dcgan", "infogan", "no-mcgn"])
 @torch.no_grad()
 def test_generator_of_each_baseline_draws_what_pytorch_draws(page, name):
     torch.manual_seed(0)
-    gan = build_baseline(name, PRESETS["digits"]).eval()
+    gan = build_model(PRESETS["digits"].changed([f"model={name}"])).eval()
     generated = gan.generate(3)
     exported = export_generator(gan)
     key = generated.keys[:, : exported["key_dim"]]
@@ -149,4 +152,4 @@ def test_what_has_no_memory_is_refused(thing, named):
 
 def test_a_baseline_without_memory_is_refused():
     with pytest.raises(ValueError, match="has a SigmoidHead in its place"):
-        export_gan(build_baseline("dcgan", PRESETS["digits"]))
+        export_gan(build_model(PRESETS["digits"].changed(["model=dcgan"])))

@@ -14,22 +14,25 @@ export function halfToSingle(bytes) {
 }
 
 export class Network {
-  // `layers`: kind, input and output shape, and what the kind needs; `weights`: float16, each layer's weight and bias
+  // `layers`: kind, input and output shape, what the kind needs, and what it `reads` if not just the layer before it
+  // (0: the input, 1: the first layer); `weights`: float16, each layer's weight and bias
   constructor({ layers, weights }) {
     const numbers = halfToSingle(weights);
     let at = 0;
     const take = (count) => numbers.subarray(at, (at += count));
-    this.layers = layers.map((layer) => {
+    this.layers = layers.map((layer, before) => {
       const [weight, bias] = (layer.parameters ?? [0, 0]).map(take);
-      return { ...layer, weight, bias, output: new Float32Array(size(layer.shape)) };
+      return { reads: [before], ...layer, weight, bias, output: new Float32Array(size(layer.shape)) };
     });
   }
 
   // the output of the last layer for one input; it is overwritten by the next call
   forward(input) {
-    let values = input;
-    for (const layer of this.layers) values = LAYERS[layer.kind](layer, values);
-    return values;
+    const results = [input];
+    for (const layer of this.layers) {
+      results.push(LAYERS[layer.kind](layer, ...layer.reads.map((number) => results[number])));
+    }
+    return results.at(-1);
   }
 }
 
@@ -119,8 +122,38 @@ const LAYERS = {
     return output;
   },
 
+  LayerNorm({ weight, bias, eps, output }, values) {
+    let mean = 0;
+    for (let i = 0; i < values.length; i++) mean += values[i] / values.length;
+    let variance = 0;
+    for (let i = 0; i < values.length; i++) variance += (values[i] - mean) ** 2 / values.length;
+    const scale = 1 / Math.sqrt(variance + eps);
+    const pixels = values.length / weight.length;
+    for (let i = 0; i < values.length; i++) {
+      const channel = Math.floor(i / pixels);
+      output[i] = (values[i] - mean) * scale * weight[channel] + bias[channel];
+    }
+    return output;
+  },
+
+  Upsample({ shape, output }, values) {
+    // each pixel becomes four
+    const [channels, tall, wide] = shape;
+    for (let row = 0; row < channels * tall; row++) {
+      const from = (row >> 1) * (wide / 2);
+      for (let x = 0; x < wide; x++) output[row * wide + x] = values[from + (x >> 1)];
+    }
+    return output;
+  },
+
+  Add({ output }, values, others) {
+    for (let i = 0; i < values.length; i++) output[i] = values[i] + others[i];
+    return output;
+  },
+
   ReLU: ({ output }, values) => each(output, values, (value) => Math.max(0, value)),
   LeakyReLU: ({ output, slope }, values) => each(output, values, (value) => (value > 0 ? value : slope * value)),
+  ELU: ({ output, slope }, values) => each(output, values, (value) => (value > 0 ? value : slope * Math.expm1(value))),
   Tanh: ({ output }, values) => each(output, values, Math.tanh),
 };
 
