@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,12 @@ SETTINGS, MODEL, HISTORY = "settings.json", "model.pt", "history.json"
 
 
 def build(settings: Settings, device: torch.device | str = "cpu") -> MemoryGAN:
-    """A fresh model for `settings`. On a GPU the checks that would wait for it are off."""
+    """A fresh MemoryGAN for `settings`. On a GPU the checks that would wait for it are off.
+
+    Raises ValueError for the settings of another model: `memgan_lab.baselines.build_model` builds those.
+    """
+    if settings.model != "memorygan":
+        raise ValueError(f"expected a MemoryGAN, got the baseline {settings.model!r}: use memgan_lab.baselines")
     device = torch.device(device)
     return MemoryGAN(settings.memory, settings.networks, validate=device.type == "cpu").to(device)
 
@@ -35,10 +40,15 @@ def save_run(folder: Path, gan: MemoryGAN, settings: Settings, history: dict[str
         path.write_text(json.dumps(history) + "\n", encoding="utf-8")
 
 
-def load_run(folder: Path | str, device: torch.device | str = "cpu") -> tuple[MemoryGAN, Settings]:
+def load_run(
+    folder: Path | str,
+    device: torch.device | str = "cpu",
+    build: Callable[[Settings, torch.device | str], MemoryGAN] = build,
+) -> tuple[MemoryGAN, Settings]:
     """The model, memory included, and the settings of a run that `save_run` wrote; nothing in it is executed.
 
-    Raises ValueError where the folder holds no run, or files that do not belong together.
+    `build` makes the model that the weights are for. Raises ValueError where the folder holds no run, or files that do
+    not belong together.
     """
     folder = Path(folder)
     for name in (SETTINGS, MODEL):

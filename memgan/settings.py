@@ -21,23 +21,25 @@ class Settings:
     memory: MemorySettings
     networks: NetworkSettings
     training: TrainingSettings
+    model: str = "memorygan"  # or a baseline of memgan_lab.baselines, which has its own use for some of these
 
     def changed(self, assignments: list[str]) -> "Settings":
-        """A copy with fields set by name: `changed(["memory.kappa=30", "training.steps=200"])`.
+        """A copy with fields set by name: `changed(["memory.kappa=30", "training.steps=200", "dataset=mnist"])`.
 
-        Raises ValueError for what is not `part.field=value`, for unknown fields, and for values of the wrong type.
+        Raises ValueError for what is not `field=value`, for unknown fields, and for values of the wrong type.
         """
         settings = self
         for assignment in assignments:
-            name, equals, text = assignment.partition("=")
-            part, dot, field = name.strip().partition(".")
-            known = [f"{p}.{f.name}" for p in _PARTS for f in dataclasses.fields(_PARTS[p])]
-            if not equals or not dot or f"{part}.{field}" not in known:
+            name, equals, text = map(str.strip, assignment.partition("="))
+            known = ["dataset", "model"] + [f"{p}.{f.name}" for p in _PARTS for f in dataclasses.fields(_PARTS[p])]
+            if not equals or name not in known:
                 fields = ", ".join(known)
                 raise ValueError(f"cannot set {assignment!r}, expected FIELD=VALUE with FIELD one of {fields}")
-            section = getattr(settings, part)
-            value = _typed(_parsed(text.strip()), get_type_hints(type(section))[field], name)
-            settings = replace(settings, **{part: replace(section, **{field: value})})
+            part, _, field = name.rpartition(".")
+            section: Any = getattr(settings, part) if part else settings
+            value = _typed(_parsed(text), get_type_hints(type(section))[field], name)
+            section = replace(section, **{field: value})
+            settings = replace(settings, **{part: section}) if part else section
         return settings
 
     def to_json(self) -> str:
@@ -49,7 +51,8 @@ class Settings:
         try:
             content = json.loads(text)
             parts = {part: _section(kind, content.pop(part), part) for part, kind in _PARTS.items()}
-            return cls(_typed(content.pop("dataset"), str, "dataset"), **parts, **content)
+            names = {name: _typed(content.pop(name), str, name) for name in ("dataset", "model") if name in content}
+            return cls(**names, **parts, **content)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"these are not the settings of a run: {error}") from error
 

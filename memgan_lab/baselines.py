@@ -1,8 +1,20 @@
 """What MemoryGAN is compared with: the same networks and the same trainer, with one part taken out or exchanged.
 
+    memorygan   nothing is taken out
+    kaiser      without EM: the memory averages, as life-long memory does (Kaiser et al. 2017)
+    no-mcgn     the memory is the discriminator, the generator sees noise only
+    dcgan       no memory: the generator sees noise only, D is a sigmoid on the features (Radford et al. 2016)
+    infogan     the same with a one-hot code and continuous codes that D's second head reads back (Chen et al. 2016);
+                "infogan" is "infogan:10+2", 10 values of the one-hot code and 2 continuous codes
+
 Each is a `MemoryGAN` to `train` and to `evaluate`. What has no memory has a `SigmoidHead` in its place, whose slots
-are the values of a one-hot code; where there is no code at all, there is one slot, which tells the generator nothing.
+are the values of the one-hot code; where there is no code at all, there is one slot, which tells the generator nothing.
 """
+
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -11,35 +23,69 @@ from torch import Tensor, nn
 from memgan.gan import Generated, MemoryGAN
 from memgan.memory import MemorySettings, VMFMemory
 from memgan.networks import Generator, InferenceNetwork, NetworkSettings
+from memgan.runs import build, load_run
 from memgan.search import Nearest
 from memgan.settings import Settings
 
-__all__ = ["BASELINES", "AveragingMemory", "build_baseline"]
+__all__ = ["MODELS", "AveragingMemory", "as_model", "build_model", "load_model", "parameters"]
 
-# What each baseline changes in a preset before its own grid of rates is tried
-BASELINES: dict[str, list[str]] = {
-    "dcgan": ["networks.noise_dim=16", "training.mi_weight=0"],  # Radford et al. 2016
-    "infogan": ["training.mi_weight=1"],  # Chen et al. 2016: lambda 1 for a categorical code
-    "no_mcgn": ["networks.noise_dim=16", "training.mi_weight=0"],
-    "no_em": [],
-}
+MODELS = ("memorygan", "kaiser", "no-mcgn", "dcgan", "infogan")
+CODES, CONTINUOUS = 10, 2  # of InfoGAN on MNIST
 
 
-def build_baseline(name: str, settings: Settings, codes: int = 10) -> MemoryGAN:
-    """A fresh baseline of `BASELINES`, which holds the changes of `settings` that suit it but applies none.
+def as_model(settings: Settings, model: str) -> Settings:
+    """MemoryGAN's `settings` for another of `MODELS`, with as many weights.
 
-    "dcgan": the generator sees noise only, D is a sigmoid on the features. "infogan": the same with a one-hot code of
-    `codes` values, which a second head reads back. "no_mcgn": the memory is the discriminator, the generator sees noise
-    only. "no_em": the memory is an `AveragingMemory`. Raises ValueError for an unknown name.
+    Where the generator sees no key, noise takes the place of its M numbers, so that both generators have one size; of
+    InfoGAN's noise the first numbers are its continuous codes, and lambda is 1, as in its authors' code. The
+    discriminators differ by the last layer alone. Raises ValueError for an unknown model and for settings that are not
+    MemoryGAN's.
     """
-    if name not in BASELINES:
-        raise ValueError(f"unknown baseline {name!r}, expected one of {sorted(BASELINES)}")
-    if name in ("dcgan", "infogan"):
-        return _SigmoidGAN(settings.memory, settings.networks, codes if name == "infogan" else 0)
-    gan = (_WithoutMCGN if name == "no_mcgn" else MemoryGAN)(settings.memory, settings.networks)
-    if name == "no_em":
-        gan.memory = AveragingMemory.from_settings(settings.memory)
-    return gan
+    kind, codes, _ = _parsed(model)
+    if settings.model != "memorygan":
+        raise ValueError(f"expected the settings of a memorygan, got those of {settings.model!r}")
+    if kind in ("memorygan", "kaiser"):
+        return replace(settings, model=model)
+    networks = replace(settings.networks, noise_dim=settings.networks.noise_dim + settings.memory.key_dim - codes)
+    training = replace(settings.training, mi_weight=1.0) if kind == "infogan" else settings.training
+    return replace(settings, model=model, networks=networks, training=training)
+
+
+def build_model(settings: Settings, device: torch.device | str = "cpu") -> MemoryGAN:
+    """A fresh model of the kind that `settings.model` names. Raises ValueError for an unknown one."""
+    kind, codes, continuous = _parsed(settings.model)
+    if kind == "memorygan":
+        return build(settings, device)
+    device = torch.device(device)
+    if kind in ("dcgan", "infogan"):
+        return _SigmoidGAN(settings.memory, settings.networks, codes, continuous).to(device)
+    validate = device.type == "cpu"
+    if kind == "no-mcgn":
+        return _WithoutMCGN(settings.memory, settings.networks, validate=validate).to(device)
+    gan = MemoryGAN(settings.memory, settings.networks, validate=validate)
+    gan.memory = AveragingMemory.from_settings(settings.memory, validate=validate)
+    return gan.to(device)
+
+
+def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[MemoryGAN, Settings]:
+    """`memgan.runs.load_run` for a run of any model."""
+    return load_run(folder, device, build_model)
+
+
+def parameters(gan: MemoryGAN) -> dict[str, int]:
+    """How many weights Adam trains in each network, and how many numbers the memory's keys hold beside them."""
+    counts = {part: sum(p.numel() for p in getattr(gan, part).parameters()) for part in ("inference", "generator")}
+    return counts | {"memory": gan.memory.keys.numel() if isinstance(gan.memory, VMFMemory) else 0}
+
+
+def _parsed(model: str) -> tuple[str, int, int]:
+    """A model's name, and how many values its one-hot code and how many continuous codes it has."""
+    if model in MODELS:
+        return (model, CODES, CONTINUOUS) if model == "infogan" else (model, 0, 0)
+    numbers = re.fullmatch(r"infogan:([1-9]\d*)\+(\d+)", model)
+    if not numbers:
+        raise ValueError(f"unknown model {model!r}, expected one of {', '.join(MODELS)}, or such as infogan:64+0")
+    return "infogan", int(numbers[1]), int(numbers[2])
 
 
 class AveragingMemory(VMFMemory):
@@ -64,8 +110,8 @@ class AveragingMemory(VMFMemory):
 class _WithoutMCGN(MemoryGAN):
     """The memory as discriminator; the generator is not told which slot was drawn."""
 
-    def __init__(self, memory: MemorySettings, networks: NetworkSettings) -> None:
-        super().__init__(memory, networks)
+    def __init__(self, memory: MemorySettings, networks: NetworkSettings, *, validate: bool = True) -> None:
+        super().__init__(memory, networks, validate=validate)
         self.generator = _NoiseOnly(networks, key_dim=0)
 
     def information(self, generated: Generated, queries: Tensor) -> Tensor:
@@ -78,20 +124,30 @@ class _NoiseOnly(Generator):
 
 
 class _SigmoidGAN(MemoryGAN):
-    """DCGAN, and with `codes` > 0 InfoGAN with a one-hot code."""
+    """DCGAN, and with `codes` > 0 InfoGAN: a one-hot code, and the first `continuous` numbers of the noise."""
 
-    def __init__(self, memory: MemorySettings, networks: NetworkSettings, codes: int) -> None:
+    def __init__(self, memory: MemorySettings, networks: NetworkSettings, codes: int, continuous: int) -> None:
+        if networks.noise_dim < continuous:
+            raise ValueError(f"{continuous} continuous codes need noise_dim >= {continuous}, got {networks.noise_dim}")
         nn.Module.__init__(self)
+        self.codes, self.continuous = codes, continuous
         self.memory = SigmoidHead(codes, memory.epsilon)  # type: ignore[assignment]  # stands in the memory's place
-        self.inference = _Scorer(networks, memory.key_dim, codes)
+        self.inference = _Scorer(networks, memory.key_dim, codes + continuous)
         self.generator = Generator(networks, key_dim=codes)
         self.image_shape = (networks.channels, networks.image_size, networks.image_size)
 
     def information(self, generated: Generated, queries: Tensor) -> Tensor:
-        """-E log Q(c | x): InfoGAN's bound for a categorical code, without the constant H(c)."""
-        if not generated.keys.shape[1]:
+        """-E log Q(c | x), InfoGAN's bound without the constant H(c), from the scores [B, 1 + codes + continuous].
+
+        Q is categorical for the one-hot code and a Gaussian of variance 1 around the head's answer for each continuous
+        code, which are uniform on (-1, 1): -log Q = (c - answer)^2 / 2 + log(2 pi) / 2.
+        """
+        if not self.codes:
             return queries.new_zeros(())
-        return F.cross_entropy(queries[:, 1:], generated.slots)
+        _, logits, answers = queries.split([1, self.codes, self.continuous], dim=1)
+        squared = (generated.noise[:, : self.continuous] - answers).square().sum(dim=1)
+        gaussian = (squared.mean() + self.continuous * math.log(2 * math.pi)) / 2
+        return F.cross_entropy(logits, generated.slots) + gaussian
 
 
 class _Scorer(InferenceNetwork):

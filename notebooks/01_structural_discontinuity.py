@@ -242,13 +242,13 @@ print("the run of Figure 1.2 obeys it:", found.off_mode >= least_off_mode(found.
 from memgan.data import load_dataset
 from memgan.settings import PRESETS
 from memgan.training import train
-from memgan_lab.baselines import BASELINES, build_baseline
+from memgan_lab.baselines import build_model
 from memgan_lab.classifier import classifier_for
 
 digits, test = load_dataset("digits"), load_dataset("digits", split="test")
-settings = PRESETS["digits"].changed(BASELINES["dcgan"])
+settings = PRESETS["digits"].changed(["model=dcgan", "networks.noise_dim=16"])
 prepare(seed=0)
-dcgan = build_baseline("dcgan", settings)
+dcgan = build_model(settings)
 
 # %%
 for _step in train(dcgan, digits.images, settings.training):

@@ -23,7 +23,7 @@ from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan.widgets import Interpolation
-from memgan_lab.baselines import BASELINES, build_baseline
+from memgan_lab.baselines import build_model
 from memgan_lab.classifier import classifier_for
 from walkthrough import dataflow, forgetting, plane, plane_figures, show, verdict, walks
 from walkthrough.discontinuity import latent, runs
@@ -130,8 +130,8 @@ data, settings = load_dataset("digits"), PRESETS["digits"]
 judge = classifier_for("digits")
 prepare(seed=0)
 gan = build(settings)
-plain_settings = settings.changed(BASELINES["dcgan"])
-dcgan = build_baseline("dcgan", plain_settings)
+plain_settings = settings.changed(["model=dcgan", "networks.noise_dim=16"])
+dcgan = build_model(plain_settings)
 for model, chosen in ((gan, settings), (dcgan, plain_settings)):
     prepare(seed=0)
     for _ in train(model, data.images, chosen.training):

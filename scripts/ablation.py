@@ -15,10 +15,9 @@ import torch
 
 from memgan.data import load_dataset
 from memgan.gan import MemoryGAN
-from memgan.runs import build
 from memgan.settings import PRESETS, Settings
 from memgan.training import prepare, train
-from memgan_lab.baselines import BASELINES, build_baseline
+from memgan_lab.baselines import build_model
 from memgan_lab.classifier import classifier_for
 from memgan_lab.evaluation import evaluate
 from memgan_lab.metrics import inception_score
@@ -34,23 +33,22 @@ CANDIDATES = {  # learning rates of G and D
     "both twice as fast": (8e-4, 4e-4),
 }
 WITH_KEYS: tuple[WalkKind, ...] = ("slot", "switch", "keys")
-# name -> the baseline it is built from (None: MemoryGAN itself), changes, codes, whose rates it takes, kinds of walks
+NOISE_ALONE = "networks.noise_dim=16"
+# name -> changes, whose rates it takes, kinds of walks
 MODELS: dict[str, dict[str, Any]] = {
     "full": {"walks": WITH_KEYS},
-    "without EM": {"baseline": "no_em", "walks": WITH_KEYS},
-    "without MCGN": {"baseline": "no_mcgn", "walks": ("noise",)},
-    "without memory (DCGAN)": {"baseline": "dcgan", "walks": ("noise",)},
-    "one-hot code of 10 (InfoGAN)": {"baseline": "infogan", "codes": 10, "walks": WITH_KEYS},
-    "one-hot code of 64 (InfoGAN)": {"baseline": "infogan", "codes": 64, "walks": WITH_KEYS},
+    "without EM": {"changes": ["model=kaiser"], "walks": WITH_KEYS},
+    "without MCGN": {"changes": ["model=no-mcgn", NOISE_ALONE], "walks": ("noise",)},
+    "without memory (DCGAN)": {"changes": ["model=dcgan", NOISE_ALONE], "walks": ("noise",)},
+    "one-hot code of 10 (InfoGAN)": {"changes": ["model=infogan:10+0", "training.mi_weight=1"], "walks": WITH_KEYS},
+    "one-hot code of 64 (InfoGAN)": {"changes": ["model=infogan:64+0", "training.mi_weight=1"], "walks": WITH_KEYS},
     "DCGAN, as many parameters": {
-        "baseline": "dcgan",
-        "changes": ["networks.noise_dim=68"],
+        "changes": ["model=dcgan", "networks.noise_dim=68"],
         "rates_of": "without memory (DCGAN)",
         "walks": ("noise",),
     },
     "DCGAN, twice the steps": {
-        "baseline": "dcgan",
-        "changes": [f"training.steps={2 * PRESETS['digits'].training.steps}"],
+        "changes": ["model=dcgan", NOISE_ALONE, f"training.steps={2 * PRESETS['digits'].training.steps}"],
         "rates_of": "without memory (DCGAN)",
         "walks": ("noise",),
     },
@@ -61,19 +59,15 @@ def settings_of(name: str, candidate: str) -> Settings:
     """The digits preset with a model's own changes and a candidate's rates."""
     model, (of_g, of_d) = MODELS[name], CANDIDATES[candidate]
     rates = [f"training.generator_lr={of_g}", f"training.discriminator_lr={of_d}"]
-    changes = BASELINES.get(model.get("baseline", ""), []) + model.get("changes", [])
-    return PRESETS["digits"].changed(changes + rates)
+    return PRESETS["digits"].changed(model.get("changes", []) + rates)
 
 
 def trained(name: str, candidate: str, seed: int) -> tuple[MemoryGAN, float]:
     """The model in evaluation mode, and the processor seconds that its training took."""
-    settings, model = settings_of(name, candidate), MODELS[name]
+    settings = settings_of(name, candidate)
     images = load_dataset("digits").images
     prepare(seed)
-    if "baseline" in model:
-        gan = build_baseline(model["baseline"], settings, model.get("codes", 10))
-    else:
-        gan = build(settings)
+    gan = build_model(settings)
     started = time.process_time()
     for _ in train(gan, images, settings.training):
         pass

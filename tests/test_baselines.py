@@ -1,32 +1,34 @@
 """The baselines: each is what its name says, and the trainer and the judge treat it as a MemoryGAN."""
 
 import copy
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from gan_builders import TINY_TRAINING, random_images, state_of, tiny_settings, unit_rows
+from gan_builders import TINY_TRAINING, random_images, same_state, state_of, tiny_settings, unit_rows
 from memory_builders import lived_in_memory
+from scipy.special import log_softmax
+from scipy.stats import norm
 
 from memgan import MemoryGAN
 from memgan.gan import Generated
+from memgan.runs import build, load_run, save_run
 from memgan.settings import PRESETS
 from memgan.training import Optimisers, prepare, train, training_step
-from memgan_lab.baselines import BASELINES, AveragingMemory, build_baseline
+from memgan_lab.baselines import AveragingMemory, as_model, build_model, load_model, parameters
 
-CODES = 3
+CODES, CONTINUOUS = 3, 2
 BATCH = TINY_TRAINING["batch_size"]
-each_baseline = pytest.mark.parametrize("name", sorted(BASELINES))
+INFOGAN = f"infogan:{CODES}+{CONTINUOUS}"
+each_baseline = pytest.mark.parametrize("name", ["kaiser", "no-mcgn", "dcgan", "infogan"])
 
 
 def tiny_baseline(name, **changes):
     prepare(0)
-    return build_baseline(name, tiny_settings(**changes), codes=CODES)
-
-
-def parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())
+    return build_model(replace(tiny_settings(**changes), model=INFOGAN if name == "infogan" else name))
 
 
 @each_baseline
@@ -68,17 +70,43 @@ def test_images_and_samples_of_slots_have_the_shapes_that_the_judge_expects(name
     assert usage.ndim == 1 and float(usage.sum()) > 0
 
 
+@pytest.mark.parametrize("name", ["dcgam", "infogan:", "infogan:0+2", "infogan:3", "infogan:3+-1", "no_mcgn", ""])
+def test_unknown_name_is_refused(name):
+    with pytest.raises(ValueError, match="expected one of memorygan, kaiser, no-mcgn, dcgan, infogan"):
+        build_model(replace(tiny_settings(), model=name))
+    with pytest.raises(ValueError, match=re.escape(f"unknown model {name!r}")):
+        as_model(tiny_settings(), name)
+
+
+def test_more_continuous_codes_than_noise_are_refused():
+    with pytest.raises(ValueError, match="6 continuous codes need noise_dim >= 6, got 5"):
+        build_model(replace(tiny_settings(), model="infogan:3+6"))
+
+
+def test_memorygan_is_built_by_the_package_alone():
+    models = []
+    for make in (build, build_model):
+        prepare(0)
+        models.append(make(tiny_settings()))
+    assert same_state(models[0], models[1].state_dict()) and type(models[1]) is MemoryGAN
+    with pytest.raises(ValueError, match="expected a MemoryGAN, got the baseline 'dcgan'"):
+        build(replace(tiny_settings(), model="dcgan"))
+
+
 @each_baseline
-def test_changes_that_suit_it_are_fields_of_a_preset(name):
-    assert PRESETS["digits"].changed(BASELINES[name]).memory == PRESETS["digits"].memory
+def test_a_run_comes_back_as_it_was_saved(name, tmp_path):
+    gan = tiny_baseline(name)
+    settings = replace(tiny_settings(), model=INFOGAN if name == "infogan" else name)
+    list(train(gan, random_images(23), settings.training))
+    save_run(tmp_path, gan, settings, {})
+    again, settings_again = load_model(tmp_path)
+    assert settings_again == settings and same_state(again, gan.state_dict())
+    assert type(again) is type(gan) and type(again.memory) is type(gan.memory)
+    with pytest.raises(ValueError, match=f"got the baseline {re.escape(repr(settings.model))}"):
+        load_run(tmp_path)
 
 
-def test_unknown_name_is_refused():
-    with pytest.raises(ValueError, match=r"unknown baseline 'dcgam', expected one of \['dcgan'"):
-        build_baseline("dcgam", tiny_settings())
-
-
-@pytest.mark.parametrize("name", ["dcgan", "no_mcgn"])
+@pytest.mark.parametrize("name", ["dcgan", "no-mcgn"])
 def test_generator_without_a_key_sees_noise_only(name):
     gan = tiny_baseline(name).eval()
     made = gan.generate(7)
@@ -86,7 +114,7 @@ def test_generator_without_a_key_sees_noise_only(name):
     assert not torch.equal(gan.generator(made.keys, torch.roll(made.noise, 1, dims=0)), made.images)
 
 
-@pytest.mark.parametrize("name", ["dcgan", "no_mcgn"])
+@pytest.mark.parametrize("name", ["dcgan", "no-mcgn"])
 def test_without_a_condition_there_is_nothing_to_read_back(name):
     gan = tiny_baseline(name)
     made = gan.generate(7)
@@ -117,15 +145,41 @@ def test_dcgan_step_is_the_binary_cross_entropy():
     assert float(loss_d) == pytest.approx(expected.item(), abs=1e-5)
 
 
-def test_infogan_reads_its_code_back_by_cross_entropy():
-    gan = tiny_baseline("infogan")
+def test_infogan_bound_is_the_log_probability_of_both_kinds_of_codes():
+    gan, draw = tiny_baseline("infogan"), torch.Generator().manual_seed(0)
     slots = torch.tensor([0, 2, 1, 2])
-    scores = torch.randn(4, 1 + CODES, generator=torch.Generator().manual_seed(0))
-    made = Generated(torch.empty(0), torch.eye(CODES)[slots], slots, torch.empty(0))
-    logits = scores[:, 1:].double().numpy()
-    log_q = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    expected = -np.mean([log_q[row, code] for row, code in enumerate(slots.tolist())])
+    scores, noise = torch.randn(4, 1 + CODES + CONTINUOUS, generator=draw), torch.rand(4, 5, generator=draw) * 2 - 1
+    answers = scores.double().numpy()
+    categorical = [log_softmax(answers[row, 1 : 1 + CODES])[code] for row, code in enumerate(slots)]
+    gaussian = norm.logpdf(noise[:, :CONTINUOUS].double().numpy(), loc=answers[:, 1 + CODES :]).sum(axis=1)
+    expected = -np.mean(np.array(categorical) + gaussian)
+    made = Generated(torch.empty(0), torch.eye(CODES)[slots], slots, noise)
     assert float(gan.information(made, scores)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_infogan_without_continuous_codes_is_the_cross_entropy_alone():
+    gan = build_model(replace(tiny_settings(), model=f"infogan:{CODES}+0"))
+    slots = torch.tensor([0, 2, 1])
+    logits = torch.tensor([[0.0, 8, 0, 0], [3, 0, 0, 7], [-2, 0, 9, 0]])
+    made = Generated(torch.empty(0), torch.eye(CODES)[slots], slots, torch.rand(3, 5))
+    expected = -np.mean([log_softmax(row)[slot] for row, slot in zip(logits[:, 1:].numpy(), slots, strict=True)])
+    assert float(gan.information(made, logits)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_infogan_learns_to_read_both_kinds_of_codes_back():
+    """By the bound alone, on what the generator draws: better than to know nothing of either code."""
+    gan = tiny_baseline("infogan", networks={"width": 8})
+    optimiser = torch.optim.Adam(gan.parameters(), 5e-3)
+    for _ in range(400):
+        made = gan.generate(64)
+        queries = gan.inference(made.images)
+        loss = gan.information(made, queries)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    errors = (queries[:, 1 + CODES :] - made.noise[:, :CONTINUOUS]).square().mean(dim=0)
+    right = (queries[:, 1 : 1 + CODES].argmax(dim=1) == made.slots).double().mean()
+    assert bool((errors < 1 / 3 / 2).all()) and float(right) > 0.9  # 1/3: the variance of a code
 
 
 def test_infogan_codes_are_one_hot_and_equally_probable():
@@ -134,17 +188,24 @@ def test_infogan_codes_are_one_hot_and_equally_probable():
     assert bool((made.keys.mean(dim=0) - 1 / CODES).abs().max() < 0.04)
 
 
-def test_networks_have_as_many_parameters_as_said():
-    """The table of sizes: D differs by its last layer, G by the width of what it is given."""
-    settings = PRESETS["digits"]
-    full = MemoryGAN(settings.memory, settings.networks)
-    sizes = {name: build_baseline(name, settings.changed(changes), codes=64) for name, changes in BASELINES.items()}
-    sizes["wide"] = build_baseline("dcgan", settings.changed(["networks.noise_dim=68"]))
-    assert parameters(sizes["dcgan"].inference) == parameters(full.inference) + 64 + 1
-    assert parameters(sizes["infogan"].inference) == parameters(full.inference) + 65 * 65
-    assert parameters(sizes["no_em"].inference) == parameters(sizes["no_mcgn"].inference) == parameters(full.inference)
-    assert parameters(sizes["infogan"].generator) == parameters(sizes["wide"].generator) == parameters(full.generator)
-    assert parameters(sizes["dcgan"].generator) == parameters(full.generator) - (64 + 4 - 16) * 512
+@pytest.mark.parametrize("preset", ["digits", "fashion-mnist", "fashion-mnist-slim", "affine-mnist-slim"])
+@each_baseline
+def test_baselines_have_as_many_weights_as_memorygan(preset, name):
+    """Generators exactly, discriminators but for the last layer; the keys of a memory are counted apart."""
+    settings = PRESETS[preset]
+    full, other = parameters(build_model(settings)), parameters(build_model(as_model(settings, name)))
+    assert other["generator"] == full["generator"]
+    outputs = {"dcgan": 1, "infogan": 1 + 10 + 2}.get(name, 0)
+    assert other["inference"] == full["inference"] + outputs * (settings.memory.key_dim + 1)
+    assert other["inference"] <= 1.03 * full["inference"]
+    assert full["memory"] == settings.memory.num_slots * settings.memory.key_dim
+    assert other["memory"] == (full["memory"] if name in ("kaiser", "no-mcgn") else 0)
+
+
+def test_only_the_settings_of_a_memorygan_become_those_of_another():
+    assert as_model(PRESETS["digits"], "memorygan") == PRESETS["digits"]
+    with pytest.raises(ValueError, match="expected the settings of a memorygan, got those of 'dcgan'"):
+        as_model(as_model(PRESETS["digits"], "dcgan"), "kaiser")
 
 
 # ---------------------------------------------------------------- without EM

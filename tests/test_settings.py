@@ -59,7 +59,7 @@ def test_booleans_are_read_as_words(text, value):
 
 @pytest.mark.parametrize(
     "assignment",
-    ["memory.kapa=3", "kappa=3", "memory=3", "dataset=mnist", "memory.kappa", "", "=", "memory.=3", "optimiser.lr=1"],
+    ["memory.kapa=3", "kappa=3", "memory=3", "datasets=mnist", "memory.kappa", "", "=", "memory.=3", "optimiser.lr=1"],
 )
 def test_unknown_names_are_refused_with_the_known_ones(assignment):
     with pytest.raises(ValueError) as error:
@@ -96,7 +96,7 @@ def test_json_gives_back_the_same_settings(settings):
 
 def test_json_is_readable_and_complete():
     content = json.loads(PRESETS["digits"].to_json())
-    assert set(content) == {"dataset", *PARTS}
+    assert set(content) == {"dataset", "model", *PARTS}
     assert {(part, name) for part in PARTS for name in content[part]} == set(FIELDS)
 
 

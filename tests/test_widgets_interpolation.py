@@ -14,7 +14,7 @@ from memgan.settings import PRESETS
 from memgan.widgets import Interpolation
 from memgan.widgets.base import script
 from memgan.widgets.export import export_network
-from memgan_lab.baselines import build_baseline
+from memgan_lab.baselines import build_model
 from memgan_lab.classifier import Classifier, train_classifier
 from tests.browser import chromium, opened, write_page
 from walkthrough.walks import IN_BETWEEN, Ends, walk_between
@@ -49,7 +49,7 @@ def make(channels=1, **state):
     settings = PRESETS["digits"].changed(["memory.num_slots=40", "memory.top_k=4", f"networks.channels={channels}"])
     gan = with_contrast(build(settings))
     gan.memory.histogram.copy_(torch.rand(40) + 0.1)
-    baseline = with_contrast(build_baseline("dcgan", settings.changed(["networks.noise_dim=7"])))
+    baseline = with_contrast(build_model(settings.changed(["model=dcgan", "networks.noise_dim=7"])))
     judge = Classifier(channels, 16, 5).eval()
     with torch.no_grad():
         logits = judge(gan.generate(64).images)

@@ -14,7 +14,7 @@ from PIL import Image
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.widgets import LatentExplorer, SlotExplorer
-from memgan_lab.baselines import build_baseline
+from memgan_lab.baselines import build_model
 from tests.browser import chromium, opened, write_page
 
 PIXELS = """(canvas) => Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""
@@ -64,7 +64,7 @@ def test_a_noise_that_does_not_fit_is_refused_and_nothing_changes(gan, noise):
 
 
 @pytest.mark.parametrize(
-    "model", [build_baseline("dcgan", PRESETS["digits"]), torch.nn.Linear(1, 1), None, "runs/digits"]
+    "model", [build_model(PRESETS["digits"].changed(["model=dcgan"])), torch.nn.Linear(1, 1), None, "runs/digits"]
 )
 def test_a_model_without_a_memory_is_refused(model):
     with pytest.raises(ValueError, match="expected a model with a memory"):

@@ -10,7 +10,7 @@ import traitlets
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.widgets import SlotExplorer
-from memgan_lab.baselines import build_baseline
+from memgan_lab.baselines import build_model
 from memgan_lab.classifier import Classifier
 from tests.browser import chromium, opened, write_page
 
@@ -175,7 +175,7 @@ def test_values_that_do_not_fit_are_refused_and_nothing_changes(gan, images):
     with pytest.raises(ValueError, match="expected real images"):
         SlotExplorer(gan, images[:, :, :8])
     with pytest.raises(ValueError, match="expected a model with a memory"):
-        SlotExplorer(build_baseline("dcgan", PRESETS["digits"]))
+        SlotExplorer(build_model(PRESETS["digits"].changed(["model=dcgan"])))
 
 
 def test_viewers_without_javascript_get_samples_and_words(gan):

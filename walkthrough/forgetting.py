@@ -23,11 +23,10 @@ from memgan.data import load_dataset
 from memgan.gan import discriminator_loss
 from memgan.networks import InferenceNetwork
 from memgan.plots import image_grid
-from memgan.runs import build
 from memgan.search import Nearest
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
-from memgan_lab.baselines import BASELINES, build_baseline
+from memgan_lab.baselines import build_model
 
 __all__ = [
     "MARKS",
@@ -409,13 +408,14 @@ class Stationary(NamedTuple):
 
 
 def stationary(name: str, seed: int) -> Stationary:
-    """Train "memory" or a baseline on the digits with the preset, and ask its last D about old fakes.
+    """Train "memory" or "dcgan" on the digits with the preset, and ask its last D about old fakes.
 
     D normalises each set by its own statistics, as it does each batch in training.
     """
-    settings = PRESETS["digits"] if name == "memory" else PRESETS["digits"].changed(BASELINES[name])
+    preset = PRESETS["digits"]
+    settings = preset if name == "memory" else preset.changed([f"model={name}", "networks.noise_dim=16"])
     prepare(seed)
-    gan = build(settings) if name == "memory" else build_baseline(name, settings)
+    gan = build_model(settings)
     images, kept = load_dataset("digits").images, []
     for step in train(gan, images, settings.training):
         if step.number in KEPT_AT:

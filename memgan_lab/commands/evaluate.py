@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from memgan.data import load_dataset
-from memgan.runs import load_run
+from memgan_lab.baselines import load_model
 from memgan_lab.classifier import classifier_for
 from memgan_lab.commands.options import add_device, device_of, seed
 from memgan_lab.evaluation import evaluate
@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Judge it, and write what comes of it into the run's folder."""
-    gan, settings = load_run(options.folder, device_of(options.device))
+    gan, settings = load_model(options.folder, device_of(options.device))
     torch.set_num_threads(1)
     print("judging (the first time, a classifier of the data is trained and kept: seconds) ...", file=sys.stderr)
     train_data, test_data = load_dataset(settings.dataset), load_dataset(settings.dataset, split="test")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from memgan.data import load_dataset
-from memgan.runs import load_run
+from memgan_lab.baselines import load_model
 from memgan_lab.classifier import classifier_for
 from memgan_lab.commands.options import writable
 
@@ -22,7 +22,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the page."""
-    gan, settings = load_run(options.folder)
+    gan, settings = load_model(options.folder)
+    if settings.model not in ("memorygan", "kaiser"):
+        raise ValueError(f"{options.folder} holds a {settings.model}: its generator is given no slot to explore")
     out = writable(options.out or options.folder / "explore.html", "a page such as explore.html")
     try:
         from memgan.widgets import Interpolation, LatentExplorer, SlotExplorer

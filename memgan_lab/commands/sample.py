@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from memgan.plots import image_grid
-from memgan.runs import load_run
+from memgan_lab.baselines import load_model
 from memgan_lab.commands.options import add_device, device_of, seed, writable
 
 PURPOSE = "draw a sheet of images: one slot in each row"
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
     if options.slots < 1 or options.samples < 1:
         raise ValueError(f"expected at least one slot and one sample, got {options.slots} and {options.samples}")
     device = device_of(options.device)
-    gan, _ = load_run(options.folder, device)
+    gan, _ = load_model(options.folder, device)
     out = writable(options.out, "a picture such as grid.png")
     generator = torch.Generator(device).manual_seed(options.seed)
     images, slots = gan.sample_slots(options.slots, options.samples, generator=generator)
