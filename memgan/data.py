@@ -73,9 +73,9 @@ def batch_of(data: ImageData, index: Tensor, *, flip: bool = False, brightness: 
     if flip:
         images = torch.where(torch.rand(batch, 1, 1, 1, device=images.device) < 0.5, images.flip(-1), images)
     if shift:
-        down, right = torch.randint(-shift, shift + 1, (2, batch, 1), device=images.device)
-        rows = (torch.arange(height, device=images.device) - down).clamp(0, height - 1)
-        columns = (torch.arange(width, device=images.device) - right).clamp(0, width - 1)
+        down, right = torch.randint(-shift, shift + 1, (2, batch, 1), device=images.device)  # where each is cut out
+        rows = (torch.arange(height, device=images.device) + down).clamp(0, height - 1)
+        columns = (torch.arange(width, device=images.device) + right).clamp(0, width - 1)
         images = images.gather(2, rows[:, None, :, None].expand_as(images))
         images = images.gather(3, columns[:, None, None, :].expand_as(images))
     if brightness:
