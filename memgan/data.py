@@ -1,8 +1,9 @@
-"""Images to train on: one function, by name, and one that cuts batches from what it returns."""
+"""Images to train on: one function loads them by name, another cuts batches from them."""
 
 import gzip
-import math
 import os
+import random
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -23,64 +24,65 @@ class ImageData(NamedTuple):
 
     images: Tensor  # [n, C, H, W] uint8 in 0..255, or float32 in [-1, 1]
     labels: Tensor  # [n] int64
-    source: Tensor | None = None  # [n, 1, 28, 28] uint8: digits that each visit maps anew (affine-mnist)
+    source: Tensor | None = None  # [n, 1, 28, 28] uint8: digits that are moved anew at each visit (affine-mnist)
 
     def to(self, device: torch.device | str) -> "ImageData":
-        """All of it, on `device`."""
         source = None if self.source is None else self.source.to(device)
         return ImageData(self.images.to(device), self.labels.to(device), source)
 
 
 def load_dataset(
-    name: str,
-    root: str | Path | None = None,
-    split: str = "train",
-    download: bool = False,
-    *,
-    size: int | None = None,
-    strict: bool = False,
-) -> ImageData:
+    name: str, root: str | Path | None = None, split: str = "train", download: bool = False,
+    *, size: int | None = None, strict: bool = False,
+) -> ImageData:  # fmt: skip
     """The "train" or "test" split of digits, mnist, fashion-mnist, cifar10, affine-mnist or folder:PATH, on the CPU.
 
     Files are looked for under `root` ($MEMGAN_DATA, else ./data), where torchvision keeps them, and fetched only with
-    `download`. `size` is the side, in pixels, that a folder's images are cut to (32); with `strict` a broken file
-    there is an error. Raises ValueError, and says what to do, for what is unknown, missing, damaged or of another size.
+    `download`. A folder's images are cut to `size` pixels a side (32), and with `strict` none of them may be broken.
+    Raises ValueError, which says what to do, for what is unknown, missing, damaged or of another size.
     """
-    if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    if split not in ("train", "test") or (size is not None and size < 1):
+        raise ValueError(f"expected split 'train' or 'test', got {split!r}, and a size of at least 1, got {size}")
+    if name.startswith("folder:"):
+        return _folder(Path(name.removeprefix("folder:")).expanduser(), split, 32 if size is None else size, strict)
     if name not in DATASETS:
         raise ValueError(f"no data set {name!r} here, expected one of {sorted(DATASETS)} or 'folder:PATH'")
-    data = DATASETS[name](Path(root or os.environ.get("MEMGAN_DATA") or "data").expanduser(), split, download)
+    root = Path(root or os.environ.get("MEMGAN_DATA") or "data").expanduser()
+    try:
+        data = DATASETS[name](root, split, download)
+    except (OSError, RuntimeError) as error:  # OSError: a file or the network; RuntimeError: torchvision's checksums
+        advice = "download=True (--download) fetches what is missing; delete first what is damaged"
+        raise ValueError(f"no {name} to be had from {root}: {error}. {advice}") from error
     if size not in (None, data.images.shape[-1]):
-        raise ValueError(f"the images of {name} have {data.images.shape[-1]} pixels a side, got size {size}")
+        raise ValueError(f"images of {name} have {data.images.shape[-1]} pixels a side, got size {size}")
     return data
 
 
 def as_float(images: Tensor) -> Tensor:
-    """Images in [-1, 1]: 0..255 becomes x / 127.5 - 1 in float32; what is float already passes through."""
+    """Images in [-1, 1]: bytes become x / 127.5 - 1 in float32; what is float already passes through."""
     return images if images.is_floating_point() else images.to(torch.float32) / 127.5 - 1
 
 
 def batch_of(data: ImageData, index: Tensor, *, flip: bool = False, brightness: float = 0.0, shift: int = 0) -> Tensor:
-    """The images of `index` [B] as float32 [B, C, H, W], on the data's device, each changed at random as asked.
+    """The images of `index` [B] as float32 [B, C, H, W] on the data's device, each changed at random as asked.
 
     `flip` mirrors half of them left to right; `shift` moves each by up to so many pixels either way, edges repeated;
-    `brightness` adds up to so much to each or takes it away (1 is from grey to white), and cuts at -1 and 1. What is
-    off draws no random numbers. All of it stays on the device, with shapes that depend on the arguments alone.
+    `brightness` adds up to so much to each or takes it away (1 leads from grey to white), and cuts at -1 and 1. What
+    is off draws no random numbers. Nothing waits for the device, and shapes depend on the arguments alone.
     """
-    images = as_float(data.images[index])
+    if shift < 0 or brightness < 0:
+        raise ValueError(f"expected shift >= 0 and brightness >= 0, got {shift} and {brightness}")
+    images = as_float(data.images[index] if data.source is None else _moved(data.source[index]))
     batch, _, height, width = images.shape
     if flip:
-        images = torch.where(torch.rand(batch, 1, 1, 1, device=images.device) < 0.5, images.flip(-1), images)
+        images = torch.where(torch.rand(batch, 1, 1, 1, device=images.device) < 0.5, images.flip(3), images)
     if shift:
-        down, right = torch.randint(-shift, shift + 1, (2, batch, 1), device=images.device)  # where each is cut out
-        rows = (torch.arange(height, device=images.device) + down).clamp(0, height - 1)
-        columns = (torch.arange(width, device=images.device) + right).clamp(0, width - 1)
-        images = images.gather(2, rows[:, None, :, None].expand_as(images))
-        images = images.gather(3, columns[:, None, None, :].expand_as(images))
+        down, right = torch.randint(-shift, shift + 1, (2, batch, 1), device=images.device)
+        rows = (torch.arange(height, device=images.device) - down).clamp(0, height - 1)
+        columns = (torch.arange(width, device=images.device) - right).clamp(0, width - 1)
+        images = images.take_along_dim(rows[:, None, :, None], 2).take_along_dim(columns[:, None, None, :], 3)
     if brightness:
-        added = (2 * torch.rand(batch, 1, 1, 1, device=images.device) - 1) * brightness
-        images = (images + added).clamp(-1, 1)
+        images = (images + brightness * (2 * torch.rand(batch, 1, 1, 1, device=images.device) - 1)).clamp(-1, 1)
     return images
 
 
@@ -100,36 +102,111 @@ def _digits(root: Path, split: str, download: bool) -> ImageData:
     return ImageData(enlarged, torch.as_tensor(digits.target[part], dtype=torch.int64))
 
 
-def _idx(path: Path, dimensions: int) -> Tensor:
-    """What an idx file of bytes holds, packed with gzip or not: magic number, sizes (big-endian), then the bytes."""
+def _idx(path: Path, *item: int) -> Tensor:
+    """The bytes of an idx file, gzipped or not: magic number, number and size of items (big-endian), the items."""
     try:
-        raw = (gzip.open if path.suffix == ".gz" else open)(path, "rb").read()
-    except (OSError, EOFError, zlib.error) as error:  # gzip checks length and checksum
-        raise ValueError(f"{path} is damaged ({error}): delete it and fetch it again") from error
-    start = 4 + 4 * dimensions
-    sizes = [int.from_bytes(raw[at : at + 4], "big") for at in range(4, start, 4)]
-    if raw[:4] != bytes([0, 0, 8, dimensions]) or len(raw) != start + math.prod(sizes):
-        raise ValueError(f"{path} is no whole idx file of {dimensions} dimensions: delete it and fetch it again")
-    return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=start).reshape(sizes).copy())
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        magic, number, *found = np.frombuffer(raw, ">u4", 2 + len(item)).tolist()
+        if (magic, *found) != (0x801 + len(item), *item):
+            raise ValueError(f"magic number {magic:#x}, items of size {found}, expected {item}")
+        return torch.tensor(np.frombuffer(raw, np.uint8, offset=8 + 4 * len(item)).reshape(number, *item))
+    except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:  # gzip's own checksum is among them
+        raise ValueError(f"{path} is damaged ({error}): delete it, and fetch it with download=True") from error
 
 
 def _mnist(root: Path, split: str, download: bool, kind: str = "MNIST") -> ImageData:
-    """MNIST (LeCun, Cortes and Burges) or, in the same files, Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017): 28x28."""
-    folder = root / kind / "raw"
+    """MNIST (LeCun, Cortes and Burges, 1998), or Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017) in the same form."""
     stem = "train" if split == "train" else "t10k"
-    path = folder if kind == "MNIST" or folder.is_dir() else DEBIAN
-    ending = "" if path == folder else ".gz"
-    images = _idx(path / f"{stem}-images-idx3-ubyte{ending}", 3)
-    labels = _idx(path / f"{stem}-labels-idx1-ubyte{ending}", 1)
-    return ImageData(images.unsqueeze(1), labels.long())
+    packed = [DEBIAN / f"{stem}-{content}-ubyte.gz" for content in ("images-idx3", "labels-idx1")]
+    files = [root / kind / "raw" / file.stem for file in packed]
+    if kind == "FashionMNIST" and all(map(Path.is_file, packed)) and not all(map(Path.is_file, files)):
+        files = packed
+    elif download:
+        import torchvision
+
+        getattr(torchvision.datasets, kind)(root, download=True)
+    images, labels = _idx(files[0], 28, 28).unsqueeze(1), _idx(files[1]).long()
+    if len(images) != len(labels) or not 0 <= int(labels.max()) <= 9:
+        raise ValueError(f"{files[1]}: expected {len(images)} labels in 0..9, got {len(labels)} up to {labels.max()}")
+    return ImageData(images, labels)
 
 
-def _fashion_mnist(root: Path, split: str, download: bool) -> ImageData:
-    return _mnist(root, split, download, "FashionMNIST")
+def _cifar10(root: Path, split: str, download: bool) -> ImageData:
+    """CIFAR-10 (Krizhevsky, 2009): 32x32 in colour. torchvision checks the MD5 of each file before it opens any."""
+    from torchvision.datasets import CIFAR10
+
+    data = CIFAR10(root, split == "train", download=download)
+    return ImageData(torch.tensor(data.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(data.targets))
+
+
+def _affine_mnist(root: Path, split: str, download: bool) -> ImageData:
+    """MNIST's digits on a canvas of 40x40; `images` hold each of them once, under a map drawn with a seed."""
+    digits, seeded = _mnist(root, split, download), torch.Generator().manual_seed(int(split == "test"))
+    images = torch.cat([_moved(part, seeded) for part in digits.images.split(1000)])
+    return ImageData(images, digits.labels, digits.images)
+
+
+def _moved(digits: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """`digits` [B, 1, 28, 28] on 40x40, each under its own map: rotated, sheared, scaled in x and in y, shifted.
+
+    The ranges are affNIST's (T. Tieleman, 2013): 20 degrees and 0.2 either way, 0.8 to 1.2, and anywhere where the
+    whole digit stays in sight. The authors' code only rotates (by whole degrees) and shifts (by 0 to 11 pixels).
+    """
+    draws = 2 * torch.rand(6, len(digits), 1, 1, generator=generator, device=digits.device) - 1
+    angle, shear, wide, high = (20 * draws[0]).deg2rad(), 0.2 * draws[1], 1 + 0.2 * draws[2], 1 + 0.2 * draws[3]
+    cos, sin = angle.cos(), angle.sin()
+    along = torch.stack([wide * cos, high * (shear * cos + sin)])  # what a step in x adds to the place (x, y)
+    across = torch.stack([-wide * sin, high * (cos - shear * sin)])  # and what a step in y adds
+    pixel, canvas = torch.arange(28, device=digits.device) - 13.5, torch.arange(40, device=digits.device) - 19.5
+    ink = torch.where(digits[:, 0] > 0, along * pixel + across * pixel[:, None], 0)  # the centre counts as ink
+    least, most = ink.amin((2, 3), keepdim=True), ink.amax((2, 3), keepdim=True)
+    room = 20.5 - (most - least) / 2 - along.abs() - across.abs()  # the last two: interpolation spreads the ink
+    right, down = draws[4:] * room.clamp(min=0) - (least + most) / 2
+    x, y = canvas - right, canvas[:, None] - down
+    # the inverse map, written out: autocast would round the matrix product of F.affine_grid
+    back = ((cos - shear * sin) / wide * x + sin / high * y, cos / high * y - (shear * cos + sin) / wide * x)
+    grid = torch.stack(back, dim=-1) / 14
+    return F.grid_sample(digits.float(), grid, align_corners=False).round().to(torch.uint8)
+
+
+def _folder(path: Path, split: str, size: int, strict: bool) -> ImageData:
+    """The images under `path` that PIL reads, upright, resized and cropped at the centre; each subfolder is a class.
+
+    Folders "train" and "test" are the splits; without them a seeded tenth is for testing. Grey if all are stored so.
+    """
+    from PIL import Image, ImageOps
+
+    known = {ending for ending, form in Image.registered_extensions().items() if form in Image.OPEN}
+    files = sorted(file.relative_to(path) for file in path.rglob("*") if file.suffix.lower() in known)
+    if ready := (path / "train").is_dir() and (path / "test").is_dir():
+        files = [file for file in files if file.parts[0] in ("train", "test")]
+        tested = {file for file in files if file.parts[0] == "test"}
+    else:
+        tested = set(random.Random(0).sample(files, -(-len(files) // 10)))
+    kinds = {file: (*file.parts[ready:-1], "")[0] for file in files}
+    classes, pixels, labels, modes = sorted(set(kinds.values())), [], [], set()
+    for file in files:
+        try:
+            with Image.open(path / file) as picture:
+                modes.add(picture.mode)
+                if (file in tested) == (split == "test"):
+                    whole = ImageOps.exif_transpose(picture)
+                    if picture.mode[0] == "I":  # 16 bits, which PIL would cut at 255
+                        whole = Image.fromarray((np.asarray(whole) >> 8).astype(np.uint8))
+                    pixels.append(np.asarray(ImageOps.fit(whole.convert("RGB"), (size, size))))
+                    labels.append(classes.index(kinds[file]))
+        except Exception as error:  # whatever a decoder makes of a broken file
+            if strict:
+                raise ValueError(f"{path / file} cannot be read: {error}") from error
+            print(f"left out {path / file}: {error}", file=sys.stderr)
+    if not pixels:
+        raise ValueError(f"no images for {split!r} in {path}: expected PNG, JPEG or other images, in subfolders or not")
+    images = torch.tensor(np.stack(pixels)).permute(0, 3, 1, 2)
+    channels = 1 if all(mode[0] in "1LIF" for mode in modes) else 3
+    return ImageData(images[:, :channels].contiguous(), torch.tensor(labels))
 
 
 DATASETS: dict[str, Callable[[Path, str, bool], ImageData]] = {
-    "digits": _digits,
-    "mnist": _mnist,
-    "fashion-mnist": _fashion_mnist,
+    **{"digits": _digits, "mnist": _mnist, "cifar10": _cifar10, "affine-mnist": _affine_mnist},
+    "fashion-mnist": lambda root, split, download: _mnist(root, split, download, "FashionMNIST"),
 }
