@@ -1,15 +1,19 @@
-"""Training, step by step: one `training_step` that reads like the algorithm, and `train`, which repeats it."""
+"""Training, step by step: a `training_step` that reads like the algorithm, and a `Trainer` that repeats it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from memgan.data import ImageData, batch_of
 from memgan.gan import GeneratorLoss, MemoryGAN, discriminator_loss, generator_loss
 
-__all__ = ["Optimisers", "Step", "TrainingSettings", "prepare", "train", "training_step"]
+__all__ = ["Optimisers", "Step", "Trainer", "TrainingSettings", "is_large", "prepare", "train", "training_step"]
+
+Precision = Literal["float32", "bfloat16"]
+Numbers = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -25,17 +29,23 @@ class TrainingSettings:
     decay_from: float = 0.5  # share of the steps after which both rates fall linearly to 0
     generator_loss: GeneratorLoss = "non_saturating"
     mi_weight: float = 1e-2  # lambda
+    flip: bool = False  # mirror half of the real images left to right
+    brightness: float = 0.0  # add to each real image up to this much, or take it away; 1 is from grey to white
+    shift: int = 0  # move each real image by up to so many pixels either way
+    precision: Precision = "float32"  # of the networks' layers; the memory's scores are always in float32
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 2:
             raise ValueError(f"expected steps >= 1 and batch_size >= 2, got {self.steps} and {self.batch_size}")
-        for name in ("generator_lr", "discriminator_lr", "mi_weight"):
+        for name in ("generator_lr", "discriminator_lr", "mi_weight", "brightness", "shift"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.decay_from <= 1:
             raise ValueError(f"decay_from must be a share of the steps in [0, 1], got {self.decay_from}")
         if self.generator_loss not in ("saturating", "non_saturating"):
             raise ValueError(f"generator_loss must be 'saturating' or 'non_saturating', got {self.generator_loss!r}")
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision must be one of {get_args(Precision)}, got {self.precision!r}")
 
 
 class Step(NamedTuple):
@@ -51,29 +61,33 @@ class Step(NamedTuple):
 class Optimisers:
     """Adam for both networks, with rates that hold and then fall linearly to 0."""
 
+    NAMES = ("discriminator", "generator")
+
     def __init__(self, gan: MemoryGAN, settings: TrainingSettings) -> None:
-        betas = (settings.beta1, settings.beta2)
-        self.discriminator = torch.optim.Adam(gan.inference.parameters(), settings.discriminator_lr, betas)
-        self.generator = torch.optim.Adam(gan.generator.parameters(), settings.generator_lr, betas)
-        total, falling = settings.steps, max(1 - settings.decay_from, 1e-12)
-        self._schedules = [
-            torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (1 - step / total) / falling))
-            for optimiser in (self.discriminator, self.generator)
-        ]
+        self._settings, gpu = settings, gan.memory.keys.is_cuda
+        # fused: one kernel for all weights; capturable, with rates in tensors: fit for a CUDA graph
+        how: dict[str, Any] = {"betas": (settings.beta1, settings.beta2), "fused": gpu or None, "capturable": gpu}
+        rate = gan.memory.keys.new_zeros(()) if gpu else 0.0
+        self.discriminator = torch.optim.Adam(gan.inference.parameters(), rate, **how)
+        self.generator = torch.optim.Adam(gan.generator.parameters(), rate, **how)
+        self.set_rates(done=0)
 
-    def advance(self) -> None:
-        for schedule in self._schedules:
-            schedule.step()
+    def set_rates(self, done: int) -> None:
+        """Set both rates to what they are after `done` steps."""
+        share = min(1.0, (1 - done / self._settings.steps) / max(1 - self._settings.decay_from, 1e-12))
+        for name in self.NAMES:
+            (group,), rate = getattr(self, name).param_groups, getattr(self._settings, f"{name}_lr") * share
+            group["lr"] = group["lr"].fill_(rate) if torch.is_tensor(group["lr"]) else rate
 
 
-def training_step(
-    gan: MemoryGAN, images: Tensor, optimisers: Optimisers, settings: TrainingSettings
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def training_step(gan: MemoryGAN, images: Tensor, optimisers: Optimisers, settings: TrainingSettings) -> Numbers:
     """One step of (11-14) on real `images` [B, C, H, W]: both losses, and mean D on real and on generated images."""
+    networks = torch.autocast(images.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
     # D: a batch of real images and one of generated ones, each normalised by its own statistics
-    with torch.no_grad():
+    with torch.no_grad(), networks:
         generated = gan.generate(len(images))
-    real_queries, generated_queries = gan.inference(images), gan.inference(generated.images)
+    with networks:
+        real_queries, generated_queries = gan.inference(images), gan.inference(generated.images)
     labels = images.new_ones(2 * len(images), dtype=torch.long)
     labels[len(images) :] = 0
     # read both, and write both: the memory learns without a gradient, mu by it
@@ -85,50 +99,126 @@ def training_step(
     optimisers.discriminator.step()
 
     # G: a fresh batch, read but not written
-    generated = gan.generate(len(images))
     gan.inference.requires_grad_(False)
-    queries = gan.inference(generated.images)
+    with networks:
+        generated = gan.generate(len(images))
+        queries = gan.inference(generated.images)
     information = gan.information(generated, queries)
     loss_g = generator_loss(gan.memory.read(queries), settings.generator_loss) + settings.mi_weight * information
     optimisers.generator.zero_grad()
     loss_g.backward()
     optimisers.generator.step()
     gan.inference.requires_grad_(True)
-
-    optimisers.advance()
     return loss_d.detach(), loss_g.detach(), real.detach().mean(), fake.detach().mean()
 
 
-def train(gan: MemoryGAN, images: Tensor, settings: TrainingSettings) -> Iterator[Step]:
-    """Train `gan` on `images` [n, C, H, W], handing out every step as it is done.
+class Trainer:
+    """Trains `gan` on images [n, C, H, W], on the device of both: `for step in Trainer(gan, data, settings): ...`
 
-        for step in train(gan, images, settings):
-            ...
-
-    Raises ValueError for images of another size than the model's and for fewer than a batch, FloatingPointError
-    where a loss is not finite (looked at every 50 steps and at the last, so as not to wait for a GPU at each).
+    It goes on from wherever it is: between two steps, `state_dict` holds all that the next one depends on. On a GPU a
+    whole step becomes one CUDA graph, unless the memory looks at values on the host (`validate`). Raises ValueError for
+    images of another size than the model's and for fewer than a batch, FloatingPointError where a loss is not finite
+    (looked at every 50 steps and at the last, so as not to wait for a GPU at each).
     """
-    if images.shape[1:] != gan.image_shape:
-        raise ValueError(f"expected images of shape {list(gan.image_shape)}, got {list(images.shape[1:])}")
-    if len(images) < settings.batch_size:
-        raise ValueError(f"training needs at least a batch of {settings.batch_size} images, got {len(images)}")
-    optimisers = Optimisers(gan, settings)
-    batches = _shuffled_batches(images, settings.batch_size)
-    gan.train()
-    for number in range(1, settings.steps + 1):
-        step = Step(number, *training_step(gan, next(batches), optimisers, settings))
-        looked_at = number % 50 == 0 or number == settings.steps
-        if looked_at and not bool((step.discriminator_loss + step.generator_loss).isfinite()):
-            raise FloatingPointError(f"the losses are no longer finite at step {number}")
-        yield step
+
+    def __init__(self, gan: MemoryGAN, data: ImageData | Tensor, settings: TrainingSettings) -> None:
+        if isinstance(data, Tensor):
+            data = ImageData(data, labels=torch.zeros(len(data), dtype=torch.long))
+        number, shape, device = len(data.images), data.images.shape[1:], data.images.device
+        if shape != gan.image_shape:
+            raise ValueError(f"expected images of shape {list(gan.image_shape)}, got {list(shape)}")
+        if number < settings.batch_size:
+            raise ValueError(f"training needs at least a batch of {settings.batch_size} images, got {number}")
+        if device.type == "cuda" or is_large(gan):
+            gan.to(memory_format=torch.channels_last)  # many channels: convolutions are faster so
+        self.gan, self.data, self.settings, self.number = gan, data, settings, 0
+        self.optimisers = Optimisers(gan, settings)
+        self._order, self._position = torch.arange(number), number  # as after an epoch
+        self._index = self._order[: settings.batch_size].to(device)  # of each batch, always in the same place
+        self._step = self._graph_or_plain()
+
+    def __iter__(self) -> Iterator[Step]:
+        self.gan.train()
+        while self.number < self.settings.steps:
+            self._index.copy_(self._next_batch())
+            self.optimisers.set_rates(self.number)
+            step = Step(self.number + 1, *self._step())
+            self.number += 1
+            looked_at = self.number % 50 == 0 or self.number == self.settings.steps
+            if looked_at and not bool((step.discriminator_loss + step.generator_loss).isfinite()):
+                raise FloatingPointError(f"the losses are no longer finite at step {self.number}")
+            yield step
+
+    def _next_batch(self) -> Tensor:
+        """The places in the data of the next whole batch, each epoch in a new order."""
+        if self._position + self.settings.batch_size > len(self._order):
+            self._order, self._position = torch.randperm(len(self._order)), 0
+        self._position += self.settings.batch_size
+        return self._order[self._position - self.settings.batch_size : self._position]
+
+    def _plain_step(self) -> Numbers:
+        how = self.settings
+        images = batch_of(self.data, self._index, flip=how.flip, brightness=how.brightness, shift=how.shift)
+        return training_step(self.gan, images, self.optimisers, how)
+
+    def _graph_or_plain(self) -> Callable[[], Numbers]:
+        waits_for_nobody = self._index.is_cuda and not getattr(self.gan.memory, "validate", False)
+        return _Replayed(self._plain_step) if waits_for_nobody else self._plain_step
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on, but for the data and the settings: references, not copies."""
+        random = {"cpu": torch.get_rng_state()}
+        if self._index.is_cuda:
+            random["cuda"] = torch.cuda.get_rng_state(self._index.device)
+        moments = {name: getattr(self.optimisers, name).state_dict()["state"] for name in Optimisers.NAMES}
+        place = {"number": self.number, "order": self._order, "position": self._position}
+        return {**place, "gan": dict(self.gan.state_dict()), "random": random, **moments}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was made, which trusts it: `memgan_lab.checkpoints` looks before it calls this."""
+        self.gan.load_state_dict(state["gan"])
+        for name in Optimisers.NAMES:
+            optimiser = getattr(self.optimisers, name)
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": state[name]})
+        self.number, self._order, self._position = state["number"], state["order"], state["position"]
+        torch.set_rng_state(state["random"]["cpu"])
+        if self._index.is_cuda:
+            torch.cuda.set_rng_state(state["random"]["cuda"], self._index.device)
+        self._step = self._graph_or_plain()
 
 
-def _shuffled_batches(images: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """Whole batches, each epoch in a new order, without end."""
-    while True:
-        order = torch.randperm(len(images)).to(images.device)
-        for start in range(0, len(images) - batch_size + 1, batch_size):
-            yield images[order[start : start + batch_size]]
+def train(gan: MemoryGAN, data: ImageData | Tensor, settings: TrainingSettings) -> Iterator[Step]:
+    """Train from the first step to the last, handing out each as it is done; raises what a `Trainer` does."""
+    yield from Trainer(gan, data, settings)
+
+
+class _Replayed:
+    """A step on a GPU: three run as they are, to warm up; then it is recorded as a CUDA graph, and replayed."""
+
+    def __init__(self, step: Callable[[], Numbers]) -> None:
+        self._step, self._done, self._stream = step, 0, torch.cuda.Stream()
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self) -> Numbers:
+        self._done += 1
+        if self._done <= 3:
+            self._stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._stream):
+                numbers = self._step()
+            torch.cuda.current_stream().wait_stream(self._stream)
+            return numbers
+        if self._graph is None:
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):  # records, and runs nothing
+                self._numbers = self._step()
+        self._graph.replay()
+        loss_d, loss_g, real, generated = (number.clone() for number in self._numbers)  # the next replay overwrites
+        return loss_d, loss_g, real, generated
+
+
+def is_large(gan: MemoryGAN) -> bool:
+    """Whether a CPU gains from several threads and from channels last: both networks hold 2^20 weights or more."""
+    return sum(parameter.numel() for parameter in gan.parameters()) >= 2**20
 
 
 def prepare(seed: int, threads: int = 1) -> None:

@@ -181,14 +181,13 @@ def test_memory_carries_no_gradient():
 def test_rates_hold_and_then_fall_linearly_to_zero(decay_from):
     settings = settings_with(steps=20, decay_from=decay_from, generator_lr=3e-3, discriminator_lr=7e-4)
     optimisers = Optimisers(tiny_gan(), settings)
-    optimisers.discriminator.step()
-    optimisers.generator.step()
     for done in range(20):
+        optimisers.set_rates(done)
         share = 1.0 if decay_from == 1 else np.interp(done / 20, [decay_from, 1], [1.0, 0.0])
         (of_g,), (of_d,) = optimisers.generator.param_groups, optimisers.discriminator.param_groups
         assert of_g["lr"] == pytest.approx(3e-3 * share, rel=1e-9)
         assert of_d["lr"] == pytest.approx(7e-4 * share, rel=1e-9)
-        optimisers.advance()
+    optimisers.set_rates(20)
     assert optimisers.generator.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
 
 
