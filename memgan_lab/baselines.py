@@ -1,11 +1,13 @@
 """What MemoryGAN is compared with: the same networks and the same trainer, with one part taken out or exchanged.
 
-    memorygan   nothing is taken out
-    kaiser      without EM: the memory averages, as life-long memory does (Kaiser et al. 2017)
-    no-mcgn     the memory is the discriminator, the generator sees noise only
-    dcgan       no memory: the generator sees noise only, D is a sigmoid on the features (Radford et al. 2016)
-    infogan     the same with a one-hot code and continuous codes that D's second head reads back (Chen et al. 2016);
-                "infogan" is "infogan:10+2", 10 values of the one-hot code and 2 continuous codes
+    memorygan         nothing is taken out
+    kaiser            without EM: the memory averages, as life-long memory does (Kaiser et al. 2017)
+    last-write-wins   where several samples of a batch find the same slot, the last one alone moves it
+    one-by-one        the samples of a batch are written one after another, as in the paper's text; slow
+    no-mcgn           the memory is the discriminator, the generator sees noise only
+    dcgan             no memory: the generator sees noise only, D is a sigmoid on the features (Radford et al. 2016)
+    infogan           the same with a one-hot code and continuous codes that D's second head reads back (Chen et al.
+                      2016); "infogan" is "infogan:10+2", 10 values of the one-hot code and 2 continuous codes
 
 Each is a `MemoryGAN` to `train` and to `evaluate`. What has no memory has a `SigmoidHead` in its place, whose slots
 are the values of the one-hot code; where there is no code at all, there is one slot, which tells the generator nothing.
@@ -24,12 +26,12 @@ from memgan.gan import Generated, MemoryGAN
 from memgan.memory import MemorySettings, VMFMemory
 from memgan.networks import Generator, InferenceNetwork, NetworkSettings
 from memgan.runs import build, load_run
-from memgan.search import Nearest
 from memgan.settings import Settings
+from memgan_lab.memories import MEMORIES
 
-__all__ = ["MODELS", "AveragingMemory", "as_model", "build_model", "load_model", "parameters"]
+__all__ = ["MODELS", "as_model", "build_model", "load_model", "parameters"]
 
-MODELS = ("memorygan", "kaiser", "no-mcgn", "dcgan", "infogan")
+MODELS = ("memorygan", *MEMORIES, "no-mcgn", "dcgan", "infogan")
 CODES, CONTINUOUS = 10, 2  # of InfoGAN on MNIST
 
 
@@ -44,7 +46,7 @@ def as_model(settings: Settings, model: str) -> Settings:
     kind, codes, _ = _parsed(model)
     if settings.model != "memorygan":
         raise ValueError(f"expected the settings of a memorygan, got those of {settings.model!r}")
-    if kind in ("memorygan", "kaiser"):
+    if kind == "memorygan" or kind in MEMORIES:
         return replace(settings, model=model)
     networks = replace(settings.networks, noise_dim=settings.networks.noise_dim + settings.memory.key_dim - codes)
     training = replace(settings.training, mi_weight=1.0) if kind == "infogan" else settings.training
@@ -63,7 +65,7 @@ def build_model(settings: Settings, device: torch.device | str = "cpu") -> Memor
     if kind == "no-mcgn":
         return _WithoutMCGN(settings.memory, settings.networks, validate=validate).to(device)
     gan = MemoryGAN(settings.memory, settings.networks, validate=validate)
-    gan.memory = AveragingMemory.from_settings(settings.memory, validate=validate)
+    gan.memory = MEMORIES[kind].from_settings(settings.memory, validate=validate)
     return gan.to(device)
 
 
@@ -86,25 +88,6 @@ def _parsed(model: str) -> tuple[str, int, int]:
     if not numbers:
         raise ValueError(f"unknown model {model!r}, expected one of {', '.join(MODELS)}, or such as infogan:64+0")
     return "infogan", int(numbers[1]), int(numbers[2])
-
-
-class AveragingMemory(VMFMemory):
-    """The update of life-long memory (Kaiser et al. 2017) in the place of (8-10); everything else is as it was.
-
-    A sample that finds its label counts for its best matching slot alone: K <- normalise(K + q), whatever h is, and
-    h <- alpha h + 1. In a batch, the samples of a slot count as one query, their mean, and as their number in h. Kaiser
-    et al. keep no h; here it says how often each slot was the best match, so that the slots can be read and sampled.
-    """
-
-    def _em(self, queries: Tensor, matching: Nearest, belongs: Tensor, moves: Tensor) -> None:
-        best = matching.scores.argmax(dim=1, keepdim=True)
-        slots = torch.where(moves.gather(1, best), matching.slots.gather(1, best), self.num_slots)[:, 0]
-        assigned = F.one_hot(slots, self.num_slots + 1)[:, :-1].to(queries)
-        count = assigned.sum(dim=0)
-        mean = assigned.T @ queries / count.clamp(min=1).unsqueeze(1)
-        touched = count > 0
-        self.keys.copy_(torch.where(touched.unsqueeze(1), F.normalize(self.keys + mean, dim=1), self.keys))
-        self.histogram.copy_(torch.where(touched, self.alpha * self.histogram + count, self.histogram))
 
 
 class _WithoutMCGN(MemoryGAN):

@@ -10,6 +10,7 @@ from memgan.data import load_dataset
 from memgan_lab.baselines import load_model
 from memgan_lab.classifier import classifier_for
 from memgan_lab.commands.options import writable
+from memgan_lab.memories import MEMORIES
 
 PURPOSE = "write one HTML page to explore a run in; it needs no Python and no network"
 
@@ -23,7 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write the page."""
     gan, settings = load_model(options.folder)
-    if settings.model not in ("memorygan", "kaiser"):
+    if settings.model not in ("memorygan", *MEMORIES):
         raise ValueError(f"{options.folder} holds a {settings.model}: its generator is given no slot to explore")
     out = writable(options.out or options.folder / "explore.html", "a page such as explore.html")
     try:
