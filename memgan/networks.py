@@ -62,7 +62,8 @@ class InferenceNetwork(nn.Module):
         self.apply(_initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        return F.normalize(self.layers(images), dim=1)
+        features = self.layers(images)  # under autocast in half precision: the direction is taken in the weights' own
+        return F.normalize(features.to(next(self.parameters()).dtype), dim=1)
 
 
 class Generator(nn.Module):

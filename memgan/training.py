@@ -65,9 +65,9 @@ class Optimisers:
 
     def __init__(self, gan: MemoryGAN, settings: TrainingSettings) -> None:
         self._settings, gpu = settings, gan.memory.keys.is_cuda
-        # fused: one kernel for all weights; capturable, with rates in tensors: fit for a CUDA graph
-        how: dict[str, Any] = {"betas": (settings.beta1, settings.beta2), "fused": gpu or None, "capturable": gpu}
-        rate = gan.memory.keys.new_zeros(()) if gpu else 0.0
+        # fused: in one pass over the weights; capturable, with rates in tensors: fit for a CUDA graph
+        how: dict[str, Any] = {"fused": gpu or is_large(gan) or None, "capturable": gpu}
+        how["betas"], rate = (settings.beta1, settings.beta2), gan.memory.keys.new_zeros(()) if gpu else 0.0
         self.discriminator = torch.optim.Adam(gan.inference.parameters(), rate, **how)
         self.generator = torch.optim.Adam(gan.generator.parameters(), rate, **how)
         self.set_rates(done=0)
@@ -217,7 +217,7 @@ class _Replayed:
 
 
 def is_large(gan: MemoryGAN) -> bool:
-    """Whether a CPU gains from several threads and from channels last: both networks hold 2^20 weights or more."""
+    """Whether a CPU gains from threads, channels last and fused Adam: the networks hold 2^20 weights or more."""
     return sum(parameter.numel() for parameter in gan.parameters()) >= 2**20
 
 

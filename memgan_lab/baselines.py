@@ -144,7 +144,7 @@ class _Scorer(InferenceNetwork):
         self.layers.extend([nn.LeakyReLU(0.2), last])
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images)
+        return self.layers(images).to(next(self.parameters()).dtype)  # under autocast, the clip needs more digits
 
 
 class SigmoidHead(nn.Module):
