@@ -2,10 +2,8 @@
 
 import gzip
 import os
-import random
 import sys
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +14,7 @@ from torch import Tensor
 
 __all__ = ["DATASETS", "ImageData", "as_float", "batch_of", "load_dataset"]
 
+DATASETS = ("affine-mnist", "cifar10", "digits", "fashion-mnist", "mnist")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package dataset-fashion-mnist puts its files
 
 
@@ -46,13 +45,13 @@ def load_dataset(
     if name.startswith("folder:"):
         return _folder(Path(name.removeprefix("folder:")).expanduser(), split, 32 if size is None else size, strict)
     if name not in DATASETS:
-        raise ValueError(f"no data set {name!r} here, expected one of {sorted(DATASETS)} or 'folder:PATH'")
+        raise ValueError(f"no data set {name!r} here, expected one of {', '.join(DATASETS)} or 'folder:PATH'")
     root = Path(root or os.environ.get("MEMGAN_DATA") or "data").expanduser()
-    try:
-        data = DATASETS[name](root, split, download)
-    except (OSError, RuntimeError) as error:  # OSError: a file or the network; RuntimeError: torchvision's checksums
-        advice = "download=True (--download) fetches what is missing; delete first what is damaged"
-        raise ValueError(f"no {name} to be had from {root}: {error}. {advice}") from error
+    data = _digits(split) if name == "digits" else _stored(name, root, split, download)
+    if name == "affine-mnist":  # `images` hold each digit once, under a map of a fixed seed
+        seeded = torch.Generator().manual_seed(int(split == "test"))
+        images = torch.cat([_moved(part, seeded) for part in data.images.split(1000)])
+        data = ImageData(images, data.labels, source=data.images)
     if size not in (None, data.images.shape[-1]):
         raise ValueError(f"images of {name} have {data.images.shape[-1]} pixels a side, got size {size}")
     return data
@@ -77,16 +76,16 @@ def batch_of(data: ImageData, index: Tensor, *, flip: bool = False, brightness: 
     if flip:
         images = torch.where(torch.rand(batch, 1, 1, 1, device=images.device) < 0.5, images.flip(3), images)
     if shift:
-        down, right = torch.randint(-shift, shift + 1, (2, batch, 1), device=images.device)
-        rows = (torch.arange(height, device=images.device) - down).clamp(0, height - 1)
-        columns = (torch.arange(width, device=images.device) - right).clamp(0, width - 1)
+        down, right = torch.randint(-shift, shift + 1, (2, batch, 1), device=images.device)  # where each is cut out
+        rows = (torch.arange(height, device=images.device) + down).clamp(0, height - 1)
+        columns = (torch.arange(width, device=images.device) + right).clamp(0, width - 1)
         images = images.take_along_dim(rows[:, None, :, None], 2).take_along_dim(columns[:, None, None, :], 3)
     if brightness:
         images = (images + brightness * (2 * torch.rand(batch, 1, 1, 1, device=images.device) - 1)).clamp(-1, 1)
     return images
 
 
-def _digits(root: Path, split: str, download: bool) -> ImageData:
+def _digits(split: str) -> ImageData:
     """scikit-learn's 1,797 handwritten digits, 8x8 in 17 greys, enlarged to 16x16; the last 360 are for testing.
 
     The file is ordered by writer (scikit-learn's MOOC, "Sample grouping"), so an unshuffled split tests on other
@@ -102,48 +101,31 @@ def _digits(root: Path, split: str, download: bool) -> ImageData:
     return ImageData(enlarged, torch.as_tensor(digits.target[part], dtype=torch.int64))
 
 
-def _idx(path: Path, *item: int) -> Tensor:
-    """The bytes of an idx file, gzipped or not: magic number, number and size of items (big-endian), the items."""
+def _stored(name: str, root: Path, split: str, download: bool) -> ImageData:
+    """MNIST (LeCun et al., 1998), Fashion-MNIST (Xiao et al., 2017) or CIFAR-10 (Krizhevsky, 2009), by torchvision.
+
+    It checks the MD5 of what it downloads and of CIFAR-10's files; gzip checks Debian's, which are read in place.
+    """
+    kind = {"cifar10": "CIFAR10", "fashion-mnist": "FashionMNIST"}.get(name, "MNIST")
+    folder = root / ("cifar-10-batches-py" if kind == "CIFAR10" else kind)
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        magic, number, *found = np.frombuffer(raw, ">u4", 2 + len(item)).tolist()
-        if (magic, *found) != (0x801 + len(item), *item):
-            raise ValueError(f"magic number {magic:#x}, items of size {found}, expected {item}")
-        return torch.tensor(np.frombuffer(raw, np.uint8, offset=8 + 4 * len(item)).reshape(number, *item))
-    except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:  # gzip's own checksum is among them
-        raise ValueError(f"{path} is damaged ({error}): delete it, and fetch it with download=True") from error
+        if kind == "FashionMNIST" and DEBIAN.is_dir() and not folder.is_dir():
+            folder, start = DEBIAN, "train" if split == "train" else "t10k"
+            packed = (DEBIAN / f"{start}-{content}-ubyte.gz" for content in ("images-idx3", "labels-idx1"))
+            raw = [np.frombuffer(gzip.decompress(file.read_bytes()), np.uint8) for file in packed]
+            pixels, labels = torch.tensor(raw[0][16:].reshape(-1, 28, 28)), torch.tensor(raw[1][8:])
+        else:
+            import torchvision
 
-
-def _mnist(root: Path, split: str, download: bool, kind: str = "MNIST") -> ImageData:
-    """MNIST (LeCun, Cortes and Burges, 1998), or Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017) in the same form."""
-    stem = "train" if split == "train" else "t10k"
-    packed = [DEBIAN / f"{stem}-{content}-ubyte.gz" for content in ("images-idx3", "labels-idx1")]
-    files = [root / kind / "raw" / file.stem for file in packed]
-    if kind == "FashionMNIST" and all(map(Path.is_file, packed)) and not all(map(Path.is_file, files)):
-        files = packed
-    elif download:
-        import torchvision
-
-        getattr(torchvision.datasets, kind)(root, download=True)
-    images, labels = _idx(files[0], 28, 28).unsqueeze(1), _idx(files[1]).long()
-    if len(images) != len(labels) or not 0 <= int(labels.max()) <= 9:
-        raise ValueError(f"{files[1]}: expected {len(images)} labels in 0..9, got {len(labels)} up to {labels.max()}")
-    return ImageData(images, labels)
-
-
-def _cifar10(root: Path, split: str, download: bool) -> ImageData:
-    """CIFAR-10 (Krizhevsky, 2009): 32x32 in colour. torchvision checks the MD5 of each file before it opens any."""
-    from torchvision.datasets import CIFAR10
-
-    data = CIFAR10(root, split == "train", download=download)
-    return ImageData(torch.tensor(data.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(data.targets))
-
-
-def _affine_mnist(root: Path, split: str, download: bool) -> ImageData:
-    """MNIST's digits on a canvas of 40x40; `images` hold each of them once, under a map drawn with a seed."""
-    digits, seeded = _mnist(root, split, download), torch.Generator().manual_seed(int(split == "test"))
-    images = torch.cat([_moved(part, seeded) for part in digits.images.split(1000)])
-    return ImageData(images, digits.labels, digits.images)
+            data = getattr(torchvision.datasets, kind)(root, train=split == "train", download=download)
+            pixels, labels = torch.as_tensor(data.data), torch.as_tensor(data.targets)
+        images = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
+        if len(images) != len(labels) or images.shape[2] not in (28, 32) or not 0 <= int(labels.max()) <= 9:
+            raise ValueError(f"{[*images.shape]} images and {len(labels)} labels up to {labels.max()}")
+    except Exception as error:  # the network, a checksum, or whatever a reader makes of damaged bytes
+        advice = "download=True (--download) fetches what is missing; delete or replace first what is damaged"
+        raise ValueError(f"{folder} is missing or damaged ({type(error).__name__}: {error}); {advice}") from error
+    return ImageData(images, labels.long())
 
 
 def _moved(digits: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -157,44 +139,43 @@ def _moved(digits: Tensor, generator: torch.Generator | None = None) -> Tensor:
     cos, sin = angle.cos(), angle.sin()
     along = torch.stack([wide * cos, high * (shear * cos + sin)])  # what a step in x adds to the place (x, y)
     across = torch.stack([-wide * sin, high * (cos - shear * sin)])  # and what a step in y adds
-    pixel, canvas = torch.arange(28, device=digits.device) - 13.5, torch.arange(40, device=digits.device) - 19.5
+    pixel = torch.arange(28, device=digits.device) - 13.5
     ink = torch.where(digits[:, 0] > 0, along * pixel + across * pixel[:, None], 0)  # the centre counts as ink
     least, most = ink.amin((2, 3), keepdim=True), ink.amax((2, 3), keepdim=True)
     room = 20.5 - (most - least) / 2 - along.abs() - across.abs()  # the last two: interpolation spreads the ink
     right, down = draws[4:] * room.clamp(min=0) - (least + most) / 2
+    canvas = torch.arange(40, device=digits.device) - 19.5
     x, y = canvas - right, canvas[:, None] - down
     # the inverse map, written out: autocast would round the matrix product of F.affine_grid
     back = ((cos - shear * sin) / wide * x + sin / high * y, cos / high * y - (shear * cos + sin) / wide * x)
-    grid = torch.stack(back, dim=-1) / 14
-    return F.grid_sample(digits.float(), grid, align_corners=False).round().to(torch.uint8)
+    moved = F.grid_sample(digits.float(), torch.stack(back, dim=-1) / 14, align_corners=False)
+    return moved.round().to(torch.uint8)
 
 
 def _folder(path: Path, split: str, size: int, strict: bool) -> ImageData:
     """The images under `path` that PIL reads, upright, resized and cropped at the centre; each subfolder is a class.
 
-    Folders "train" and "test" are the splits; without them a seeded tenth is for testing. Grey if all are stored so.
+    Folders "train" and "test" are the splits; without them a tenth, chosen by a checksum of the names, is for testing:
+    no image changes sides when others come. The images are grey if each file, of both splits, is stored in grey.
     """
     from PIL import Image, ImageOps
 
     known = {ending for ending, form in Image.registered_extensions().items() if form in Image.OPEN}
     files = sorted(file.relative_to(path) for file in path.rglob("*") if file.suffix.lower() in known)
-    if ready := (path / "train").is_dir() and (path / "test").is_dir():
-        files = [file for file in files if file.parts[0] in ("train", "test")]
-        tested = {file for file in files if file.parts[0] == "test"}
-    else:
-        tested = set(random.Random(0).sample(files, -(-len(files) // 10)))
-    kinds = {file: (*file.parts[ready:-1], "")[0] for file in files}
-    classes, pixels, labels, modes = sorted(set(kinds.values())), [], [], set()
-    for file in files:
+    ready = (path / "train").is_dir() and (path / "test").is_dir()
+    kinds = [(*file.parts[ready:-1], "")[0] for file in files]
+    classes, pixels, labels, modes = sorted(set(kinds)), [], [], set()
+    for file, kind in zip(files, kinds, strict=True):
+        half = file.parts[0] if ready else "train" if zlib.crc32(file.as_posix().encode()) % 10 else "test"
         try:
             with Image.open(path / file) as picture:
                 modes.add(picture.mode)
-                if (file in tested) == (split == "test"):
+                if half == split:
                     whole = ImageOps.exif_transpose(picture)
                     if picture.mode[0] == "I":  # 16 bits, which PIL would cut at 255
                         whole = Image.fromarray((np.asarray(whole) >> 8).astype(np.uint8))
                     pixels.append(np.asarray(ImageOps.fit(whole.convert("RGB"), (size, size))))
-                    labels.append(classes.index(kinds[file]))
+                    labels.append(classes.index(kind))
         except Exception as error:  # whatever a decoder makes of a broken file
             if strict:
                 raise ValueError(f"{path / file} cannot be read: {error}") from error
@@ -202,11 +183,5 @@ def _folder(path: Path, split: str, size: int, strict: bool) -> ImageData:
     if not pixels:
         raise ValueError(f"no images for {split!r} in {path}: expected PNG, JPEG or other images, in subfolders or not")
     images = torch.tensor(np.stack(pixels)).permute(0, 3, 1, 2)
-    channels = 1 if all(mode[0] in "1LIF" for mode in modes) else 3
-    return ImageData(images[:, :channels].contiguous(), torch.tensor(labels))
-
-
-DATASETS: dict[str, Callable[[Path, str, bool], ImageData]] = {
-    **{"digits": _digits, "mnist": _mnist, "cifar10": _cifar10, "affine-mnist": _affine_mnist},
-    "fashion-mnist": lambda root, split, download: _mnist(root, split, download, "FashionMNIST"),
-}
+    coloured = any(mode[0] not in "1LIF" for mode in modes)
+    return ImageData(images[:, : 3 if coloured else 1].contiguous(), torch.tensor(labels))
