@@ -114,9 +114,12 @@ _AUTHORS = {
     ),
 }
 
-# What 20 minutes of one CPU core hold
+# What 20 minutes of one CPU core hold. Tuned: fashion-mnist-slim, which mnist-slim borrows
+_SLIM_MNIST = (
+    NetworkSettings(image_size=28, width=32, hidden=0, noise_dim=8),
+    TrainingSettings(steps=15_000, generator_lr=8e-4, discriminator_lr=4e-4),
+)
 _SLIM = TrainingSettings(steps=20_000, generator_lr=4e-4, discriminator_lr=2e-4, mi_weight=2e-2)
-_SLIM_MNIST = NetworkSettings(image_size=28, width=16, hidden=0, noise_dim=8), _SLIM
 
 PRESETS = {
     "digits": Settings(

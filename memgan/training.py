@@ -217,8 +217,8 @@ class _Replayed:
 
 
 def is_large(gan: MemoryGAN) -> bool:
-    """Whether a CPU gains from threads, channels last and fused Adam: the networks hold 2^20 weights or more."""
-    return sum(parameter.numel() for parameter in gan.parameters()) >= 2**20
+    """Whether a CPU gains from threads, channels last and fused Adam: the networks hold 2^18 weights or more."""
+    return sum(parameter.numel() for parameter in gan.parameters()) >= 2**18
 
 
 def prepare(seed: int, threads: int = 1) -> None:
