@@ -17,8 +17,8 @@ from memgan.runs import written_whole
 __all__ = ["RECIPE", "Classifier", "accuracy", "cache_path", "classifier_for", "judged_features", "train_classifier"]
 
 RECIPE = 2  # part of the name in the cache: to be raised with every change that moves a weight
-_MANY_IMAGES = 5000  # from here on batches are larger and epochs fewer
-_PIXELS_AT_ONCE = 2**19  # what is judged at once: all 1,437 digits, 668 images of 28x28
+_MANY_IMAGES = 5000  # from here on batches are larger, epochs fewer, and shifts cost more than they bring
+_AT_ONCE = 256  # images judged at once: within a cache
 
 
 class Classifier(nn.Module):
@@ -41,30 +41,29 @@ class Classifier(nn.Module):
 def train_classifier(
     data: ImageData, seed: int = 0, epochs: int | None = None, batch_size: int | None = None
 ) -> Classifier:
-    """Train on images shifted by up to a pixel, on one thread: the same bits for the same seed on the same machine.
+    """Train a judge on one thread: the same bits for the same seed on the same machine.
 
-    Without `epochs` and `batch_size`, 15 epochs of 64 for a few thousand images, else as many of 128 as show some
-    240,000 images, 3 at least. The global random state is left as it was. Raises ValueError where there are no classes.
+    Fewer than 5,000 images are shown 15 times, in batches of 64, each time shifted by up to a pixel; more of them as
+    they are, in batches of 128, until some 200,000 were shown. `epochs` and `batch_size` override that. The global
+    random state is left as it was. Raises ValueError where there are no classes.
     """
     many = len(data.images) >= _MANY_IMAGES
     batch_size = batch_size or (128 if many else 64)
-    epochs = epochs or (min(15, max(3, 240_000 // len(data.images))) if many else 15)
-    layout = torch.channels_last if many else torch.contiguous_format  # a third quicker on images of 28x28
+    epochs = epochs or (min(15, max(3, 200_000 // len(data.images))) if many else 15)
     with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(seed)
-        model = _fresh(data).to(memory_format=layout)
+        model = _fresh(data)
         optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
         batches = len(data.images) // batch_size
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=epochs * batches)
         for _ in range(epochs):
             for index in torch.randperm(len(data.images)).split(batch_size)[:batches]:
-                images = batch_of(data, index, shift=1).contiguous(memory_format=layout)
-                loss = F.cross_entropy(model(images), data.labels[index])
+                loss = F.cross_entropy(model(batch_of(data, index, shift=0 if many else 1)), data.labels[index])
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
                 schedule.step()
-        return model.to(memory_format=torch.contiguous_format).eval()  # as it is when it is read from a file
+        return model.eval()
 
 
 def classifier_for(dataset: str, folder: Path | None = None, data: ImageData | None = None) -> Classifier:
@@ -101,8 +100,7 @@ def cache_path(dataset: str, data: ImageData, folder: Path | None = None) -> Pat
 @torch.no_grad()
 def judged_features(model: Classifier, images: Tensor) -> Tensor:
     """`model.features` of `images` [n, C, H, W], bytes or in [-1, 1], some at a time: [n, 64]."""
-    size = max(1, _PIXELS_AT_ONCE // images[0].numel())
-    return torch.cat([model.features(as_float(part)) for part in images.split(size)])
+    return torch.cat([model.features(as_float(part)) for part in images.split(_AT_ONCE)])
 
 
 @torch.no_grad()
@@ -116,7 +114,9 @@ def _fresh(data: ImageData) -> Classifier:
     classes = int(data.labels.max()) + 1
     if classes < 2 or int(data.labels.min()) < 0:
         raise ValueError("a judge needs images of two classes or more, labelled 0, 1, ...; these have none")
-    return Classifier(data.images.shape[1], data.images.shape[2], classes)
+    model = Classifier(data.images.shape[1], data.images.shape[2], classes)
+    many = len(data.images) >= _MANY_IMAGES
+    return model.to(memory_format=torch.channels_last if many else torch.contiguous_format)  # thrice as quick on a CPU
 
 
 @contextmanager
