@@ -7,10 +7,9 @@ from pathlib import Path
 
 import torch
 
-from memgan.data import load_dataset
 from memgan_lab.baselines import load_model
 from memgan_lab.classifier import classifier_for
-from memgan_lab.commands.options import add_device, device_of, seed
+from memgan_lab.commands.options import add_data, add_device, data_of, device_of, seed
 from memgan_lab.evaluation import evaluate
 
 PURPOSE = "judge a run with a classifier of its data; writes RUN/evaluation.json"
@@ -21,6 +20,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="RUN")
     parser.add_argument("--seed", type=seed, default=0, help="of the generated images")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_data(parser)
     add_device(parser)
 
 
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> None:
     gan, settings = load_model(options.folder, device_of(options.device))
     torch.set_num_threads(1)
     print("judging (the first time, a classifier of the data is trained and kept: seconds) ...", file=sys.stderr)
-    train_data, test_data = load_dataset(settings.dataset), load_dataset(settings.dataset, split="test")
-    result = evaluate(gan, classifier_for(settings.dataset), train_data, test_data, options.seed)
+    train_data, test_data = data_of(options, settings), data_of(options, settings, "test")
+    result = evaluate(gan, classifier_for(settings.dataset, data=train_data), train_data, test_data, options.seed)
     (options.folder / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result.to_dict(), indent=2) if options.json else result)

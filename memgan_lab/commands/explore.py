@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from memgan.data import load_dataset
+from memgan.data import as_float
 from memgan_lab.baselines import load_model
 from memgan_lab.classifier import classifier_for
-from memgan_lab.commands.options import writable
+from memgan_lab.commands.options import add_data, data_of, writable
 from memgan_lab.memories import MEMORIES
 
 PURPOSE = "write one HTML page to explore a run in; it needs no Python and no network"
@@ -19,6 +19,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan explore`."""
     parser.add_argument("folder", type=Path, metavar="RUN")
     parser.add_argument("--out", type=Path, metavar="PAGE", help="default: RUN/explore.html")
+    add_data(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -29,12 +30,13 @@ def run(options: argparse.Namespace) -> None:
     out = writable(options.out or options.folder / "explore.html", "a page such as explore.html")
     try:
         from memgan.widgets import Interpolation, LatentExplorer, SlotExplorer
-        from memgan.widgets.page import page
+        from memgan_lab.page import page
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}; explore needs: pip install 'memgan[notebooks]'") from error
     torch.set_num_threads(1)
     try:
-        images, judge = load_dataset(settings.dataset).images, classifier_for(settings.dataset)
+        data = data_of(options, settings)
+        images, judge = as_float(data.images), classifier_for(settings.dataset, data=data)
     except ValueError as error:
         print(f"without real images and classes: {error}", file=sys.stderr)
         images, judge = None, None

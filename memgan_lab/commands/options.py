@@ -6,7 +6,10 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["add_device", "device_of", "seed", "writable"]
+from memgan.data import ImageData, load_dataset
+from memgan.settings import Settings
+
+__all__ = ["add_data", "add_device", "data_of", "device_of", "seed", "writable"]
 
 
 def device_of(name: str) -> torch.device:
@@ -40,3 +43,22 @@ def writable(path: Path, expected: str) -> Path:
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Declare `--device`."""
     parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:1, ...")
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Declare where the data are, and what may be done about what is missing or broken."""
+    parser.add_argument("--root", type=Path, metavar="DATA", help="folder of the data sets ($MEMGAN_DATA, else ./data)")
+    parser.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
+    parser.add_argument("--strict", action="store_true", help="folder:PATH: refuse broken images, not leave them out")
+
+
+def data_of(options: argparse.Namespace, settings: Settings, split: str = "train") -> ImageData:
+    """The data set that `settings` name, in the size that its networks take. Raises ValueError for other channels."""
+    size, channels = settings.networks.image_size, settings.networks.channels
+    data = load_dataset(settings.dataset, options.root, split, options.download, size=size, strict=options.strict)
+    if data.images.shape[1] != channels:
+        found = data.images.shape[1]
+        raise ValueError(
+            f"{settings.dataset} has {found} channels, the networks {channels}: set networks.channels={found}"
+        )
+    return data
