@@ -1,157 +1,36 @@
-"""Walks between two samples of a generator, and what a classifier says of every image on the way.
-
-A walk is a straight line from one sample to another in what the generator is given: noise, and, where there is a
-memory, the key. Its ends are images that the judge is sure of; the question is what lies between them.
-"""
+"""Pictures of walks between two samples of a generator; `memgan_lab.walks`, whose names are here too, takes them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from memgan.gan import MemoryGAN
 from memgan.plots import GENERATED, REAL, UNUSED, tile
-from memgan_lab.classifier import Classifier
+from memgan_lab.walks import (
+    IN_BETWEEN,
+    KINDS,
+    LABELS,
+    POINTS,
+    SURE,
+    Ends,
+    Walk,
+    WalkKind,
+    base_rate,
+    find_ends,
+    in_between,
+    judged,
+    pick,
+    shares,
+    walk,
+    walk_between,
+    widget_state,
+)
 
-__all__ = ["IN_BETWEEN", "KINDS", "LABELS", "Ends", "Walk", "WalkKind", "base_rate", "confidence_figure", "find_ends"]
-__all__ += [
-    "in_between",
-    "outcome",
-    "pick",
-    "share_figure",
-    "shares",
-    "walk",
-    "walk_between",
-    "walk_figure",
-    "widget_state",
-]
-
-WalkKind = Literal["noise", "slot", "switch", "keys"]
-KINDS: dict[WalkKind, str] = {
-    "noise": "noise to noise (there is no key)",
-    "slot": "inside a slot: one key, noise to noise",
-    "switch": "across slots: noise to noise, the key switched half-way",
-    "keys": "between keys: noise to noise and key to key",
-}
-LABELS = {"noise": "noise to noise", "slot": "inside a slot", "switch": "across slots", "keys": "between keys"}
-SURE, IN_BETWEEN = 0.95, 0.8  # confidence of a walk's ends, at least; and below which an image counts as in between
-PAIRS, POINTS = 150, 11  # walks, and images on each, both ends included
-
-
-class Ends(NamedTuple):
-    """What the generator is given at both ends of each walk."""
-
-    keys: Tensor  # [2, pairs, M]
-    noise: Tensor  # [2, pairs, Z]
-
-
-class Walk(NamedTuple):
-    """Walks of one kind, and what the judge says of them."""
-
-    images: Tensor  # [pairs, points, C, H, W] in [-1, 1], both ends included
-    confidence: Tensor  # [pairs, points], the judge's largest probability
-    classes: Tensor  # [pairs, points], the class that it belongs to
-
-
-@torch.no_grad()
-def judged(judge: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The judge's confidence and class for `images` [..., C, H, W], each [...]."""
-    shape = images.shape[:-3]
-    probability, label = judge(images.flatten(0, -4)).softmax(dim=1).max(dim=1)
-    return probability.view(shape), label.view(shape)
-
-
-@torch.no_grad()
-def find_ends(gan: MemoryGAN, judge: Classifier, kind: WalkKind, pairs: int = PAIRS, seed: int = 0) -> Ends:
-    """The first `pairs` pairs of samples that the judge is SURE of: of one slot for "slot", else of different classes.
-
-    Raises ValueError for an unknown kind, and where the generator does not make enough of them.
-    """
-    if kind not in get_args(WalkKind):
-        raise ValueError(f"kind must be one of {get_args(WalkKind)}, got {kind!r}")
-    generator, found = torch.Generator().manual_seed(seed), []
-    for _ in range(40):
-        found.append(_sure_pairs(gan, judge, kind, pairs, generator))
-        if sum(ends.keys.shape[1] for ends in found) >= pairs:
-            break
-    keys, noise = (torch.cat(parts, dim=1)[:, :pairs] for parts in zip(*found, strict=True))
-    if keys.shape[1] < pairs:
-        raise ValueError(f"only {keys.shape[1]} of {40 * pairs} pairs have two ends that the judge is sure of")
-    return Ends(keys, noise)
-
-
-def _sure_pairs(gan: MemoryGAN, judge: Classifier, kind: WalkKind, drawn: int, generator: torch.Generator) -> Ends:
-    """Those of `drawn` random pairs that may be ends."""
-    first, second = (gan.generate(drawn, generator=generator) for _ in range(2))
-    keys = torch.stack([first.keys, first.keys if kind == "slot" else second.keys])
-    noise = torch.stack([first.noise, second.noise])
-    images = gan.generator(keys.flatten(0, 1), noise.flatten(0, 1)).unflatten(0, (2, drawn))
-    confidence, classes = judged(judge, images)
-    fit = (confidence >= SURE).all(dim=0)
-    if kind != "slot":
-        fit &= classes[0] != classes[1]
-    return Ends(keys[:, fit], noise[:, fit])
-
-
-@torch.no_grad()
-def walk_between(gan: MemoryGAN, judge: Classifier, ends: Ends, kind: WalkKind, points: int = POINTS) -> Walk:
-    """The walks of one kind between given `ends`, `points` images each, equally far apart in the noise.
-
-    "keys" goes straight from one key to the other and puts each point back on the sphere; "switch" keeps the first key
-    up to the middle, the middle included.
-    """
-    places = torch.linspace(0, 1, points)
-    at = places.view(-1, 1, 1)
-    noise = ends.noise[0].lerp(ends.noise[1], at)
-    if kind == "keys":
-        keys = F.normalize(ends.keys[0].lerp(ends.keys[1], at), dim=-1)
-    else:
-        keys = torch.where(at <= 0.5, ends.keys[0], ends.keys[1])
-    images = gan.generator(keys.flatten(0, 1), noise.flatten(0, 1)).unflatten(0, (points, -1)).transpose(0, 1)
-    return Walk(images, *judged(judge, images))
-
-
-def walk(gan: MemoryGAN, judge: Classifier, kind: WalkKind, pairs: int = PAIRS, seed: int = 0) -> Walk:
-    """`pairs` walks of one kind through `gan`, which must be in evaluation mode; the same for the same seed."""
-    return walk_between(gan, judge, find_ends(gan, judge, kind, pairs, seed), kind)
-
-
-def widget_state(gan: MemoryGAN, ends: Ends, index: int) -> dict[str, Any]:
-    """The walk number `index` as `memgan.widgets.Interpolation` names its ends: two slots, and two noises."""
-    slots = [int((gan.memory.keys == key).all(dim=1).nonzero()[0]) for key in ends.keys[:, index]]
-    return {"slots": slots, "noises": ends.noise[:, index].tolist()}
-
-
-def in_between(walk: Walk) -> float:
-    """Share of the interior images of all walks that the judge is not sure of: confidence below IN_BETWEEN."""
-    return float((walk.confidence[:, 1:-1] < IN_BETWEEN).double().mean())
-
-
-@torch.no_grad()
-def base_rate(gan: MemoryGAN, judge: Classifier, samples: int = 1500, seed: int = 0) -> float:
-    """Share of random samples, nobody's walk, with confidence below IN_BETWEEN: what a walk is to be compared with."""
-    images = gan.generate(samples, generator=torch.Generator().manual_seed(seed)).images
-    return float((judged(judge, images)[0] < IN_BETWEEN).double().mean())
-
-
-def shares(gan: MemoryGAN, judge: Classifier, kinds: Sequence[WalkKind], seed: int = 0) -> dict[str, float]:
-    """`in_between` of each kind of walk, and under "random samples" the base rate."""
-    rates = {"random samples": base_rate(gan, judge, seed=seed)}
-    return rates | {kind: in_between(walk(gan, judge, kind, seed=seed)) for kind in kinds}
-
-
-def pick(walk: Walk, quantile: float = 0.5) -> int:
-    """The walk at a `quantile` of the least confidence on the way, so that nobody picks a picture by hand; 0: worst."""
-    lowest = walk.confidence[:, 1:-1].amin(dim=1)
-    return int(lowest.argsort()[round(quantile * (len(lowest) - 1))])
-
-
-# ---------------------------------------------------------------- pictures
+__all__ = ["IN_BETWEEN", "KINDS", "LABELS", "POINTS", "SURE", "Ends", "Walk", "WalkKind", "base_rate", "find_ends"]
+__all__ += ["in_between", "judged", "pick", "shares", "walk", "walk_between", "widget_state"]
+__all__ += ["confidence_figure", "outcome", "share_figure", "walk_figure"]
 
 
 def walk_figure(walks: Mapping[str, Walk], indices: Sequence[int]) -> Figure:
