@@ -1,5 +1,6 @@
 """A run on disk: a folder with its settings, its weights and memory, and its history."""
 
+import io
 import json
 import os
 import warnings
@@ -13,7 +14,7 @@ import torch
 from memgan.gan import MemoryGAN
 from memgan.settings import Settings
 
-__all__ = ["build", "load_run", "save_run", "written_whole"]
+__all__ = ["build", "load_run", "save_run", "serialised", "written_whole"]
 
 SETTINGS, MODEL, HISTORY = "settings.json", "model.pt", "history.json"
 
@@ -33,7 +34,7 @@ def save_run(folder: Path, gan: MemoryGAN, settings: Settings, history: dict[str
     """Write a run, each file whole or not at all. Raises OSError where the folder cannot be written."""
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / MODEL) as path:
-        torch.save({name: tensor.cpu() for name, tensor in gan.state_dict().items()}, path)
+        path.write_bytes(serialised({name: tensor.cpu() for name, tensor in gan.state_dict().items()}))
     with written_whole(folder / SETTINGS) as path:
         path.write_text(settings.to_json(), encoding="utf-8")
     with written_whole(folder / HISTORY) as path:
@@ -66,12 +67,31 @@ def load_run(
     return gan.eval(), settings
 
 
+def serialised(content: Any) -> bytes:
+    """`content` as `torch.save` writes it; in memory, because a full disk is an OSError only to Python's own files."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when all went well."""
+    """A temporary path beside `path` that takes its place when all went well, and is on the disk by then."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         yield unfinished
+        _flush(unfinished)
         os.replace(unfinished, path)
+        if os.name == "posix":  # elsewhere a folder cannot be opened
+            _flush(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold what was written, or, of a folder, what was renamed in it."""
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

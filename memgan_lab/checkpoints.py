@@ -1,0 +1,161 @@
+"""Checkpoints of a run, RUN/checkpoints/step-XXXXXXXX.pt: all that it takes to go on as if nothing had happened.
+
+A file is there whole or not at all, its sums are checked before it is read, and reading it never runs anything.
+"""
+
+import re
+import warnings
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from memgan.runs import serialised, written_whole
+from memgan.settings import Settings
+from memgan.training import Trainer
+
+__all__ = ["Checkpoint", "load", "newest", "restore", "save", "saved"]
+
+FOLDER, FORMAT, VERSION = "checkpoints", "memgan checkpoint", 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run after some of its steps."""
+
+    settings: Settings
+    seed: int
+    device: str  # "cpu" or "cuda": random states of one do not fit the other
+    threads: int  # of a CPU: sums depend on them
+    seconds: float  # of training so far
+    trainer: dict[str, Any]  # Trainer.state_dict()
+    history: Tensor  # [steps, 4] float32: the numbers of each `Step`
+    old_fakes: Tensor  # [marks, 64, C, H, W] uint8
+    old_steps: Tensor  # [marks] int64, when those were made
+
+    @property
+    def number(self) -> int:
+        return self.trainer["number"]
+
+
+def saved(run: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted(p for p in (run / FOLDER).glob("step-*") if re.fullmatch(r"step-\d{8,}\.pt", p.name))
+
+
+def save(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Write a checkpoint, whole or not at all, then delete all but the last `keep` up to it. Returns its path.
+
+    Raises OSError where it cannot be written, and FloatingPointError where it would not be worth it: not all of its
+    numbers are finite. All older ones are still there then.
+    """
+    weights = [tensor for tensor in checkpoint.trainer["gan"].values() if tensor.is_floating_point()]
+    if not all(bool(tensor.isfinite().all()) for tensor in [*weights, checkpoint.history]):
+        raise FloatingPointError(f"weights or losses are not finite at step {checkpoint.number}")
+    path = run / FOLDER / f"step-{checkpoint.number:08}.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {**vars(checkpoint), "settings": checkpoint.settings.to_json(), "format": FORMAT, "version": VERSION}
+    with written_whole(path) as unfinished:
+        unfinished.write_bytes(serialised(content))
+    up_to_now = [old for old in saved(run) if old.name <= path.name]  # beyond it there can be damaged ones
+    for old in up_to_now[:-keep]:
+        old.unlink()
+    for left_over in path.parent.glob("step-*.pt.*"):  # by a process that was killed while it wrote
+        left_over.unlink()
+    return path
+
+
+def newest(run: Path, say: Callable[[str], None]) -> Checkpoint:
+    """The last checkpoint of a run that can be read; one that cannot is left where it is, and `say` is told why.
+
+    Raises ValueError where there is none.
+    """
+    paths = saved(run)
+    for path in reversed(paths):
+        try:
+            return load(path)
+        except ValueError as error:
+            say(f"{error}; trying the one before")
+    found = f"none of its {len(paths)} checkpoints can be read" if paths else f"it has no {FOLDER}/step-*.pt"
+    raise ValueError(f"{run} cannot be resumed: {found}")
+
+
+def load(path: Path) -> Checkpoint:
+    """What `save` wrote, on the CPU. Raises ValueError for a damaged, a foreign and a newer file, and runs nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # PyTorch itself does not look at the sums
+        if damaged:
+            raise ValueError(f"the sum of {damaged} is off")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or foreign file can make the readers raise anything
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is damaged, or no checkpoint: {first_line}") from error
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise ValueError(f"{path} is not a checkpoint of memgan")
+    version = content.pop("version", None)
+    if version != VERSION:
+        raise ValueError(f"{path} has version {version}, this memgan reads {VERSION}: use the one that wrote it")
+    wrong = [name for name in content.keys() | _TYPES.keys() if type(content.get(name)) is not _TYPES.get(name)]
+    if wrong or type(content["trainer"].get("number")) is not int:
+        raise ValueError(f"{path} does not hold what a checkpoint does: {', '.join(sorted(map(str, wrong)))}")
+    return Checkpoint(**{**content, "settings": Settings.from_json(content["settings"])})
+
+
+def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Have `trainer` go on where the checkpoint was made.
+
+    Raises ValueError, and changes nothing, where it was made by another sort of trainer: other shapes, other data.
+    """
+    state, expected = checkpoint.trainer, trainer.state_dict()
+    networks = {"discriminator": trainer.gan.inference, "generator": trainer.gan.generator}
+    for name, network in networks.items():
+        expected[name] = _moments(network) if checkpoint.number else {}
+    _check_alike(state, expected, "state")
+    total, images = trainer.settings.steps, len(expected["order"])
+    if not 0 <= state["number"] <= total or not 0 <= state["position"] <= images:
+        raise ValueError(f"step {state['number']}, image {state['position']}: there are {total} and {images}")
+    if len(checkpoint.history) != state["number"]:
+        raise ValueError(f"the history has {len(checkpoint.history)} steps, expected {state['number']}")
+    if not torch.equal(state["order"].sort().values, torch.arange(images)):
+        raise ValueError("the order of the data does not name each image once")
+    try:
+        torch.Generator().set_state(state["random"]["cpu"])
+    except RuntimeError as error:
+        raise ValueError(f"the random state is none: {error}") from error
+    trainer.load_state_dict(state)
+
+
+def _moments(network: nn.Module) -> dict[int, Any]:
+    """What Adam's state of a network looks like."""
+    return {
+        place: {"step": torch.zeros(()), "exp_avg": weight, "exp_avg_sq": weight}
+        for place, weight in enumerate(network.parameters())
+    }
+
+
+_TYPES = {"settings": str, "seed": int, "device": str, "threads": int, "seconds": float, "trainer": dict} | {
+    name: Tensor for name in ("history", "old_fakes", "old_steps")
+}
+
+
+def _check_alike(value: Any, like: Any, name: str) -> None:
+    """ValueError unless `value` is nested like `like`, with tensors of the same shapes and types."""
+    if isinstance(like, dict) and isinstance(value, dict):
+        if value.keys() != like.keys():
+            differ = sorted(map(str, value.keys() ^ like.keys()))
+            raise ValueError(f"{name} does not hold the expected entries: {', '.join(differ[:5])}")
+        for key in like:
+            _check_alike(value[key], like[key], f"{name}.{key}")
+    elif isinstance(like, Tensor) and isinstance(value, Tensor):
+        if value.shape != like.shape or value.dtype != like.dtype:
+            found, expected = (f"{list(tensor.shape)} of {tensor.dtype}" for tensor in (value, like))
+            raise ValueError(f"{name} has shape {found}, expected {expected}")
+    elif type(value) is not type(like):
+        raise ValueError(f"{name} is of type {type(value).__name__}, expected {type(like).__name__}")
