@@ -6,5 +6,6 @@ method as plain loops: read it first.
 
 from memgan.gan import MemoryGAN, information_loss
 from memgan.memory import MEMORY_PRESETS, MemorySettings, VMFMemory
+from memgan.pretrained import load_pretrained
 
-__all__ = ["MEMORY_PRESETS", "MemoryGAN", "MemorySettings", "VMFMemory", "information_loss"]
+__all__ = ["MEMORY_PRESETS", "MemoryGAN", "MemorySettings", "VMFMemory", "information_loss", "load_pretrained"]

@@ -21,8 +21,8 @@ from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan.widgets import SlotExplorer
-from memgan.widgets.page import page
 from memgan_lab.classifier import classifier_for
+from memgan_lab.page import page
 from walkthrough import discontinuity, forgetting, verdict
 from walkthrough.dataflow import dataflow
 from walkthrough.plane_figures import measures_by_kind

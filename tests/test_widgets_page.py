@@ -8,8 +8,8 @@ import torch
 from memgan.runs import build, save_run
 from memgan.settings import PRESETS
 from memgan.widgets import LatentExplorer
-from memgan.widgets.page import page
 from memgan_lab.cli import main
+from memgan_lab.page import page
 from tests.browser import chromium, opened
 
 

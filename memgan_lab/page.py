@@ -4,6 +4,7 @@ import base64
 import html
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from string import Template
 
 from ipywidgets.embed import dependency_state, embed_data
@@ -27,7 +28,7 @@ def page(title: str, lead: str, widgets: Mapping[str, PictureWidget]) -> str:
         f'<img src="data:image/png;base64,{base64.b64encode(widget.picture()).decode()}" alt=""></noscript>'
         for (heading, widget), view in zip(widgets.items(), embedded["view_specs"], strict=True)
     ]
-    template = Template((FOLDER / "page.html").read_text(encoding="utf-8"))
+    template = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
     return template.substitute(
         title=html.escape(title),
         lead=html.escape(lead),

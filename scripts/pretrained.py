@@ -1,0 +1,45 @@
+"""Put a trained run into the package: `python -m scripts.pretrained runs/best fashion-mnist-slim`.
+
+Writes memgan/pretrained/NAME.safetensors: weights and keys in float16, everything else as it is, the run's settings
+as metadata. The card beside it, NAME.md, is written by hand from the run's evaluation.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from memgan.runs import load_run
+
+FOLDER = Path(__file__).resolve().parent.parent / "memgan" / "pretrained"
+MOST_BYTES = 8_000_000
+
+
+def export(run: Path, name: str, folder: Path = FOLDER) -> Path:
+    """Write the model of a run as `name`. Raises ValueError where it would be too large to ship."""
+    gan, settings = load_run(run)
+    state = {
+        key: tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
+        for key, tensor in gan.state_dict().items()
+    }  # vectors stay as they are: normalisation statistics and the histogram reach beyond what float16 resolves
+    size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if size > MOST_BYTES:
+        raise ValueError(f"expected at most {MOST_BYTES / 1e6:.0f} MB, {run} has {size / 1e6:.1f} MB")
+    path = folder / f"{name}.safetensors"
+    save_file({key: tensor.contiguous() for key, tensor in state.items()}, path, {"settings": settings.to_json()})
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    options = parser.parse_args()
+    with torch.no_grad():
+        path = export(options.run, options.name)
+    print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
