@@ -1,4 +1,7 @@
-"""Folders of images: what is found, cut, labelled, split, and left out."""
+"""Folders of images: what is found, cut, labelled, split, and left out; and how the commands load them."""
+
+import argparse
+import dataclasses
 
 import numpy as np
 import pytest
@@ -6,6 +9,8 @@ import torch
 from PIL import Image
 
 from memgan.data import load_dataset
+from memgan.settings import PRESETS
+from memgan_lab.commands.options import add_data, data_of
 
 GREYS = np.random.default_rng(0).integers(0, 256, (40, 20, 20), dtype=np.uint8)
 
@@ -188,3 +193,28 @@ def test_a_folder_without_images_is_refused(tmp_path, content):
 def test_a_size_below_one_is_refused(flat, size):
     with pytest.raises(ValueError, match=f"a size of at least 1, got {size}"):
         load(flat, size=size)
+
+
+def of_command(folder, *arguments, split="train", **networks):
+    """What a command loads under `arguments` for the digits' networks, with other fields, on a folder of images."""
+    parser = argparse.ArgumentParser()
+    add_data(parser)
+    fields = dataclasses.replace(PRESETS["digits"].networks, **networks)
+    settings = dataclasses.replace(PRESETS["digits"], dataset=f"folder:{folder}", networks=fields)
+    return data_of(parser.parse_args(arguments), settings, split)
+
+
+def test_a_command_cuts_images_to_the_size_of_the_networks(flat):
+    assert of_command(flat, image_size=24, split="test").images.shape[1:] == (1, 24, 24)
+
+
+def test_a_command_refuses_images_of_other_channels_than_the_networks(flat):
+    with pytest.raises(ValueError, match=r"has 1 channels, the networks 3: set networks\.channels=1"):
+        of_command(flat, channels=3)
+
+
+def test_a_command_refuses_broken_files_only_when_strict(flat):
+    broken(flat)
+    assert len(of_command(flat).images) > 20
+    with pytest.raises(ValueError, match="cannot be read"):
+        of_command(flat, "--strict")
