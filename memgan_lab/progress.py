@@ -16,7 +16,7 @@ from memgan.gan import MemoryGAN
 from memgan.plots import image_grid, tile
 from memgan.runs import written_whole
 
-__all__ = ["MetricsLog", "Progress", "resting", "sheet", "write_sheet"]
+__all__ = ["METRICS", "MetricsLog", "Progress", "resting", "sheet", "write_sheet"]
 
 METRICS = "metrics.jsonl"
 

@@ -186,9 +186,9 @@ class Session:
                 step = next(steps, None)
             except (FloatingPointError, ValueError) as error:
                 raise self._failed(error) from error
-            self.seconds += time.perf_counter() - started
             if step is None:
                 return
+            self.seconds += time.perf_counter() - started
             self._pending.append(step)
             yield step
 

@@ -1,28 +1,23 @@
 """The command line, in this process and with settings small enough for a test."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
-from gan_builders import TINY_ASSIGNMENTS
+from command_line import TINY, exits, fails
 
 import memgan_lab.classifier
 import memgan_lab.cli
-import memgan_lab.commands.train
 from memgan.data import ImageData
-from memgan.runs import load_run
 from memgan_lab.classifier import train_classifier
 from memgan_lab.cli import main
 from memgan_lab.evaluation import Evaluation
 
-TINY = [word for assignment in TINY_ASSIGNMENTS for word in ("--set", assignment)]
 COMMANDS = {
-    "train": ["--out", "--device", "--seed"],
+    "train": ["--out", "--device", "--seed", "--resume", "--root", "--log-dir"],
     "sample": ["--out", "--device", "--seed"],
     "evaluate": ["--device", "--seed"],
     "explore": ["--out"],
@@ -45,160 +40,6 @@ def quick_judge(monkeypatch, tmp_path):
         "train_classifier",
         lambda data: train_classifier(ImageData(data.images[:64], data.labels[:64]), epochs=1),
     )
-
-
-def fails(capsys, *arguments):
-    """Its one line on stderr, for a command that ends with exit code 1."""
-    assert main([str(argument) for argument in arguments]) == 1
-    out, error = capsys.readouterr()
-    assert out == "" and error.startswith(f"memgan {arguments[0]}: ")
-    assert error.count("\n") == 1 and "Traceback" not in error
-    return error
-
-
-def exits(*arguments):
-    """The exit code of a command that argparse ends."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    return ended.value.code
-
-
-# ---------------------------------------------------------------- train
-
-
-def test_train_writes_a_run_and_says_so(tmp_path, capsys):
-    folder = tmp_path / "new" / "run"
-    assert main(["train", "--out", str(folder), *TINY, "--set", "memory.kappa=17.5", "--steps", "5"]) == 0
-    out, error = capsys.readouterr()
-    assert str(folder) in out and "5 steps" in out and out.count("\n") == 1
-    gan, settings = load_run(folder)
-    assert (settings.memory.kappa, settings.training.steps, settings.dataset) == (17.5, 5, "digits")
-    assert gan.memory.ages.max() <= 5 and gan.memory.histogram.sum() > 1
-    history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
-    assert (history.pop("seed"), history.pop("device")) == (0, "cpu") and history.pop("seconds") > 0
-    assert set(history) == {"discriminator_loss", "generator_loss", "real", "generated"}
-    assert all(len(series) == 5 for series in history.values())
-
-
-def test_progress_is_plain_lines_where_there_is_no_terminal(tmp_path, capsys):
-    assert main(["train", "--out", str(tmp_path / "run"), *TINY, "--steps", "23"]) == 0
-    lines = capsys.readouterr().err.splitlines()
-    steps = [line.split(":")[0] for line in lines]
-    assert steps == [f"step {n}/23" for n in [*range(2, 23, 2), 23]]  # each tenth, and the last
-    assert all("loss D" in line and "D(real)" in line for line in lines)
-    assert not any(character in "".join(lines) for character in "\r\x1b█")
-
-
-def test_progress_is_a_bar_on_a_terminal(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert main(["train", "--out", str(tmp_path / "run"), *TINY]) == 0
-    error = capsys.readouterr().err
-    assert "\r" in error and "3/3" in error and "step 3/3:" not in error
-
-
-def test_same_seed_gives_the_same_files_and_another_not(tmp_path):
-    models = {}
-    for name, seed in (("one", 5), ("again", 5), ("other", 6)):
-        assert main(["train", "--out", str(tmp_path / name), "--seed", str(seed), *TINY]) == 0
-        models[name] = load_run(tmp_path / name)[0].state_dict()
-    assert all(torch.equal(models["one"][key], models["again"][key]) for key in models["one"])
-    assert not torch.equal(models["one"]["memory.keys"], models["other"]["memory.keys"])
-    assert not torch.equal(models["one"]["generator.layers.0.weight"], models["other"]["generator.layers.0.weight"])
-
-
-def test_a_run_is_overwritten_by_force_only(tmp_path, capsys):
-    folder = tmp_path / "run"
-    assert main(["train", "--out", str(folder), *TINY]) == 0
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    capsys.readouterr()
-    error = fails(capsys, "train", "--out", folder, *TINY, "--seed", 1)
-    assert str(folder) in error and "--force" in error
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert main(["train", "--out", str(folder), *TINY, "--seed", "1", "--force"]) == 0
-    assert (folder / "model.pt").read_bytes() != before["model.pt"]
-
-
-@pytest.fixture
-def training_must_not_start(monkeypatch):
-    def started(*_):
-        raise AssertionError("trained before looking whether it can be kept")
-
-    monkeypatch.setattr(memgan_lab.commands.train, "train", started)
-
-
-def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path, capsys, training_must_not_start):
-    tmp_path.chmod(0o500)
-    if os.access(tmp_path, os.W_OK):
-        pytest.skip("root may write everywhere")
-    try:
-        assert str(tmp_path) in fails(capsys, "train", "--out", tmp_path / "run", *TINY)
-    finally:
-        tmp_path.chmod(0o700)
-
-
-@pytest.mark.parametrize("below", ["", "run"])
-def test_a_file_in_place_of_the_folder_is_refused_before_training(tmp_path, capsys, training_must_not_start, below):
-    (tmp_path / "file").write_text("here", encoding="utf-8")
-    assert "file" in fails(capsys, "train", "--out", tmp_path / "file" / below, *TINY)
-    assert (tmp_path / "file").read_text(encoding="utf-8") == "here"
-
-
-@pytest.mark.parametrize(
-    ("assignment", "expected"),
-    [
-        ("memory.kapa=3", "memory.kappa"),
-        ("memory.kappa=many", "memory.kappa must be of type float, got 'many'"),
-        ("memory.top_k=1000", "top_k"),
-        ("memory.touch=worst", "'best'"),
-        ("training.steps=0", "steps"),
-        ("training.batch_size=5000", "1437"),
-        ("training.generator_lr=-1", "-1"),
-        ("networks.image_size=20", "20"),
-        ("networks.image_size=17", "image_size"),
-        ("networks.channels=3", "3"),
-        ("networks.width=0", "width"),
-        ("networks.width=-1", "width"),
-        ("networks.hidden=-1", "hidden"),
-        ("networks.noise_dim=-1", "noise_dim"),
-    ],
-)
-def test_settings_that_do_not_work_are_one_readable_line(tmp_path, capsys, assignment, expected):
-    assert expected in fails(capsys, "train", "--out", tmp_path / "run", *TINY, "--set", assignment)
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("device", ["warp", "", "cpu:x", "meta", "mps", "vulkan", "xpu"])
-def test_unknown_devices_are_refused(tmp_path, capsys, device):
-    if device == "mps" and torch.backends.mps.is_available():
-        pytest.skip("this machine has one")
-    if device == "xpu" and torch.xpu.is_available():
-        pytest.skip("this machine has one")
-    error = fails(capsys, "train", "--out", tmp_path / "run", *TINY, "--device", device)
-    assert repr(device) in error
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_named(tmp_path, capsys, trained):
-    for words in (["train", "--out", tmp_path / "run", *TINY], ["sample", trained, "--out", tmp_path / "a.png"]):
-        assert "sees 0 GPUs" in fails(capsys, *words, "--device", "cuda")
-
-
-@pytest.mark.parametrize("seed", [2**63, 10**30, -1])
-def test_a_seed_out_of_range_is_wrong_usage(tmp_path, capsys, seed):
-    with pytest.raises(SystemExit) as stopped:
-        main(["train", "--out", str(tmp_path / "run"), *TINY, "--seed", str(seed)])
-    assert stopped.value.code == 2
-    assert "--seed" in capsys.readouterr().err
-
-
-def test_stopping_writes_nothing(tmp_path, capsys, monkeypatch):
-    def stopped(*_):
-        raise KeyboardInterrupt
-        yield
-
-    monkeypatch.setattr(memgan_lab.commands.train, "train", stopped)
-    assert main(["train", "--out", str(tmp_path / "run"), *TINY]) == 130
-    assert "nothing was written" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 # ---------------------------------------------------------------- sample

@@ -11,6 +11,8 @@ from memgan.settings import Settings
 
 __all__ = ["add_data", "add_device", "data_of", "device_of", "seed", "writable"]
 
+Options = argparse.ArgumentParser | argparse._ArgumentGroup
+
 
 def device_of(name: str) -> torch.device:
     """The device that `--device` names. Raises ValueError for an unknown one and for a GPU that is not there."""
@@ -40,12 +42,12 @@ def writable(path: Path, expected: str) -> Path:
     return path
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: Options) -> None:
     """Declare `--device`."""
     parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:1, ...")
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
+def add_data(parser: Options) -> None:
     """Declare where the data are, and what may be done about what is missing or broken."""
     parser.add_argument("--root", type=Path, metavar="DATA", help="folder of the data sets ($MEMGAN_DATA, else ./data)")
     parser.add_argument("--download", action="store_true", help="fetch the data set if it is not there")

@@ -1,71 +1,161 @@
-"""`memgan train`: a preset, with any setting changed, into a folder."""
+"""`memgan train`: a preset, with any setting changed, into a folder; and on from where an earlier session stopped."""
 
 import argparse
 import os
+import shlex
+import shutil
 import sys
-import time
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
-from memgan.data import load_dataset
-from memgan.runs import build, save_run
-from memgan.settings import PRESETS
-from memgan.training import Step, prepare, train
-from memgan_lab.commands.options import add_device, device_of, seed
+from memgan.data import ImageData, load_dataset
+from memgan.settings import PRESETS, Settings
+from memgan_lab import checkpoints
+from memgan_lab.baselines import MODELS, as_model
+from memgan_lab.checkpoints import Checkpoint
+from memgan_lab.commands.options import add_data, add_device, data_of, device_of, seed
+from memgan_lab.progress import METRICS
+from memgan_lab.session import Habits, Interrupted, Session
 
 PURPOSE = "train a preset"
+
+PRESET = "digits"
+MADE_BY_TRAINING = ("checkpoints", "samples", "old_fakes.pt", "settings.json", "model.pt", "history.json")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan train`."""
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="digits", help="where to start from")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for settings, model and history")
-    parser.add_argument("--seed", type=seed, default=0, help="same seed, same machine: bitwise the same run")
-    parser.add_argument("--steps", type=int, help="short for --set training.steps=STEPS")
+    what = parser.add_argument_group("what to train")
+    what.add_argument("--preset", choices=sorted(PRESETS), help=f"where to start from (default: {PRESET})")
+    what.add_argument(
+        "--model", metavar="NAME", help=f"memorygan, or a baseline of equal size: {', '.join(MODELS[1:])}"
+    )
+    what.add_argument("--dataset", metavar="NAME", help="the preset on another data set, e.g. folder:PATH")
+    what.add_argument("--size", type=int, metavar="PIXELS", help="short for --set networks.image_size=PIXELS")
+    what.add_argument("--steps", type=int, help="short for --set training.steps=STEPS")
     set_help = "any setting, e.g. memory.kappa=30"
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help=set_help)
-    parser.add_argument("--force", action="store_true", help="overwrite the run that RUN already holds")
-    add_device(parser)
+    what.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help=set_help)
+    what.add_argument("--seed", type=seed, help="same seed, same machine: bitwise the same run (default: 0)")
+
+    add_data(parser.add_argument_group("data"))
+
+    where = parser.add_argument_group("where and how")
+    where.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for checkpoints and the run")
+    where.add_argument("--resume", action="store_true", help="go on from the last checkpoint in RUN")
+    where.add_argument("--force", action="store_true", help="overwrite the run that RUN already holds")
+    add_device(where)
+    threads_help = "of a CPU (default: 1, or what measures fastest where the networks are large)"
+    where.add_argument("--threads", type=int, metavar="N", help=threads_help)
+    every_help = "steps between checkpoints (default: 500, or more where they would take over 1 %% of the time)"
+    where.add_argument("--checkpoint-every", type=int, metavar="N", help=every_help)
+    where.add_argument("--keep", type=int, default=Habits.keep, metavar="K", help="checkpoints to keep (default: 3)")
+    stops_help = "train on where the memory has failed and nothing more can come of it"
+    where.add_argument("--keep-going", action="store_true", help=stops_help)
+
+    seen = parser.add_argument_group("what to see")
+    seen.add_argument("--log-dir", type=Path, metavar="DIR", help="write metrics.jsonl and TensorBoard events there")
+    sheets_help = "steps between sheets of samples in RUN/samples (default: none)"
+    seen.add_argument("--sample-every", type=int, default=0, metavar="N", help=sheets_help)
 
 
 def run(options: argparse.Namespace) -> None:
     """Train, and write the run."""
-    changes = options.set + ([f"training.steps={options.steps}"] if options.steps is not None else [])
-    settings = PRESETS[options.preset].changed(changes)
+    if options.threads is not None and options.threads < 1:
+        raise ValueError(f"--threads must be at least 1, got {options.threads}")
+    habits = Habits(
+        options.checkpoint_every, options.keep, options.sample_every, options.log_dir, stops=not options.keep_going
+    )
     device = device_of(options.device)
-    if (options.out / "settings.json").exists() and not options.force:
-        raise ValueError(f"{options.out} already holds a run; choose another --out, or --force to overwrite it")
+    earlier = _earlier(options)
+    settings, data = _data(_settings(options, earlier), options)
+    session = Session(
+        options.out,
+        settings,
+        data,
+        seed=options.seed or 0,
+        device=device,
+        threads=options.threads,
+        habits=habits,
+        earlier=earlier,
+    )
+    if options.force:
+        _clear(options.out)
+    try:
+        session.run()
+    except Interrupted as end:
+        _to_stderr(f"memgan train: {end}. It goes on, as if nothing had happened, with\n  {resuming(options)}")
+        raise SystemExit(end.exit_code) from end
+    where = f"{device}, {session.threads} thread{'s' * (session.threads > 1)}" if device.type == "cpu" else device
+    print(f"{options.out}: {settings.training.steps} steps in {session.seconds:.1f} s on {where}, seed {session.seed}")
+
+
+def resuming(options: argparse.Namespace) -> str:
+    """The command that goes on with a run: settings and seed are in its checkpoints, all else is repeated."""
+    words = ["memgan", "train", "--out", str(options.out), "--resume"]
+    for name, default in {"device": "auto", "keep": Habits.keep, "sample_every": 0}.items():
+        if getattr(options, name) != default:
+            words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+    for name in ("root", "log_dir", "checkpoint_every"):
+        if getattr(options, name) is not None:
+            words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+    words += [f"--{name.replace('_', '-')}" for name in ("strict", "keep_going") if getattr(options, name)]
+    return shlex.join(words)
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _earlier(options: argparse.Namespace) -> Checkpoint | None:
+    """The checkpoint to go on from, after a look at whether RUN is fit for what is asked."""
+    if options.resume and options.force:
+        raise ValueError("--resume goes on with the run in RUN, --force overwrites it: choose one")
+    if options.resume:
+        return checkpoints.newest(options.out, _to_stderr)
+    holds_run = (options.out / "settings.json").exists() or checkpoints.saved(options.out)
+    if holds_run and not options.force:
+        raise ValueError(
+            f"{options.out} already holds a run; choose another --out, --resume to go on with it, or --force to "
+            "overwrite it"
+        )
+    log = options.log_dir / METRICS if options.log_dir else None
+    if log and log.exists() and not options.force:
+        raise ValueError(f"{log} holds the log of another run; choose another --log-dir, or --force to overwrite it")
     parent = next(path for path in [options.out.absolute(), *options.out.absolute().parents] if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise ValueError(f"{options.out} cannot be written: {parent} is not a folder that may be written to")
-    images = load_dataset(settings.dataset).images.to(device)
-    prepare(options.seed)
-    gan = build(settings, device)
-    started = time.perf_counter()
-    steps = list(_shown(train(gan, images, settings.training), settings.training.steps))
-    seconds = time.perf_counter() - started
-    history = {name: [float(getattr(step, name)) for step in steps] for name in Step._fields if name != "number"}
-    save_run(options.out, gan, settings, {**history, "seed": options.seed, "device": str(device), "seconds": seconds})
-    print(f"{options.out}: {settings.training.steps} steps in {seconds:.1f} s on {device}, seed {options.seed}")
+    return None
 
 
-def _shown(steps: Iterator[Step], total: int) -> Iterator[Step]:
-    """The same steps: with a progress bar on a terminal, with a line for each tenth elsewhere."""
-    if sys.stderr.isatty():
-        with tqdm(steps, total=total, unit="step") as bar:
-            for step in bar:
-                if step.number % 20 == 0:
-                    bar.set_postfix_str(_described(step))
-                yield step
-        return
-    for step in steps:
-        if step.number % max(1, total // 10) == 0 or step.number == total:
-            print(f"step {step.number}/{total}: {_described(step)}", file=sys.stderr, flush=True)
-        yield step
+def _settings(options: argparse.Namespace, earlier: Checkpoint | None) -> Settings:
+    """The preset, or an earlier session's settings, with what the options change."""
+    if earlier and options.seed not in (None, earlier.seed):
+        raise ValueError(f"the run was begun with seed {earlier.seed}, it cannot go on with seed {options.seed}")
+    settings = earlier.settings if earlier and not options.preset else PRESETS[options.preset or PRESET]
+    if options.dataset is not None:
+        settings = replace(settings, dataset=options.dataset)
+    if options.model is not None and options.model != settings.model:
+        settings = as_model(settings, options.model)
+    changes = list(options.set)
+    changes += [f"training.steps={options.steps}"] if options.steps is not None else []
+    changes += [f"networks.image_size={options.size}"] if options.size is not None else []
+    return settings.changed(changes)
 
 
-def _described(step: Step) -> str:
-    losses = f"loss D {float(step.discriminator_loss):.2f} G {float(step.generator_loss):.2f}"
-    return f"{losses}, D(real) {float(step.real):.2f} D(generated) {float(step.generated):.2f}"
+def _data(settings: Settings, options: argparse.Namespace) -> tuple[Settings, ImageData]:
+    """What to train on. Networks of another data set than the preset's follow it in size and channels."""
+    if options.dataset is None:
+        return settings, data_of(options, settings)
+    size = settings.networks.image_size if settings.dataset.startswith("folder:") else None
+    data = load_dataset(settings.dataset, options.root, "train", options.download, size=size, strict=options.strict)
+    channels, side = data.images.shape[1:3]
+    return replace(settings, networks=replace(settings.networks, channels=channels, image_size=side)), data
+
+
+def _clear(run: Path) -> None:
+    """Delete what an earlier run left in the folder."""
+    for path in (run / name for name in MADE_BY_TRAINING):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
