@@ -1,0 +1,61 @@
+"""`memgan study`: a grid of configurations and seeds, trained and judged, into one result file."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from memgan.settings import PRESETS
+from memgan_lab.commands.options import add_device, device_of, seed, writable
+from memgan_lab.grids import STUDIES
+from memgan_lab.session import Interrupted
+from memgan_lab.studies import Plan, figure, load_study, run_study, table
+
+PURPOSE = "compare configurations on several seeds; writes results/study-NAME-PRESET.json, and can be broken off"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `memgan study`."""
+    parser.description = "\n".join(f"{name:12} {study.question}" for name, study in STUDIES.items())
+    parser.add_argument("name", choices=list(STUDIES), metavar="NAME", help=", ".join(STUDIES))
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="digits", help="what is changed in each run")
+    parser.add_argument("--seeds", type=seed, nargs="+", default=[0, 1, 2], metavar="SEED")
+    parser.add_argument("--steps", type=int, help="of each run; default: the preset's")
+    parser.add_argument("--tuning-steps", type=int, help="of the runs that choose learning rates, in `ablation`")
+    parser.add_argument("--only", nargs="+", default=[], metavar="CONFIGURATION", help="run these, by name")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: results/study-NAME-PRESET.json")
+    parser.add_argument("--runs", type=Path, metavar="FOLDER", help="default: runs/study-NAME-PRESET")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--root", type=Path, metavar="DATA", help="folder of the data sets ($MEMGAN_DATA, else ./data)")
+    add_device(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run what the result file does not hold yet, then print its table and draw its figure beside it."""
+    if options.jobs < 1:
+        raise ValueError(f"expected at least one job at a time, got {options.jobs}")
+    device = str(device_of(options.device))
+    plan = Plan.of(options.name, options.preset, options.steps, options.tuning_steps, device, options.root)
+    title = f"study-{options.name}-{options.preset}"
+    out = writable(options.out or Path("results") / f"{title}.json", "a file such as kappa.json")
+    runs = options.runs or Path("runs") / title
+    rows = run_study(plan, out, seeds=options.seeds, runs=runs, only=options.only, processes=options.jobs)
+    try:
+        for row in rows:
+            print(_described(row), file=sys.stderr, flush=True)
+    except (Interrupted, KeyboardInterrupt) as end:
+        print(f"memgan study: stopped, {out} holds what was done; the same command goes on", file=sys.stderr)
+        raise SystemExit(getattr(end, "exit_code", 130)) from end
+    result = load_study(out)
+    figure(result).savefig(out.with_suffix(".png"), dpi=150)
+    print(table(result))
+    print(f"{out}, {out.with_suffix('.png')}", file=sys.stderr)
+
+
+def _described(row: dict[str, Any]) -> str:
+    """One run in a line."""
+    which = f"{row['configuration']}, {row['candidate']}" if "candidate" in row else row["configuration"]
+    if "failed" in row:
+        return f"{which}, seed {row['seed']}: failed, {row['failed']}"
+    score = row["inception_score"]
+    return f"{which}, seed {row['seed']}: Inception Score {score}, {row['seconds']} s of training"

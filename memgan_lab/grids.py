@@ -1,0 +1,113 @@
+"""What each `memgan study` compares: configurations by name, each a list of assignments to a preset, as for `--set`.
+
+`model=NAME` turns the preset into that model's of equal size first (`memgan_lab.baselines.as_model`).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from memgan.settings import Settings
+
+__all__ = ["STUDIES", "Study", "rates"]
+
+Grid = dict[str, list[str]]
+
+
+class Study(NamedTuple):
+    """A question, the configurations that answer it, and the measures that its figure shows."""
+
+    question: str
+    grid: Callable[[Settings], Grid]  # for the preset that it starts from
+    measures: tuple[str, ...] = ("inception_score", "frechet_distance", "recall", "slot_purity")
+    tuned: bool = False  # whether each configuration's learning rates are chosen first, with the same effort: `rates`
+
+
+def rates(preset: Settings) -> Grid:
+    """The pairs of learning rates that are tried for every configuration of a tuned study."""
+    of_g, of_d = preset.training.generator_lr, preset.training.discriminator_lr
+    pairs = {
+        "the preset's": (of_g, of_d),
+        "D as fast as G": (of_g, of_g),
+        "G as slow as D": (of_d, of_d),
+        "both twice as fast": (2 * of_g, 2 * of_d),
+    }
+    return {
+        name: [f"training.generator_lr={g:g}", f"training.discriminator_lr={d:g}"] for name, (g, d) in pairs.items()
+    }
+
+
+def _ablation(preset: Settings) -> Grid:
+    return {
+        "memoryGAN": [],
+        "without EM": ["model=kaiser"],
+        "without MCGN": ["model=no-mcgn"],
+        "without memory: DCGAN": ["model=dcgan"],
+        "DCGAN, little noise": ["model=dcgan", "networks.noise_dim=16"],  # fewer weights, and often better
+        "InfoGAN, 10 codes": ["model=infogan:10+2"],
+        "InfoGAN, 64 codes": ["model=infogan:64+2"],
+    }
+
+
+def _kappa(preset: Settings) -> Grid:
+    return {f"kappa {kappa}": [f"memory.kappa={kappa}"] for kappa in (1, 10, 30, 60, 120)}
+
+
+def _memory_size(preset: Settings) -> Grid:
+    slots = preset.memory.num_slots
+    sizes = (slots // 4, slots // 2, slots, 2 * slots, 4 * slots)
+    return {f"{n} slots": [f"memory.num_slots={n}", f"memory.top_k={n // 16}"] for n in sizes}
+
+
+def _collisions(preset: Settings) -> Grid:
+    return {
+        "summed in a batch": [],
+        "last write wins": ["model=last-write-wins"],
+        "one after another": ["model=one-by-one"],
+    }
+
+
+def _forgetting(preset: Settings) -> Grid:
+    slots, top_k = preset.memory.num_slots, preset.memory.top_k
+    return {
+        "memoryGAN": [],
+        "nothing decays": ["memory.alpha=1"],
+        "four times the slots": [f"memory.num_slots={4 * slots}", f"memory.top_k={4 * top_k}"],
+        "without EM": ["model=kaiser"],
+        "without memory: DCGAN": ["model=dcgan"],
+    }
+
+
+def _paper_rule(preset: Settings) -> Grid:
+    """From the project's rule to the published one, a step more at each configuration; and each step alone."""
+    steps = {
+        "kappa 1": ["memory.kappa=1"],
+        "alpha 0.5": ["memory.alpha=0.5"],
+        "all of S may vouch": [f"memory.correct_in_top={preset.memory.top_k}"],
+        "all of S_y made young": ["memory.touch=all"],
+        "the oldest of all replaced": ["memory.replace_within_label=false"],
+        "saturating loss": ["training.generator_loss=saturating"],
+        "published rates": [
+            *("training.generator_lr=2e-4", "training.discriminator_lr=2e-4"),
+            *("training.decay_from=1", "training.mi_weight=1e-2"),
+        ],
+    }
+    grid: Grid = {"the project's rule": []}
+    so_far: list[str] = []
+    for name, step in steps.items():
+        so_far = so_far + step
+        grid[f"+ {name}"] = so_far
+    return grid | {f"only {name}": step for name, step in list(steps.items())[1:]}
+
+
+STUDIES = {
+    "ablation": Study("What is each part of MemoryGAN worth?", _ablation, tuned=True),
+    "kappa": Study("How sharply should a slot look? At kappa = 1 its likelihood spans only e^2.", _kappa),
+    "memory-size": Study("How many slots does it take, at k = N/16?", _memory_size),
+    "collisions": Study("What if several samples of a batch write to one slot?", _collisions),
+    "forgetting": Study(
+        "Are old fakes still rejected at the end?",
+        _forgetting,
+        ("old_fakes_rejected", "inception_score", "frechet_distance"),
+    ),
+    "paper-rule": Study("Which step towards the published rule stops it from training?", _paper_rule),
+}

@@ -1,0 +1,427 @@
+"""Studies: the configurations of a grid, each on several seeds, trained, judged and written down one after another.
+
+The result file is written whole after each run, and a run that stands in it is not repeated, so a study can be broken
+off, taken up again, and given more seeds. Runs are kept in folders, where they go on from their last checkpoint.
+"""
+
+import functools
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+
+from memgan.data import ImageData, load_dataset
+from memgan.gan import MemoryGAN
+from memgan.plots import GENERATED, REAL
+from memgan.runs import HISTORY, written_whole
+from memgan.settings import PRESETS, Settings
+from memgan_lab import checkpoints
+from memgan_lab.baselines import as_model, load_model, parameters
+from memgan_lab.classifier import Classifier, classifier_for
+from memgan_lab.evaluation import evaluate, old_fakes_of
+from memgan_lab.grids import STUDIES, Grid, Study, rates
+from memgan_lab.metrics import inception_score
+from memgan_lab.session import Habits, Interrupted, take_up
+
+__all__ = ["Job", "Plan", "commit", "figure", "load_study", "run_study", "settings_of", "table"]
+
+Row = dict[str, Any]
+
+THREADS = 1  # of each run: sums depend on them
+TUNING_SEED = 10  # never one that is reported
+TUNING_IMAGES = 2000  # whose Inception Score chooses the rates
+
+
+class Plan(NamedTuple):
+    """One study of one preset."""
+
+    name: str
+    preset: str
+    settings: Settings  # the preset's, at the study's number of steps
+    tuning_steps: int  # of the runs that choose the learning rates
+    device: str
+    root: Path | None  # of the data sets
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        preset: str,
+        steps: int | None = None,
+        tuning_steps: int | None = None,
+        device: str = "cpu",
+        root: Path | None = None,
+    ) -> "Plan":
+        """The study `name` on a preset of PRESETS; tuning takes a fifth of the steps, but 500 or all.
+
+        Raises ValueError for names that there are not and for numbers of steps below 1.
+        """
+        for what, given, known in (("study", name, STUDIES), ("preset", preset, PRESETS)):
+            if given not in known:
+                raise ValueError(f"unknown {what} {given!r}, expected one of {', '.join(sorted(known))}")
+        settings = PRESETS[preset]
+        if steps is not None:
+            settings = replace(settings, training=replace(settings.training, steps=steps))
+        steps = settings.training.steps
+        tuning_steps = min(steps, max(500, steps // 5)) if tuning_steps is None else tuning_steps
+        if tuning_steps < 1:
+            raise ValueError(f"expected tuning_steps >= 1, got {tuning_steps}")
+        plan = cls(name, preset, settings, tuning_steps, device, root)
+        for changes in plan.grid.values():
+            settings_of(settings, changes)  # what cannot be built is refused before hours have passed
+        return plan
+
+    @property
+    def study(self) -> Study:
+        return STUDIES[self.name]
+
+    @property
+    def grid(self) -> Grid:
+        return self.study.grid(self.settings)
+
+    def head(self) -> Row:
+        """What every run of a result file has in common."""
+        tuning = {"candidates": rates(self.settings), "tuning_steps": self.tuning_steps} if self.study.tuned else {}
+        same = {"study": self.name, "preset": self.preset, "settings": asdict(self.settings)}
+        return {**same, "question": self.study.question, "torch": torch.__version__, "threads": THREADS, **tuning}
+
+
+class Job(NamedTuple):
+    """One run: which configuration, what it changes in the preset, what comes of that, and where it is kept."""
+
+    configuration: str
+    changes: list[str]
+    settings: Settings
+    seed: int
+    folder: Path
+    device: str
+    root: Path | None
+    candidate: str | None  # the rates' name, where they were tuned
+
+    def data(self, split: str = "train") -> ImageData:
+        return _data(self.settings.dataset, split, self.root, self.settings.networks.image_size)
+
+    def judge(self) -> Classifier:
+        return _judge(self.settings.dataset, self.root, self.settings.networks.image_size)
+
+
+def settings_of(preset: Settings, changes: Sequence[str]) -> Settings:
+    """`preset` with `changes`, as `changed` takes them; a `model=NAME`, which stands first, is made of equal size."""
+    if changes and changes[0].startswith("model="):
+        return as_model(preset, changes[0].removeprefix("model=")).changed(list(changes[1:]))
+    return preset.changed(list(changes))
+
+
+def run_study(
+    plan: Plan, out: Path, *, seeds: Sequence[int], runs: Path, only: Sequence[str] = (), processes: int = 1
+) -> Iterator[Row]:
+    """Run what `out` does not hold yet, on `seeds`, and write it after each; hands out each new row of the file.
+
+    `only` names the configurations to run, without it all; runs are kept in folders under `runs`. A run that fails is a
+    row with its diagnosis under "failed". Raises ValueError where `out` or a run's folder is of something else.
+    """
+    grid = _chosen_of(plan.grid, only)
+    result = _opened(out, plan)
+
+    def added(kind: str, work: Callable[[Job], Row], jobs: list[Job]) -> Iterator[Row]:
+        for row in _worked_off(work, jobs, processes):
+            result[kind].append(row)
+            _write(out, result, plan)
+            yield row
+
+    if plan.study.tuned:
+        trials = [
+            _job(plan, runs, name, TUNING_SEED, candidate, plan.tuning_steps)
+            for name in grid
+            for candidate in rates(plan.settings)
+            if not _stands_in(result["tuning"], configuration=name, candidate=candidate)
+        ]
+        yield from added("tuning", tune, trials)
+    jobs = [
+        _job(plan, runs, name, seed, best_candidate(result["tuning"], name) if plan.study.tuned else None)
+        for name in grid
+        for seed in seeds
+        if not _stands_in(result["runs"], configuration=name, seed=seed)
+    ]
+    yield from added("runs", measure, jobs)
+
+
+def _chosen_of(grid: Grid, only: Sequence[str]) -> Grid:
+    unknown = [name for name in only if name not in grid]
+    if unknown:
+        raise ValueError(f"unknown configuration {unknown[0]!r}, expected one of {', '.join(map(repr, grid))}")
+    return {name: changes for name, changes in grid.items() if name in only or not only}
+
+
+def _job(plan: Plan, runs: Path, name: str, seed: int, candidate: str | None = None, steps: int | None = None) -> Job:
+    """The run of a configuration, or, with `steps`, a trial of a candidate's rates."""
+    changes = plan.grid[name] + (rates(plan.settings)[candidate] if candidate else [])
+    settings = settings_of(plan.settings, changes)
+    if steps:
+        settings = replace(settings, training=replace(settings.training, steps=steps))
+    parts = [name, *([candidate] if candidate and steps else []), f"seed {seed}"]
+    folder = runs.joinpath(*(re.sub(r"[^\w.]+", "-", part).strip("-") for part in parts))
+    return Job(name, changes, settings, seed, folder, plan.device, plan.root, candidate)
+
+
+def best_candidate(tuning: list[Row], configuration: str) -> str:
+    """The rates with the best Inception Score among the trials of a configuration; the first where all failed."""
+    own = [row for row in tuning if row["configuration"] == configuration]
+    return max(own, key=lambda row: row.get("inception_score") or 0.0)["candidate"]
+
+
+# ---------------------------------------------------------------- one run
+
+
+def tune(job: Job) -> Row:
+    """The Inception Score of one pair of rates on the tuning seed."""
+    row: Row = {"configuration": job.configuration, "candidate": job.candidate, "seed": job.seed}
+    row |= {"steps": job.settings.training.steps}
+    try:
+        gan, seconds = trained(job)
+    except FloatingPointError as error:
+        return row | {"failed": str(error)}
+    draw = torch.Generator(gan.memory.keys.device).manual_seed(0)
+    with torch.no_grad():
+        images = gan.generate(TUNING_IMAGES, generator=draw).images.cpu()
+        score = inception_score(job.judge()(images))
+    return _finite(row | {"seconds": round(seconds, 3), "inception_score": score})
+
+
+def measure(job: Job) -> Row:
+    """Train, judge, and say from what: a row of the result file."""
+    row: Row = {"configuration": job.configuration, "changes": job.changes, "seed": job.seed, "commit": commit()}
+    row |= {"candidate": job.candidate} if job.candidate else {}
+    row |= {"steps": job.settings.training.steps}
+    try:
+        gan, seconds = trained(job)
+    except FloatingPointError as error:
+        return row | {"failed": str(error)}
+    old_fakes = old_fakes_of(job.folder, gan)
+    scores = evaluate(gan, job.judge(), job.data(), job.data("test"), old_fakes=old_fakes).to_dict()
+    return _finite(row | {"seconds": round(seconds, 3), "parameters": parameters(gan), **scores})
+
+
+def trained(job: Job) -> tuple[MemoryGAN, float]:
+    """The model of a job in evaluation mode, and the seconds that its training took; a finished run is only loaded.
+
+    Raises FloatingPointError, with a diagnosis, where training fails, ValueError where the folder holds another run.
+    """
+    if not (job.folder / HISTORY).is_file():
+        print(f"training {job.folder}", file=sys.stderr, flush=True)
+        how: Row = {"seed": job.seed, "device": job.device, "threads": THREADS, "habits": Habits(keep=2)}
+        take_up(job.folder, job.settings, job.data(), **how).run()
+        shutil.rmtree(job.folder / checkpoints.FOLDER)  # they take more room than the run
+    torch.set_num_threads(THREADS)
+    gan, settings = load_model(job.folder, job.device)
+    history = json.loads((job.folder / HISTORY).read_text(encoding="utf-8"))
+    if settings != job.settings or history["seed"] != job.seed:
+        raise ValueError(f"{job.folder} holds a run of other settings: choose another folder for --runs, or remove it")
+    return gan, history["seconds"]
+
+
+@functools.cache
+def _data(dataset: str, split: str, root: Path | None, size: int) -> ImageData:
+    return load_dataset(dataset, root, split, size=size)
+
+
+@functools.cache
+def _judge(dataset: str, root: Path | None, size: int) -> Classifier:
+    return classifier_for(dataset, data=_data(dataset, "train", root, size))
+
+
+def commit() -> str:
+    """The commit of the code that runs, "-dirty" where files differ from it, or nothing outside a repository."""
+    command = ["git", "describe", "--always", "--dirty"]
+    found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    return found.stdout.strip()
+
+
+def _worked_off(work: Callable[[Job], Row], jobs: list[Job], processes: int) -> Iterator[Row]:
+    """`work(job)` for every job as it is done, in this process or in several, each of which runs one job at a time."""
+    if processes == 1:
+        yield from map(work, jobs)
+        return
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    try:
+        for done in as_completed([pool.submit(_in_process, work, job) for job in jobs]):
+            yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _in_process(work: Callable[[Job], Row], job: Job) -> Row:
+    try:
+        return work(job)
+    except Interrupted as end:  # which does not survive the way back
+        raise KeyboardInterrupt(str(end)) from end
+
+
+# ---------------------------------------------------------------- the result file
+
+
+def load_study(path: Path) -> Row:
+    """What `run_study` wrote. Raises ValueError for anything else, OSError where there is nothing."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        content = json.loads(text)
+        content["study"], [row["configuration"] for kind in ("tuning", "runs") for row in content[kind]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not the result of a study") from error
+    return content
+
+
+def _opened(path: Path, plan: Plan) -> Row:
+    """The result to go on with: what stands in `path`, or an empty one. Raises ValueError for another study's."""
+    # as JSON gives it back
+    head = json.loads(json.dumps(plan.head()))
+    if not path.exists():
+        return head | {"tuning": [], "runs": []}
+    content = load_study(path)
+    for name, value in head.items():
+        if name != "question" and content.get(name) != value:
+            detail = f": {content.get(name)!r} there, {value!r} here" if isinstance(value, str | int) else ""
+            raise ValueError(f"{path} holds a study with another {name}{detail}; choose another --out")
+    candidates = head.get("candidates", {})
+    for row in content["runs"]:
+        changes = plan.grid.get(row["configuration"], ["?"]) + candidates.get(row.get("candidate"), [])
+        if changes != row["changes"]:
+            raise ValueError(f"{path} holds runs of another grid: {row['configuration']!r}; choose another --out")
+    return content | {"question": head["question"]}
+
+
+def _stands_in(rows: list[Row], **what: Any) -> bool:
+    return any(all(row[name] == value for name, value in what.items()) for row in rows)
+
+
+def _write(path: Path, result: Row, plan: Plan) -> None:
+    """The result, in the grid's order, whole or not at all; strict JSON."""
+    order = list(plan.grid)
+    for kind in ("tuning", "runs"):
+        result[kind].sort(key=lambda row: (order.index(row["configuration"]), row["seed"]))
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for what is no finite number, which JSON does not know; numbers to six digits."""
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+# ---------------------------------------------------------------- to look at
+
+# measure -> its name, decimals, and whether its axis is logarithmic
+MEASURES = {
+    "inception_score": ("Inception Score (higher is better)", 2, False),
+    "frechet_distance": ("Frechet distance (lower is better)", 1, True),
+    "precision": ("precision", 2, False),
+    "recall": ("recall", 2, False),
+    "slot_purity": ("slot purity", 2, False),
+    "classes_covered": ("classes", 0, False),
+    "old_fakes_rejected": ("old fakes rejected (share)", 2, False),
+}
+
+
+def table(result: Row) -> str:
+    """A line for each configuration: mean, lowest and highest of each measure over its seeds; real images last."""
+    runs = result["runs"]
+    shown = {measure: how for measure, how in MEASURES.items() if _values(runs, measure)}
+    lines = [["", "runs", "weights", *(label.partition(" (")[0] for label, _, _ in shown.values()), ""]]
+    for name, rows in _by_configuration(runs).items():
+        weights: Row = next((row["parameters"] for row in rows if "parameters" in row), {})
+        total = f"{weights['inference'] + weights['generator']:,}" if weights else ""
+        cells = [_spread(_values(rows, measure), decimals) for measure, (_, decimals, _) in shown.items()]
+        lines.append([name, str(len(rows)), total, *cells, _failures(rows) or rows[0].get("candidate", "")])
+    real = [_spread(_values(runs, f"{measure}_real"), decimals) for measure, (_, decimals, _) in shown.items()]
+    lines.append(["real images", "", "", *real, ""])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(_line(cells, widths) for cells in lines)
+
+
+def _line(cells: list[str], widths: list[int]) -> str:
+    """Numbers to the right, the names at both ends to the left."""
+    first, *numbers, last = (
+        cell.rjust(width) if 0 < place < len(cells) - 1 else cell.ljust(width)
+        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "  ".join([first, *numbers, last]).rstrip()
+
+
+def _failures(rows: list[Row]) -> str:
+    failed = sum("failed" in row for row in rows)
+    return f"{failed} of {len(rows)} failed" if failed else ""
+
+
+def _spread(values: list[float], decimals: int) -> str:
+    if not values:
+        return ""
+    mean = f"{sum(values) / len(values):.{decimals}f}"
+    low, high = (f"{value:.{decimals}f}" for value in (min(values), max(values)))
+    return mean if low == high else f"{mean} ({low} to {high})"
+
+
+def _by_configuration(runs: list[Row]) -> dict[str, list[Row]]:
+    configurations: dict[str, list[Row]] = {}
+    for row in runs:
+        configurations.setdefault(row["configuration"], []).append(row)
+    return configurations
+
+
+def _values(rows: list[Row], measure: str) -> list[float]:
+    return [row[measure] for row in rows if row.get(measure) is not None]
+
+
+def figure(result: Row) -> Figure:
+    """A dot for each run of each configuration, a line at their mean; dashed, the same measure of real images."""
+    runs, wanted = _by_configuration(result["runs"]), STUDIES[result["study"]].measures
+    measures = [measure for measure in wanted if _values(result["runs"], measure)]
+    drawn = Figure(figsize=(2 + 3 * max(1, len(measures)), 0.34 * len(runs) + 1.3), layout="constrained")
+    drawn.suptitle(f"{result['study']}, {result['preset']}: {result['question']}", fontsize=10)
+    panels = drawn.subplots(1, max(1, len(measures)), sharey=True, squeeze=False)[0]
+    names = [", ".join(filter(None, [name, _failures(rows)])) for name, rows in runs.items()]
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    for axes, measure in zip(panels, measures, strict=False):
+        for place, rows in enumerate(runs.values()):
+            values = _values(rows, measure)
+            axes.plot(values, [place] * len(values), "o", color=GENERATED, markersize=5, alpha=0.8)
+            if values:
+                axes.plot([sum(values) / len(values)] * 2, [place - 0.3, place + 0.3], color=GENERATED, linewidth=1.5)
+        for value in _values(result["runs"], f"{measure}_real")[:1]:
+            axes.axvline(value, color=REAL, linestyle="--", linewidth=1.2)
+        _finish(axes, *MEASURES[measure])
+    return drawn
+
+
+def _finish(axes: Axes, label: str, decimals: int, logarithmic: bool) -> None:
+    axes.set(xlabel=label)
+    if logarithmic:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+    elif axes.get_xlim()[1] <= 1.1:  # a share
+        axes.set_xlim(-0.03, 1.03)
+    else:
+        axes.set_xlim(left=0)
+    axes.grid(axis="y", color="#EEEEEE")
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,327 @@
+"""Studies: the grids, that nothing is run twice, what is written when, and what is made of it."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from gan_builders import TINY_ASSIGNMENTS
+
+from memgan.settings import PRESETS
+from memgan_lab import studies
+from memgan_lab.baselines import as_model, build_model
+from memgan_lab.cli import main
+from memgan_lab.grids import STUDIES, Study, rates
+from memgan_lab.studies import Plan, figure, load_study, run_study, settings_of, table
+
+TINY = PRESETS["digits"].changed(TINY_ASSIGNMENTS)
+GRID = {"as it is": [], "flat": ["memory.kappa=1"], "no memory": ["model=dcgan"]}
+SCORES = {"inception_score": 3.5, "inception_score_real": 9.5, "frechet_distance": 50.0, "slot_purity": 0.25}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A preset and a study, tuned or not, that take no time; the judge's answer is SCORES. Counts what is trained."""
+    count = SimpleNamespace(trained=[], evaluated=0)
+
+    def evaluated(*_, **__):
+        count.evaluated += 1
+        return SimpleNamespace(to_dict=lambda: dict(SCORES))
+
+    def trained(job, train=studies.trained):
+        count.trained.append((job.configuration, job.candidate, job.seed))
+        return train(job)
+
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    monkeypatch.setitem(STUDIES, "small", Study("Which?", lambda _: GRID))
+    monkeypatch.setitem(STUDIES, "tuned", Study("Which, at its best?", lambda _: GRID, tuned=True))
+    monkeypatch.setattr(studies, "evaluate", evaluated)
+    monkeypatch.setattr(studies, "trained", trained)
+    return count
+
+
+def study(tmp_path, name="small", *, seeds=(0,), steps=2, **how):
+    plan = Plan.of(name, "tiny", steps, how.pop("tuning_steps", 1))
+    return run_study(plan, tmp_path / "result.json", seeds=seeds, runs=tmp_path / "runs", **how)
+
+
+# ---------------------------------------------------------------- the grids
+
+
+@pytest.mark.parametrize("preset", ["digits", "fashion-mnist", "fashion-mnist-slim", "cifar10-slim"])
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_configuration_suits_the_presets(name, preset):
+    plan = Plan.of(name, preset)
+    settings = [settings_of(plan.settings, changes) for changes in plan.grid.values()]
+    assert settings[0] == PRESETS[preset] or name in ("kappa", "memory-size")
+    assert len(settings) >= 3
+    if preset == "digits":
+        for each in settings:
+            build_model(each)
+
+
+def test_a_model_is_made_of_equal_size_before_anything_else_is_set():
+    found = settings_of(TINY, ["model=dcgan", "training.steps=9"])
+    assert found == as_model(TINY, "dcgan").changed(["training.steps=9"])
+    assert found.networks.noise_dim == TINY.networks.noise_dim + TINY.memory.key_dim
+
+
+def test_the_way_to_the_published_rule_takes_one_step_at_a_time_and_arrives():
+    preset = PRESETS["fashion-mnist"]
+    grid = {name: settings_of(preset, changes) for name, changes in Plan.of("paper-rule", "fashion-mnist").grid.items()}
+    way = [settings for name, settings in grid.items() if not name.startswith("only ")]
+    assert way[0] == preset and len(way) == 8
+    steps = [differing(after, before) for before, after in zip(way, way[1:], strict=False)]
+    assert [len(step) for step in steps[:-1]] == [1] * 6
+    memory, training = way[-1].memory, way[-1].training
+    assert (memory.kappa, memory.alpha, memory.correct_in_top, memory.touch) == (1.0, 0.5, memory.top_k, "all")
+    assert not memory.replace_within_label and training.generator_loss == "saturating"
+    assert (training.generator_lr, training.discriminator_lr, training.mi_weight) == (2e-4, 2e-4, 1e-2)
+    alone = [differing(settings, preset) for name, settings in grid.items() if name.startswith("only ")]
+    assert alone == steps[1:]
+
+
+def differing(settings, other):
+    """The fields in which two settings differ."""
+    parts = [(part, vars(getattr(settings, part)), vars(getattr(other, part))) for part in ("memory", "training")]
+    return {(part, name) for part, ours, theirs in parts for name in ours if ours[name] != theirs[name]}
+
+
+def test_memory_sizes_keep_the_share_of_slots_that_are_considered():
+    sizes = [settings_of(TINY, changes).memory for changes in STUDIES["memory-size"].grid(PRESETS["digits"]).values()]
+    assert [memory.num_slots for memory in sizes] == [128, 256, 512, 1024, 2048]
+    assert all(memory.num_slots == 16 * memory.top_k for memory in sizes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("kapa", "digits"), "unknown study 'kapa', expected one of ablation, collisions"),
+        (("kappa", "digit"), "unknown preset 'digit', expected one of"),
+        (("kappa", "digits", 0), "steps >= 1"),
+        (("ablation", "digits", 9, 0), "tuning_steps >= 1, got 0"),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_is_refused_at_once(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Plan.of(*arguments)
+
+
+# ---------------------------------------------------------------- running and going on
+
+
+def test_every_configuration_runs_on_every_seed_and_says_from_what(small, tmp_path):
+    rows = list(study(tmp_path, seeds=(3, 5)))
+    assert small.trained == [(name, None, seed) for name in GRID for seed in (3, 5)]
+    result = load_study(tmp_path / "result.json")
+    assert result["runs"] == rows and result["tuning"] == []
+    assert (result["study"], result["preset"], result["threads"]) == ("small", "tiny", 1)
+    assert result["torch"] == torch.__version__ and result["settings"]["memory"]["num_slots"] == 61
+    for row, name in zip(rows[::2], GRID, strict=True):
+        assert row["configuration"] == name and row["changes"] == GRID[name] and row["steps"] == 2
+        assert row["seconds"] > 0 and row.items() >= SCORES.items() and isinstance(row["commit"], str)
+        gan = build_model(settings_of(TINY, GRID[name]))
+        for part in ("inference", "generator"):
+            assert row["parameters"][part] == sum(weight.numel() for weight in getattr(gan, part).parameters())
+
+
+def test_what_stands_in_the_file_is_not_run_again(small, tmp_path):
+    first = list(study(tmp_path, seeds=(0, 1)))
+    small.trained.clear()
+    assert list(study(tmp_path, seeds=(0, 1))) == [] and small.trained == []
+    more = list(study(tmp_path, seeds=(1, 2)))
+    assert small.trained == [(name, None, 2) for name in GRID]
+    by_name = [row for name in GRID for row in first + more if row["configuration"] == name]
+    assert load_study(tmp_path / "result.json")["runs"] == by_name
+
+
+def test_after_each_run_the_file_holds_it_and_a_kill_loses_no_other(small, tmp_path, monkeypatch):
+    rows = study(tmp_path, seeds=(0, 1))
+    for number in (1, 2):
+        next(rows)
+        assert len(load_study(tmp_path / "result.json")["runs"]) == number
+    rows.close()  # as when the process ends between two runs
+    small.trained.clear()
+    monkeypatch.setattr(studies, "evaluate", lambda *_, **__: exec("raise KeyboardInterrupt"))
+    with pytest.raises(KeyboardInterrupt):  # and once the third run is trained, but not judged
+        list(study(tmp_path, seeds=(0, 1)))
+    assert small.trained == [("flat", None, 0)]
+    assert len(load_study(tmp_path / "result.json")["runs"]) == 2
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["result.json"]
+
+
+def test_a_run_that_is_trained_is_only_judged_again(small, tmp_path, monkeypatch):
+    list(study(tmp_path))
+    (tmp_path / "result.json").unlink()
+    monkeypatch.setattr(studies, "take_up", None)
+    assert len(list(study(tmp_path))) == len(GRID)
+    assert small.evaluated == 2 * len(GRID)
+
+
+def test_only_the_named_configurations_run(small, tmp_path):
+    list(study(tmp_path, only=["no memory", "as it is"]))
+    assert small.trained == [("as it is", None, 0), ("no memory", None, 0)]
+    list(study(tmp_path))
+    assert small.trained[2:] == [("flat", None, 0)]
+    with pytest.raises(ValueError, match="unknown configuration 'flatt', expected one of 'as it is', 'flat'"):
+        list(study(tmp_path, only=["flatt"]))
+
+
+def test_a_run_that_fails_is_written_down_and_the_others_go_on(small, tmp_path, monkeypatch):
+    monkeypatch.setitem(GRID, "flat", ["training.generator_lr=1e30", "training.discriminator_lr=1e30"])
+    rows = list(study(tmp_path))
+    assert ["failed" in row for row in rows] == [False, True, False]
+    assert "finite" in rows[1]["failed"] and "inception_score" not in rows[1]
+    small.trained.clear()
+    assert list(study(tmp_path)) == []  # the same seed would fail again
+    assert "1 of 1 failed" in table(load_study(tmp_path / "result.json"))
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"study": "small"}', '{"study": 1, "tuning": [], "runs": [{}]}'])
+def test_a_foreign_result_file_is_refused_and_left_alone(small, tmp_path, text):
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(ValueError, match=r"result\.json is not the result of a study"):
+        list(study(tmp_path))
+    assert (tmp_path / "result.json").read_text() == text and small.trained == []
+
+
+def test_the_result_of_another_study_is_refused(small, tmp_path, monkeypatch):
+    list(study(tmp_path))
+    with pytest.raises(ValueError, match="another study: 'small' there, 'tuned' here; choose another --out"):
+        list(study(tmp_path, "tuned"))
+    with pytest.raises(ValueError, match="another settings; choose another --out"):
+        list(study(tmp_path, steps=3))
+    monkeypatch.setitem(GRID, "flat", ["memory.kappa=2"])
+    with pytest.raises(ValueError, match="runs of another grid: 'flat'"):
+        list(study(tmp_path))
+    monkeypatch.setattr(torch, "__version__", "0.1")
+    with pytest.raises(ValueError, match="another torch"):
+        list(study(tmp_path))
+
+
+def test_a_folder_with_another_run_stops_the_study(small, tmp_path):
+    list(study(tmp_path, steps=2))
+    (tmp_path / "result.json").unlink()
+    with pytest.raises(ValueError, match="holds a run of other settings: choose another folder for --runs"):
+        list(study(tmp_path, steps=3))
+    assert not (tmp_path / "result.json").exists()
+
+
+# ---------------------------------------------------------------- tuning
+
+
+def test_every_configuration_is_tuned_alike_and_runs_with_its_best_rates(small, tmp_path, monkeypatch):
+    best = {"as it is": "G as slow as D", "flat": "both twice as fast", "no memory": "the preset's"}
+
+    def tried(job):
+        score = 2.0 if job.candidate == best[job.configuration] else 1.5
+        seen.append((job.configuration, job.candidate, job.seed, job.settings.training.steps))
+        return {"configuration": job.configuration, "candidate": job.candidate, "seed": 10, "inception_score": score}
+
+    seen = []
+    monkeypatch.setattr(studies, "tune", tried)
+    list(study(tmp_path, "tuned", steps=2, tuning_steps=1))
+    assert seen == [(name, candidate, 10, 1) for name in GRID for candidate in rates(TINY)]
+    runs = load_study(tmp_path / "result.json")["runs"]
+    assert {row["configuration"]: row["candidate"] for row in runs} == best
+    for row in runs:
+        assert row["changes"] == GRID[row["configuration"]] + rates(TINY)[row["candidate"]]
+    seen.clear()
+    list(study(tmp_path, "tuned", steps=2, tuning_steps=1, seeds=(0, 1)))
+    assert seen == []
+
+
+def test_rates_where_every_trial_failed_are_the_presets():
+    tuning = [{"configuration": "flat", "candidate": name, "failed": "NaN"} for name in rates(TINY)]
+    assert studies.best_candidate(tuning, "flat") == next(iter(rates(TINY))) == "the preset's"
+
+
+def test_candidates_are_pairs_of_the_presets_two_rates():
+    found = {name: settings_of(TINY, changes).training for name, changes in rates(TINY).items()}
+    pairs = {name: (one.generator_lr, one.discriminator_lr) for name, one in found.items()}
+    assert list(pairs.values()) == [(4e-4, 2e-4), (4e-4, 4e-4), (2e-4, 2e-4), (8e-4, 4e-4)]
+
+
+# ---------------------------------------------------------------- to look at
+
+
+def made_up(**changes):
+    """A result with three seeds of one configuration, one of another and a failed one."""
+    values = [(3.0, 20.0), (4.0, 30.0), (8.0, 70.0)]
+    rows = [{"configuration": "one", "seed": s, **SCORES} for s in range(3)]
+    for row, (score, distance) in zip(rows, values, strict=True):
+        row |= {"inception_score": score, "frechet_distance": distance}
+    rows += [{"configuration": "two", "seed": 0, **SCORES}, {"configuration": "two", "seed": 1, "failed": "NaN"}]
+    return {"study": "kappa", "preset": "digits", "question": "Which?", "tuning": [], "runs": rows} | changes
+
+
+def test_the_table_gives_mean_lowest_and_highest():
+    header, one, two, real = table(made_up()).splitlines()
+    assert header.split()[:3] == ["runs", "weights", "Inception"]
+    assert one.startswith("one ") and "5.00 (3.00 to 8.00)" in one and "40.0 (20.0 to 70.0)" in one
+    assert "3.50 " in two and "50.0 " in two and two.endswith("1 of 2 failed")
+    assert real.startswith("real images") and "9.50" in real
+
+
+def test_the_figure_has_a_dot_for_each_run_and_names_what_failed():
+    drawn = figure(made_up())
+    first, second, _ = drawn.axes
+    dots = [line.get_xdata() for line in first.lines if line.get_marker() == "o"]
+    assert [list(values) for values in dots] == [[3.0, 4.0, 8.0], [3.5]]
+    assert [list(line.get_xdata()) for line in first.lines if line.get_linestyle() == "--"] == [[9.5, 9.5]]
+    assert [list(line.get_xdata()) for line in second.lines if line.get_marker() == "o"][0] == [20.0, 30.0, 70.0]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["one", "two, 1 of 2 failed"]
+    assert "Inception" in first.get_xlabel() and "Frechet" in second.get_xlabel()
+
+
+def test_numbers_that_json_does_not_know_are_null(small, tmp_path, monkeypatch):
+    monkeypatch.setitem(SCORES, "frechet_distance", float("nan"))
+    monkeypatch.setitem(SCORES, "intervals", {"recall": [0.5, float("inf")], "none": None})
+    list(study(tmp_path))
+    text = (tmp_path / "result.json").read_text()
+    assert "NaN" not in text and "Infinity" not in text and json.loads(text)["runs"][0]["frechet_distance"] is None
+    assert "Frechet" not in table(load_study(tmp_path / "result.json"))
+    figure({**load_study(tmp_path / "result.json"), "study": "kappa"})
+
+
+# ---------------------------------------------------------------- from the command line
+
+
+def test_the_command_prints_the_table_and_draws_the_figure(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(STUDIES, "kappa", Study("Which?", lambda _: GRID))
+    settings = replace(TINY, training=replace(TINY.training, steps=2))
+    monkeypatch.setitem(PRESETS, "digits", settings)
+    assert main(["study", "kappa", "--seeds", "0", "1"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(" ") and said.out.count("\n") == 2 + len(GRID)
+    assert "no memory, seed 1: Inception Score 3.5" in said.err
+    assert (tmp_path / "results" / "study-kappa-digits.png").stat().st_size > 1000
+    result = load_study(tmp_path / "results" / "study-kappa-digits.json")
+    assert [row["seed"] for row in result["runs"]] == [0, 1] * len(GRID)
+    assert (tmp_path / "runs" / "study-kappa-digits" / "no-memory" / "seed-1" / "model.pt").exists()
+
+
+def test_the_command_says_what_is_wrong(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["study", "kapa"])
+    assert stop.value.code == 2 and "kappa" in capsys.readouterr().err
+    for options, message in [
+        (["--only", "kappa 7"], "unknown configuration 'kappa 7', expected one of 'kappa 1', 'kappa 10'"),
+        (["--jobs", "0"], "at least one job"),
+        (["--out", str(tmp_path)], "--out must name a file"),
+    ]:
+        assert main(["study", "kappa", "--out", str(tmp_path / "k.json"), *options]) == 1
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_runs_in_several_processes_are_those_of_one(tmp_path):
+    for name, processes in (("one", "1"), ("two", "2")):
+        out, runs = tmp_path / f"{name}.json", tmp_path / name
+        options = ["--steps", "2", "--seeds", "0", "1", "--jobs", processes, "--out", str(out), "--runs", str(runs)]
+        assert main(["study", "collisions", *options]) == 0
+    one, two = (load_study(tmp_path / f"{name}.json")["runs"] for name in ("one", "two"))
+    for row, other in zip(one, two, strict=True):
+        assert {**row, "seconds": 0} == {**other, "seconds": 0}
