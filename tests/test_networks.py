@@ -4,19 +4,29 @@ import dataclasses
 
 import pytest
 import torch
+import torch.nn.functional as F
 from gan_builders import random_images, unit_rows
 
-from memgan.networks import Generator, InferenceNetwork, NetworkSettings
+from memgan.networks import Generator, InferenceNetwork, NetworkSettings, ResidualBlock
 from memgan.settings import PRESETS
 
-# METHOD.md, section 6
-AUTHORS = {"fashion-mnist": (28, 1, 256, 2, 64, 1024), "affine-mnist": (40, 1, 256, 2, 64, 1024)}
+# METHOD.md, section 6: pixels, channels, M, Z, width, units of the fully connected layer
+AUTHORS = {
+    "mnist": (28, 1, 256, 2, 64, 1024),
+    "fashion-mnist": (28, 1, 256, 2, 64, 1024),
+    "affine-mnist": (40, 1, 256, 2, 64, 1024),
+    "cifar10": (32, 3, 512, 16, 128, 0),
+}
 
 SIZES = {
     "one stage": NetworkSettings(image_size=6, channels=3, width=5, stages=1, hidden=0, noise_dim=7),
     "two stages": NetworkSettings(image_size=12, channels=2, width=3, stages=2, hidden=11, noise_dim=5),
     "three stages": NetworkSettings(image_size=40, channels=1, width=3, stages=3, hidden=0, noise_dim=1),
     "odd innermost side": NetworkSettings(image_size=28, channels=5, width=2, stages=2, hidden=13, noise_dim=3),
+    "residual, two stages": NetworkSettings(20, channels=2, width=7, stages=2, hidden=0, noise_dim=5, kind="residual"),
+    "residual, three stages": NetworkSettings(
+        24, channels=3, width=5, stages=3, hidden=0, noise_dim=2, kind="residual"
+    ),
 }
 sizes = pytest.mark.parametrize("settings", SIZES.values(), ids=SIZES.keys())
 
@@ -104,11 +114,81 @@ def test_gradient_reaches_every_parameter_of_both_networks(settings):
 def test_initial_weights_are_those_of_dcgan():
     """N(0, 0.02), to five standard errors of the mean and of the standard deviation of all weights."""
     settings = NetworkSettings(image_size=28, width=64, hidden=64)
-    for network in (InferenceNetwork(settings, 64), Generator(settings, 64)):
+    residual = PRESETS["cifar10-slim"].networks
+    networks = [kind(each, 64) for each in (settings, residual) for kind in (InferenceNetwork, Generator)]
+    for network in networks:
         weights = torch.cat([p.detach().flatten() for p in network.parameters() if p.ndim > 1])
-        assert len(weights) > 100_000
+        assert len(weights) > 20_000
         assert float(weights.std()) == pytest.approx(0.02, rel=5 / (2 * len(weights)) ** 0.5)
         assert abs(float(weights.mean())) < 5 * 0.02 / len(weights) ** 0.5
+
+
+def parameters_of(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_residual_networks_have_the_parameters_of_the_authors_layers():
+    """Counted from the list of layers in the authors' code, C channels, layer normalisation with 2 C parameters."""
+    c, features, key_dim = 128, 512 + 16, 512
+    three, one, norm = 9 * c * c, c * c, 2 * c
+    plain = three + norm + three + c + norm  # no bias before a normalisation
+    resampling = plain + one + c
+    start = features * 16 * c + 2 * 16 * c  # to 4x4xC, normalised over all of it
+    settings = PRESETS["cifar10"].networks
+    assert parameters_of(Generator(settings, key_dim)) == start + 3 * resampling + 9 * c * 3 + 3
+    on_images = 9 * 3 * c + c + three + c + 3 * c + c + norm
+    query = 16 * c * key_dim + key_dim
+    assert parameters_of(InferenceNetwork(settings, key_dim)) == on_images + resampling + 2 * plain + query
+
+
+def test_residual_networks_halve_and_double_as_the_authors_do():
+    """Sides of the images between blocks: 32 -> 16 -> 8, then two plain blocks; 4 -> 8 -> 16 -> 32."""
+    settings, sides = PRESETS["cifar10-slim"].networks, []
+    networks = InferenceNetwork(settings, 64), Generator(settings, 64)
+    for block in (module for network in networks for module in network.modules() if isinstance(module, ResidualBlock)):
+        block.register_forward_hook(lambda _, inputs, output: sides.append((inputs[0].shape[-1], output.shape[-1])))
+    networks[0](networks[1](unit_rows(1, 64), torch.zeros(1, 16)))
+    assert sides == [(4, 8), (8, 16), (16, 32), (32, 16), (16, 8), (8, 8), (8, 8)]
+
+
+def layer_norm(images, module):
+    """Over channels and pixels of each image, then scale and shift by channel."""
+    mean, variance = images.mean(dim=(1, 2, 3), keepdim=True), images.var(dim=(1, 2, 3), keepdim=True, unbiased=False)
+    return (images - mean) / (variance + 1e-5).sqrt() * module.weight.view(-1, 1, 1) + module.bias.view(-1, 1, 1)
+
+
+def elu(images):
+    return torch.where(images > 0, images, images.exp() - 1)
+
+
+def doubled(images):
+    return images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+
+def mean_pooled(images):
+    return (images[..., ::2, ::2] + images[..., 1::2, ::2] + images[..., ::2, 1::2] + images[..., 1::2, 1::2]) / 4
+
+
+@pytest.mark.parametrize("resample", ["up", "down", ""])
+@torch.no_grad()
+def test_a_residual_block_is_the_authors_formula(resample):
+    """Their shortcut resamples on the side where the image is large: here it must only come to the same."""
+    torch.manual_seed(0)
+    block = ResidualBlock(5, 5, resample).double()
+    for parameter in block.parameters():
+        parameter.normal_()
+    (first,), (second,) = ([m for m in block.body if isinstance(m, torch.nn.Conv2d)][i : i + 1] for i in (0, 1))
+    (inner,) = (m for m in block.body if isinstance(m, torch.nn.GroupNorm))
+    images = torch.randn(3, 5, 8, 12, dtype=torch.double)
+    before = doubled if resample == "up" else lambda x: x
+    after = mean_pooled if resample == "down" else lambda x: x
+    body = elu(layer_norm(F.conv2d(before(images), first.weight, padding=1), inner))
+    body = after(F.conv2d(body, second.weight, second.bias, padding=1))
+    shortcut = images
+    if resample:
+        (one,) = (m for m in block.shortcut if isinstance(m, torch.nn.Conv2d))
+        shortcut = after(F.conv2d(before(images), one.weight, one.bias))
+    torch.testing.assert_close(block(images), elu(layer_norm(body + shortcut, block.output[0])))
 
 
 @pytest.mark.parametrize(("image_size", "stages"), [(28, 3), (15, 1), (10, 2), (1, 1)])
@@ -124,6 +204,17 @@ def test_sizes_that_give_no_network_are_refused(field):
     name, number = field.split("=")
     with pytest.raises(ValueError, match=name):
         NetworkSettings(**{"image_size": 16, name: int(number)})
+
+
+@pytest.mark.parametrize("change", [{"hidden": 7}, {"stages": 1}])
+def test_residual_networks_of_other_shapes_are_refused(change):
+    with pytest.raises(ValueError, match="residual networks have two stages or more and hidden = 0, got "):
+        NetworkSettings(**{"image_size": 16, "hidden": 0, "kind": "residual", **change})
+
+
+def test_an_unknown_kind_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"kind must be one of \('dcgan', 'residual'\), got 'transformer'"):
+        NetworkSettings(16, kind="transformer")
 
 
 def test_negative_noise_dimension_is_refused():

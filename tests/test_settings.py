@@ -94,6 +94,44 @@ def test_json_gives_back_the_same_settings(settings):
     assert Settings.from_json(settings.to_json()) == settings
 
 
+# METHOD.md, section 6: image, N, M, k, Z, lambda, Adam's moments
+AUTHORS = {
+    "mnist": (28, 1, 4096, 256, 128, 2, 1e-2, 0.5, 0.999),
+    "fashion-mnist": (28, 1, 4096, 256, 128, 2, 1e-2, 0.5, 0.999),
+    "affine-mnist": (40, 1, 4096, 256, 128, 2, 1e-2, 0.5, 0.999),
+    "cifar10": (32, 3, 16384, 512, 256, 16, 1e-6, 0.0, 0.9),
+}
+
+
+@pytest.mark.parametrize("name", AUTHORS)
+@pytest.mark.parametrize("rule", ["", "-paper"])
+def test_presets_at_the_authors_size_have_the_published_numbers(name, rule):
+    preset = PRESETS[name + rule]
+    networks, memory, training = preset.networks, preset.memory, preset.training
+    sizes = (networks.image_size, networks.channels, memory.num_slots, memory.key_dim, memory.top_k, networks.noise_dim)
+    assert (*sizes, training.mi_weight, training.beta1, training.beta2) == AUTHORS[name]
+    assert (preset.dataset, training.batch_size) == (name, 64)
+
+
+@pytest.mark.parametrize("name", AUTHORS)
+def test_presets_of_the_paper_have_the_published_rule(name):
+    """METHOD.md, sections 3 and 6; CIFAR-10's rates fall from the start, the others' never do."""
+    preset = PRESETS[f"{name}-paper"]
+    memory, training = preset.memory, preset.training
+    assert (memory.kappa, memory.alpha, memory.beta, memory.em_steps, memory.epsilon) == (1.0, 0.5, 1e-8, 1, 1e-3)
+    assert (memory.correct_in_top, memory.touch, memory.replace_within_label) == (memory.top_k, "all", False)
+    assert training.generator_loss == "saturating"
+    assert (training.generator_lr, training.discriminator_lr) == (2e-4, 2e-4)
+    assert training.decay_from == (0.0 if name == "cifar10" else 1.0)
+    assert preset.networks == PRESETS[name].networks
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_images_are_changed_at_random_where_the_authors_did(name):
+    training = PRESETS[name].training
+    assert (training.flip, training.brightness > 0) == (name.startswith("cifar10"), name.startswith("cifar10"))
+
+
 def test_json_is_readable_and_complete():
     content = json.loads(PRESETS["digits"].to_json())
     assert set(content) == {"dataset", "model", *PARTS}
