@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +15,20 @@ from torch import Tensor, nn
 from memgan.data import ImageData, as_float, batch_of, load_dataset
 from memgan.runs import written_whole
 
-__all__ = ["RECIPE", "Classifier", "accuracy", "cache_path", "classifier_for", "judged_features", "train_classifier"]
+__all__ = ["RECIPE", "Classifier", "FeatureExtractor", "accuracy", "cache_path", "classifier_for", "judged_features"]
+__all__ += ["has_classes", "train_classifier"]
 
 RECIPE = 2  # part of the name in the cache: to be raised with every change that moves a weight
 _MANY_IMAGES = 5000  # from here on batches are larger, epochs fewer, and shifts cost more than they bring
 _AT_ONCE = 256  # images judged at once: within a cache
+
+
+class FeatureExtractor(Protocol):
+    """What makes features [n, d] of images in [-1, 1] and logits [n, classes] of features: a judge, or Inception-v3."""
+
+    def features(self, images: Tensor, /) -> Tensor: ...
+
+    def head(self, features: Tensor, /) -> Tensor: ...
 
 
 class Classifier(nn.Module):
@@ -98,8 +108,8 @@ def cache_path(dataset: str, data: ImageData, folder: Path | None = None) -> Pat
 
 
 @torch.no_grad()
-def judged_features(model: Classifier, images: Tensor) -> Tensor:
-    """`model.features` of `images` [n, C, H, W], bytes or in [-1, 1], some at a time: [n, 64]."""
+def judged_features(model: FeatureExtractor, images: Tensor) -> Tensor:
+    """`model.features` of `images` [n, C, H, W], bytes or in [-1, 1], some at a time: [n, d]."""
     return torch.cat([model.features(as_float(part)) for part in images.split(_AT_ONCE)])
 
 
@@ -110,11 +120,16 @@ def accuracy(model: Classifier, data: ImageData) -> float:
     return float((answers == data.labels).double().mean())
 
 
+def has_classes(data: ImageData) -> bool:
+    """Whether the images are of two classes or more, so that there is something to judge."""
+    return bool(data.labels.max() > 0)
+
+
 def _fresh(data: ImageData) -> Classifier:
-    classes = int(data.labels.max()) + 1
-    if classes < 2 or int(data.labels.min()) < 0:
-        raise ValueError("a judge needs images of two classes or more, labelled 0, 1, ...; these have none")
-    model = Classifier(data.images.shape[1], data.images.shape[2], classes)
+    if not has_classes(data):
+        advice = "in a folder, each subfolder is one; or let another data set's classifier judge (--judge)"
+        raise ValueError(f"a judge needs images of two classes or more, these are of one: {advice}")
+    model = Classifier(data.images.shape[1], data.images.shape[2], int(data.labels.max()) + 1)
     many = len(data.images) >= _MANY_IMAGES
     return model.to(memory_format=torch.channels_last if many else torch.contiguous_format)  # thrice as quick on a CPU
 

@@ -8,13 +8,14 @@ from typing import Any
 
 __all__ = ["main"]
 
-COMMANDS = ("train", "sample", "evaluate", "explore")
+COMMANDS = ("train", "sample", "evaluate", "classifier", "explore", "study")
 
 EXAMPLES = """examples:
   memgan train --preset digits --out runs/digits
   memgan train --preset digits --out runs/contrast --set memory.kappa=30 --set training.steps=600
   memgan sample runs/digits --out grid.png
   memgan evaluate runs/digits --json
+  memgan classifier fashion-mnist
   memgan explore runs/digits --out explore.html
 """
 
