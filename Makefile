@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two installers must not meet in one .venv
 .DELETE_ON_ERROR:
-.PHONY: help lab test check format train figures results benchmark notebooks site serve soak clean
+.PHONY: help lab test check format train figures results study benchmark notebooks site serve soak clean
 
 help: ## list every task
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,8 +45,11 @@ train: .venv/.installed-notebooks ## train a preset into runs/ (PRESET=digits, A
 figures: .venv/.installed-notebooks ## draw the pictures of README.md and the notebooks into figures/ (NAMES=dataflow.svg)
 	$(BIN)/python -m scripts.figures $(NAMES)
 
-results: .venv/.installed-test ## run the long comparisons: results/NAME.json (NAMES="digits plane forgetting ablation")
-	for name in $(or $(NAMES),digits plane forgetting ablation); do $(BIN)/python -m scripts.$$name || exit 1; done
+results: .venv/.installed-test ## run the long comparisons: results/NAME.json (NAMES="digits plane forgetting")
+	for name in $(or $(NAMES),digits plane forgetting); do $(BIN)/python -m scripts.$$name || exit 1; done
+
+study: .venv/.installed-notebooks ## compare configurations on several seeds: results/study-NAME-PRESET.json (NAME=ablation, PRESET=digits)
+	$(BIN)/memgan study $(or $(NAME),ablation) --preset $(PRESET) $(ARGS)
 
 benchmark: .venv/.installed-benchmark ## time the memory for README.md's table: benchmarks/memory-cpu.json (ARGS="--device cuda")
 	$(BIN)/python -m benchmarks.memory $(ARGS)

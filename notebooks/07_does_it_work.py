@@ -180,7 +180,7 @@ print("DCGAN, random samples: over 0.15:", walks.base_rate(dcgan, judge) > 0.15)
 # %% [markdown]
 # Across slots there is no intermediate key, *by construction*: the walk jumps. That is the point of a discrete choice, and no achievement of training. Between keys the generator is asked for keys that no slot has, and what it draws there is in between more often (0.10 of the images in Figure 7.5): the memory gives the latent space gaps, it does not fill them.
 #
-# Now every model, three seeds each ([results/ablation.json](../results/ablation.json)). Rates that suit one model need not suit another, so four pairs of learning rates, G's and D's, were tried for each on seed 10, which is not among the seeds compared. The Inception Score chose (the star); then came seeds 0 to 2. For memoryGAN the fastest pair won, the edge of what was tried, and not the preset's. (The larger and the longer DCGAN further down take the DCGAN's rates.)
+# Now every model, three seeds each ([results/study-ablation-digits.json](../results/study-ablation-digits.json)). Rates that suit one model need not suit another, so four pairs of learning rates, G's and D's, were tried for each on seed 10, which is not among the seeds compared. The Inception Score chose (the star); then came seeds 0 to 2. For memoryGAN the fastest pair won, the edge of what was tried, and not the preset's. (The larger and the longer DCGAN further down take the DCGAN's rates.)
 
 # %%
 results, tuning = verdict.load_runs(), verdict.load_tuning()

@@ -5,7 +5,6 @@ Writes results/digits.json, with the commit, and prints the table. About ten min
 
 import argparse
 import json
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan_lab.classifier import classifier_for
 from memgan_lab.evaluation import evaluate
+from memgan_lab.studies import commit
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "results" / "digits.json"
@@ -83,11 +83,6 @@ def table(runs: list[dict[str, Any]]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
 def main() -> None:

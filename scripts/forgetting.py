@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from scripts.digits import commit
+from memgan_lab.studies import commit
 from walkthrough.forgetting import (
     KEPT_AT,
     MARKS,

@@ -19,7 +19,7 @@ def test_every_model_has_the_same_three_seeds():
 
 
 def test_table_shows_mean_and_range():
-    scores = sorted(run["inception_score"] for run in RUNS if run["model"] == "memoryGAN")
+    scores = sorted(run["inception_score"] for run in RUNS if run["configuration"] == "memoryGAN")
     line = next(line for line in verdict.ablation_table(RUNS).splitlines() if line.startswith("memoryGAN"))
     assert f"{math.fsum(scores) / 3:.2f} ({scores[0]:.2f} to {scores[-1]:.2f})" in line
 
@@ -37,7 +37,7 @@ def test_every_model_was_tuned_with_the_same_effort_and_runs_at_the_best_it_foun
     for name, runs in tried.items():
         assert [run["candidate"] for run in runs] == list(candidates)
         best = max(runs, key=lambda run: run["inception_score"])
-        assert {run["candidate"] for run in RUNS if run["model"] == name} == {best["candidate"]}
+        assert {run["candidate"] for run in RUNS if run["configuration"] == name} == {best["candidate"]}
         line = next(line for line in table if line.startswith(f"{name} "))
         assert f"{best['inception_score']:.2f}*" in line and line.count("*") == 1
 
@@ -48,7 +48,8 @@ def test_tuning_and_runs_have_no_seed_in_common():
 
 def test_walk_rates_are_those_of_the_runs():
     rates = verdict.walk_rates(RUNS, ["memoryGAN"])["memoryGAN"]
-    assert rates["keys"] == [run["walks"]["keys"] for run in RUNS if run["model"] == "memoryGAN"]
+    assert rates["keys"] == [run["in_between_keys"] for run in RUNS if run["configuration"] == "memoryGAN"]
+    assert list(rates) == ["random samples", "slot", "switch", "keys"]
 
 
 def test_figure_has_a_dot_for_every_run():

@@ -1,6 +1,5 @@
-"""Notebook 07: what was taken out and what that cost, from results/ablation.json, and the exercises."""
+"""Notebook 07: what was taken out and what that cost, from a study's result, and the exercises."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 from memgan.plots import GENERATED, REAL, UNUSED
+from memgan_lab.studies import load_study
 from walkthrough.lesson import Wrong, answered, attempt
 
 __all__ = [
@@ -24,44 +24,31 @@ __all__ = [
 ]
 
 Run = dict[str, Any]
-NAMES = {
-    "full": "memoryGAN",
-    "without memory (DCGAN)": "without memory: DCGAN",
-    "one-hot code of 10 (InfoGAN)": "InfoGAN, 10 codes",
-    "one-hot code of 64 (InfoGAN)": "InfoGAN, 64 codes",
-}
+RESULT = Path(__file__).resolve().parent.parent / "results" / "study-ablation-digits.json"
+WALKS = ("slot", "switch", "keys", "noise")
 
 
-def load_runs(path: Path | None = None) -> list[Run]:
-    """Every run of results/ablation.json, after each model's own tuning."""
-    return _named(_results(path)["runs"])
+def load_runs(path: Path = RESULT) -> list[Run]:
+    """Every run of `memgan study ablation`, after each model's own tuning."""
+    return load_study(path)["runs"]
 
 
-def load_tuning(path: Path | None = None) -> list[Run]:
+def load_tuning(path: Path = RESULT) -> list[Run]:
     """What was tried for each model before its runs: one run for each pair of rates."""
-    return _named(_results(path)["tuning"])
+    return load_study(path)["tuning"]
 
 
-def load_candidates(path: Path | None = None) -> dict[str, list[float]]:
+def load_candidates(path: Path = RESULT) -> dict[str, list[float]]:
     """The pairs of learning rates that were tried, G's and D's, by name."""
-    return _results(path)["candidates"]
-
-
-def _results(path: Path | None) -> dict[str, Any]:
-    path = path or Path(__file__).resolve().parent.parent / "results" / "ablation.json"
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _named(runs: list[Run]) -> list[Run]:
-    """The runs under the names that a reader knows."""
-    return [run | {"model": NAMES.get(run["model"], run["model"])} for run in runs]
+    pairs = load_study(path)["candidates"]
+    return {name: [float(change.partition("=")[2]) for change in changes] for name, changes in pairs.items()}
 
 
 def of_model(runs: list[Run]) -> dict[str, list[Run]]:
     """The runs of each model, models in the order of the file."""
     models: dict[str, list[Run]] = {}
     for run in runs:
-        models.setdefault(run["model"], []).append(run)
+        models.setdefault(run["configuration"], []).append(run)
     return models
 
 
@@ -80,7 +67,7 @@ def ablation_table(runs: list[Run]) -> str:
 
 def tuning_table(tuning: list[Run], runs: list[Run], candidates: dict[str, list[float]]) -> str:
     """The Inception Score of every pair of rates that was tried for a model; a star at the pair that its runs took."""
-    taken = {run["model"]: run["candidate"] for run in runs}
+    taken = {run["configuration"]: run["candidate"] for run in runs}
     lines = [
         f"{'rates of G, D in 1e-4:':25}" + "".join(f"{1e4 * g:>5.0f}, {1e4 * d:.0f} " for g, d in candidates.values())
     ]
@@ -114,9 +101,14 @@ def ablation_figure(runs: list[Run]) -> Figure:
 
 def walk_rates(runs: list[Run], models: list[str]) -> dict[str, dict[str, list[float]]]:
     """For each of `models` the share of images in between on each kind of walk, one number for each seed."""
+    measures = {"random samples": "in_between"} | {kind: f"in_between_{kind}" for kind in WALKS}
     by_model = of_model(runs)
     return {
-        name: {kind: [run["walks"][kind] for run in by_model[name]] for kind in by_model[name][0]["walks"]}
+        name: {
+            kind: [run[measure] for run in by_model[name]]
+            for kind, measure in measures.items()
+            if by_model[name][0].get(measure) is not None
+        }
         for name in models
     }
 
