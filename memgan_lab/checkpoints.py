@@ -103,7 +103,9 @@ def load(path: Path) -> Checkpoint:
     if version != VERSION:
         raise ValueError(f"{path} has version {version}, this memgan reads {VERSION}: use the one that wrote it")
     wrong = [name for name in content.keys() | _TYPES.keys() if type(content.get(name)) is not _TYPES.get(name)]
-    if wrong or type(content["trainer"].get("number")) is not int:
+    if not wrong and type(content["trainer"].get("number")) is not int:
+        wrong = ["trainer.number"]
+    if wrong:
         raise ValueError(f"{path} does not hold what a checkpoint does: {', '.join(sorted(map(str, wrong)))}")
     return Checkpoint(**{**content, "settings": Settings.from_json(content["settings"])})
 
