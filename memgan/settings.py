@@ -136,7 +136,7 @@ PRESETS = {
         "affine-mnist",
         MEMORY_PRESETS["affine-mnist-slim"],
         NetworkSettings(image_size=40, stages=3, width=16, hidden=0, noise_dim=8),
-        replace(_SLIM, steps=10_000),
+        replace(_SLIM, steps=14_000),
     ),
     "cifar10-slim": Settings(
         "cifar10",

@@ -76,7 +76,7 @@ def test_generator_of_each_preset_draws_what_pytorch_draws(page, preset):
     last.weight /= gan.generator.layers[:-1](inputs).std()
     expected = gan.generator(keys[:3], noise[:3])
     drawn, _ = in_page(page, export_gan(gan), inputs[:3])
-    assert expected.std() > 0.4
+    assert expected.std() > 0.3
     assert (drawn.view_as(expected) - expected).abs().max() < 2e-3
 
 
