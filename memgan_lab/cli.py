@@ -17,6 +17,7 @@ EXAMPLES = """examples:
   memgan evaluate runs/digits --json
   memgan classifier fashion-mnist
   memgan explore runs/digits --out explore.html
+  memgan study kappa --preset digits --seeds 0 1 2
 """
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from gan_builders import TINY_TRAINING, random_images, same_state, state_of, tiny_settings
+from gan_builders import TINY_ASSIGNMENTS, TINY_TRAINING, random_images, same_state, state_of, tiny_settings
 from memory_builders import assert_equals_reference, lived_in_memory, reference_of, unit_rows
 from scipy.special import log_softmax
 from scipy.stats import norm
@@ -19,6 +19,7 @@ from memgan.runs import build, load_run, save_run
 from memgan.settings import PRESETS
 from memgan.training import Optimisers, prepare, train, training_step
 from memgan_lab.baselines import MODELS, as_model, build_model, load_model, parameters
+from memgan_lab.cli import main
 from memgan_lab.memories import AveragingMemory, LastWriteWins, OneByOne
 
 CODES, CONTINUOUS = 3, 2
@@ -212,6 +213,30 @@ def test_only_the_settings_of_a_memorygan_become_those_of_another():
     assert as_model(PRESETS["digits"], "memorygan") == PRESETS["digits"]
     with pytest.raises(ValueError, match="expected the settings of a memorygan, got those of 'dcgan'"):
         as_model(as_model(PRESETS["digits"], "dcgan"), "kaiser")
+
+
+@pytest.fixture
+def run_of_model(tmp_path, request):
+    """The folder of a run that `memgan train --model` made."""
+    words = [word for change in TINY_ASSIGNMENTS for word in ("--set", change)]
+    assert main(["train", "--model", request.param, "--out", str(tmp_path / request.param), *words]) == 0
+    return tmp_path / request.param
+
+
+@pytest.mark.parametrize("run_of_model", ["no-mcgn", "dcgan", "infogan"], indirect=True)
+def test_commands_draw_its_run_and_explore_refuses_it(run_of_model, capsys):
+    picture = run_of_model / "grid.png"
+    assert main(["sample", str(run_of_model), "--out", str(picture), "--slots", "2", "--samples", "2"]) == 0
+    assert picture.stat().st_size > 1000
+    assert main(["explore", str(run_of_model)]) == 1
+    assert f"holds a {run_of_model.name}: its generator is given no slot" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run_of_model", ["kaiser", "no-mcgn", "dcgan", "infogan"], indirect=True)
+def test_evaluate_takes_its_run(run_of_model, capsys):
+    assert main(["evaluate", str(run_of_model)]) == 0
+    assert "Inception Score" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- memories with another rule

@@ -21,6 +21,8 @@ COMMANDS = {
     "sample": ["--out", "--device", "--seed"],
     "evaluate": ["--device", "--seed"],
     "explore": ["--out"],
+    "classifier": ["--root"],
+    "study": ["--preset", "--seeds", "--only", "--runs", "--jobs"],
 }
 
 
