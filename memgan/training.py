@@ -13,7 +13,7 @@ from memgan.gan import GeneratorLoss, MemoryGAN, discriminator_loss, generator_l
 __all__ = ["Optimisers", "Step", "Trainer", "TrainingSettings", "is_large", "prepare", "train", "training_step"]
 
 Precision = Literal["float32", "bfloat16"]
-Numbers = tuple[Tensor, Tensor, Tensor, Tensor]
+Numbers = tuple[Tensor, ...]  # of a `Step`: both losses, mean D on real and on generated images
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,9 @@ class TrainingSettings:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.decay_from <= 1:
             raise ValueError(f"decay_from must be a share of the steps in [0, 1], got {self.decay_from}")
-        if self.generator_loss not in ("saturating", "non_saturating"):
-            raise ValueError(f"generator_loss must be 'saturating' or 'non_saturating', got {self.generator_loss!r}")
-        if self.precision not in get_args(Precision):
-            raise ValueError(f"precision must be one of {get_args(Precision)}, got {self.precision!r}")
+        for name, choices in (("generator_loss", get_args(GeneratorLoss)), ("precision", get_args(Precision))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
 
 
 class Step(NamedTuple):
@@ -64,12 +63,12 @@ class Optimisers:
     NAMES = ("discriminator", "generator")
 
     def __init__(self, gan: MemoryGAN, settings: TrainingSettings) -> None:
-        self._settings, gpu = settings, gan.memory.keys.is_cuda
+        self._settings, betas, on_gpu = settings, (settings.beta1, settings.beta2), gan.memory.keys.is_cuda
         # fused: in one pass over the weights; capturable, with rates in tensors: fit for a CUDA graph
-        how: dict[str, Any] = {"fused": gpu or is_large(gan) or None, "capturable": gpu}
-        how["betas"], rate = (settings.beta1, settings.beta2), gan.memory.keys.new_zeros(()) if gpu else 0.0
-        self.discriminator = torch.optim.Adam(gan.inference.parameters(), rate, **how)
-        self.generator = torch.optim.Adam(gan.generator.parameters(), rate, **how)
+        how: dict[str, Any] = {"betas": betas, "fused": on_gpu or is_large(gan) or None, "capturable": on_gpu}
+        rates = [gan.memory.keys.new_zeros(()) if on_gpu else 0.0 for _ in self.NAMES]
+        self.discriminator = torch.optim.Adam(gan.inference.parameters(), rates[0], **how)
+        self.generator = torch.optim.Adam(gan.generator.parameters(), rates[1], **how)
         self.set_rates(done=0)
 
     def set_rates(self, done: int) -> None:
@@ -88,8 +87,7 @@ def training_step(gan: MemoryGAN, images: Tensor, optimisers: Optimisers, settin
         generated = gan.generate(len(images))
     with networks:
         real_queries, generated_queries = gan.inference(images), gan.inference(generated.images)
-    labels = images.new_ones(2 * len(images), dtype=torch.long)
-    labels[len(images) :] = 0
+    labels = (torch.arange(2 * len(images), device=images.device) < len(images)).long()
     # read both, and write both: the memory learns without a gradient, mu by it
     real, fake = gan.memory.read_write(torch.cat([real_queries, generated_queries]), labels).chunk(2)
     information = gan.information(generated, generated_queries)
@@ -115,18 +113,17 @@ def training_step(gan: MemoryGAN, images: Tensor, optimisers: Optimisers, settin
 class Trainer:
     """Trains `gan` on images [n, C, H, W], on the device of both: `for step in Trainer(gan, data, settings): ...`
 
-    It goes on from wherever it is: between two steps, `state_dict` holds all that the next one depends on. On a GPU a
-    whole step becomes one CUDA graph, unless the memory looks at values on the host (`validate`). Raises ValueError for
-    images of another size than the model's and for fewer than a batch, FloatingPointError where a loss is not finite
-    (looked at every 50 steps and at the last, so as not to wait for a GPU at each).
+    It goes on from wherever it is: `state_dict` holds all that the next step depends on. On a GPU a whole step becomes
+    a CUDA graph, unless the memory looks at values on the host (`validate`). Raises ValueError for images of another
+    size and for fewer than a batch, FloatingPointError where a loss is not finite.
     """
 
     def __init__(self, gan: MemoryGAN, data: ImageData | Tensor, settings: TrainingSettings) -> None:
         if isinstance(data, Tensor):
             data = ImageData(data, labels=torch.zeros(len(data), dtype=torch.long))
-        number, shape, device = len(data.images), data.images.shape[1:], data.images.device
-        if shape != gan.image_shape:
-            raise ValueError(f"expected images of shape {list(gan.image_shape)}, got {list(shape)}")
+        (number, *shape), device = data.images.shape, data.images.device
+        if tuple(shape) != gan.image_shape:
+            raise ValueError(f"expected images of shape {list(gan.image_shape)}, got {shape}")
         if number < settings.batch_size:
             raise ValueError(f"training needs at least a batch of {settings.batch_size} images, got {number}")
         if device.type == "cuda" or is_large(gan):
@@ -144,7 +141,7 @@ class Trainer:
             self.optimisers.set_rates(self.number)
             step = Step(self.number + 1, *self._step())
             self.number += 1
-            looked_at = self.number % 50 == 0 or self.number == self.settings.steps
+            looked_at = self.number % 50 == 0 or self.number == self.settings.steps  # each look waits for a GPU
             if looked_at and not bool((step.discriminator_loss + step.generator_loss).isfinite()):
                 raise FloatingPointError(f"the losses are no longer finite at step {self.number}")
             yield step
@@ -157,9 +154,8 @@ class Trainer:
         return self._order[self._position - self.settings.batch_size : self._position]
 
     def _plain_step(self) -> Numbers:
-        how = self.settings
-        images = batch_of(self.data, self._index, flip=how.flip, brightness=how.brightness, shift=how.shift)
-        return training_step(self.gan, images, self.optimisers, how)
+        how = {name: getattr(self.settings, name) for name in ("flip", "brightness", "shift")}
+        return training_step(self.gan, batch_of(self.data, self._index, **how), self.optimisers, self.settings)
 
     def _graph_or_plain(self) -> Callable[[], Numbers]:
         waits_for_nobody = self._index.is_cuda and not getattr(self.gan.memory, "validate", False)
@@ -212,12 +208,11 @@ class _Replayed:
             with torch.cuda.graph(self._graph):  # records, and runs nothing
                 self._numbers = self._step()
         self._graph.replay()
-        loss_d, loss_g, real, generated = (number.clone() for number in self._numbers)  # the next replay overwrites
-        return loss_d, loss_g, real, generated
+        return tuple(number.clone() for number in self._numbers)  # before the next replay overwrites them
 
 
 def is_large(gan: MemoryGAN) -> bool:
-    """Whether a CPU gains from threads, channels last and fused Adam: the networks hold 2^18 weights or more."""
+    """Whether a CPU gains from channels last and from fused Adam: the networks hold 2^18 weights or more."""
     return sum(parameter.numel() for parameter in gan.parameters()) >= 2**18
 
 

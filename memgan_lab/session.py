@@ -25,7 +25,7 @@ from memgan.data import ImageData
 from memgan.gan import MemoryGAN
 from memgan.runs import save_run, serialised, written_whole
 from memgan.settings import Settings
-from memgan.training import Step, Trainer, is_large, prepare
+from memgan.training import Step, Trainer, prepare
 from memgan_lab import checkpoints
 from memgan_lab.baselines import build_model
 from memgan_lab.checkpoints import Checkpoint
@@ -38,6 +38,7 @@ MARKS, OLD_FAKES = 10, 64  # moments of training that are kept, and how many ima
 LOOK_EVERY = 50  # steps; a look waits for a GPU
 SAVE_EVERY = 500  # steps between checkpoints, unless they would take more than
 SAVE_SHARE = 0.01  # of the time
+THREADED = 2**21  # weights from which several threads of a CPU can pay
 
 
 @dataclass(frozen=True)
@@ -294,11 +295,11 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def fastest_threads(gan: MemoryGAN, data: ImageData, settings: Settings) -> int:
-    """With how many threads a step is fastest, tried on a copy; 1 for a small model, so that a run stays the same run.
+    """With how many threads a step is fastest, tried on a copy: the model and the random state are as they were.
 
-    Random states are as they were.
+    For a small or slim model 1, untried: a run that takes another number another time would not be the same run.
     """
-    if gan.memory.keys.is_cuda or not is_large(gan):
+    if gan.memory.keys.is_cuda or sum(weight.numel() for weight in gan.parameters()) < THREADED:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     candidates = sorted({*(2**power for power in range(cores.bit_length())), cores})

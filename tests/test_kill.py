@@ -39,6 +39,10 @@ def go_on(folder, steps, done):
     session.run()
 
 
+def unfinished(folder):
+    return list((folder / "checkpoints").glob("step-*.pt.*"))
+
+
 def survives(tmp_path, *, kills, steps):
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["memgan_lab.session", "torch._dynamo", "pytest"])  # what takes seconds to load
@@ -51,13 +55,16 @@ def survives(tmp_path, *, kills, steps):
 
     started(tmp_path / "whole").join()
     in_the_middle_of_writing = 0
-    for _ in range(kills):
+    for kill in range(kills):
         earlier = checkpoints.saved(folder)
         process = started(folder)
         began = time.monotonic()
         while checkpoints.saved(folder) == earlier and time.monotonic() < began + 60:
             time.sleep(0.005)  # until it is under way
-        time.sleep(chance.uniform(0, 0.1))
+        if kill % 2:
+            time.sleep(chance.uniform(0, 0.1))
+        while not kill % 2 and not unfinished(folder) and time.monotonic() < began + 60:
+            pass  # every other time at the worst moment: when the next checkpoint is being written
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL, "it was done before it was killed: it needs more steps"
@@ -65,7 +72,7 @@ def survives(tmp_path, *, kills, steps):
             checkpoints.load(path)
         kept = checkpoints.newest(folder, pytest.fail)
         assert done.value - EVERY <= kept.number <= done.value
-        in_the_middle_of_writing += len(list((folder / "checkpoints").glob("step-*.pt.*")))
+        in_the_middle_of_writing += len(unfinished(folder))
     last = started(folder)
     last.join()
     assert last.exitcode == 0

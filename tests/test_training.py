@@ -10,7 +10,9 @@ from gan_builders import TINY_TRAINING, random_images, same_state, state_of, tin
 
 import memgan.training
 from memgan import MemoryGAN
-from memgan.training import Optimisers, Step, TrainingSettings, prepare, train, training_step
+from memgan.data import ImageData
+from memgan.settings import PRESETS
+from memgan.training import Optimisers, Step, Trainer, TrainingSettings, is_large, prepare, train, training_step
 
 BATCH = TINY_TRAINING["batch_size"]
 
@@ -298,12 +300,176 @@ def test_finite_losses_do_not_end_the_training():
         ({"decay_from": 1.5}, "decay_from"),
         ({"decay_from": -0.1}, "decay_from"),
         ({"decay_from": float("nan")}, "decay_from"),
-        ({"generator_loss": "hinge"}, "'saturating' or 'non_saturating', got 'hinge'"),
+        ({"generator_loss": "hinge"}, "'saturating', 'non_saturating'.*got 'hinge'"),
+        ({"precision": "float16"}, "'float32', 'bfloat16'.*got 'float16'"),
+        ({"brightness": -0.1}, "brightness"),
+        ({"shift": -1}, "shift"),
     ],
 )
 def test_settings_that_cannot_train_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         settings_with(**change)
+
+
+# ---------------------------------------------------------------- put down and taken up
+
+
+def trainer_of(*, seed=0, **changes):
+    prepare(seed)
+    settings = tiny_settings(training=changes)
+    return Trainer(MemoryGAN(settings.memory, settings.networks), random_images(23), settings.training)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 5])
+def test_a_trainer_goes_on_bitwise_where_another_stopped(at):
+    whole = trainer_of(steps=9)
+    history = list(whole)
+    first = trainer_of(steps=9)
+    before = list(itertools.islice(first, at))
+    state, again = copy.deepcopy(first.state_dict()), trainer_of(steps=9, seed=99)
+    again.load_state_dict(state)
+    assert before + list(again) == history
+    assert same_state(again.gan, state_of(whole.gan))
+
+
+def test_a_trainer_is_iterated_in_as_many_pieces_as_one_likes():
+    whole, pieces = list(trainer_of(steps=9)), trainer_of(steps=9)
+    assert [step for number in (1, 3, 0, 4, 20) for step in itertools.islice(pieces, number)] == whole
+
+
+def test_state_holds_the_number_of_the_step_and_every_tensor_of_the_model():
+    trainer = trainer_of()
+    list(itertools.islice(trainer, 4))
+    state = trainer.state_dict()
+    assert state["number"] == trainer.number == 4
+    assert state["gan"].keys() == trainer.gan.state_dict().keys()
+    assert all(moments["step"] == 4 for part in Optimisers.NAMES for moments in state[part].values())
+
+
+def test_bytes_train_as_the_floats_that_they_stand_for():
+    """x / 127.5 - 1 by hand, on the same orders and draws."""
+    images = torch.randint(256, (23, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    runs = []
+    for data in (ImageData(images, torch.zeros(23, dtype=torch.long)), images.float() / 127.5 - 1):
+        prepare(0)
+        gan = tiny_gan()
+        runs.append([step[1:] for step in train(gan, data, settings_with())])
+    assert runs[0] == runs[1]
+
+
+def test_images_are_changed_as_the_settings_say(monkeypatch):
+    seen = {}
+
+    def spy(data, index, **how):
+        seen.update(how)
+        return data.images[index]
+
+    monkeypatch.setattr(memgan.training, "batch_of", spy)
+    list(train(tiny_gan(), random_images(23), settings_with(steps=1, flip=True, brightness=0.2, shift=2)))
+    assert seen == {"flip": True, "brightness": 0.2, "shift": 2}
+
+
+# ---------------------------------------------------------------- faster ways of the same step
+
+
+def first_steps(number, *, networks=None, memory=None, device="cpu", validate=True, **changes):
+    """The numbers of the first steps on random images, from the same weights; [number, 4]."""
+    gan = tiny_gan(networks=networks, memory=memory)
+    gan.memory.validate = validate
+    torch.manual_seed(0)
+    trainer = Trainer(gan.to(device), random_images(97).to(device), settings_with(steps=50, batch_size=32, **changes))
+    steps = [torch.stack(step[1:]).cpu() for step in itertools.islice(trainer, number)]
+    return torch.stack(steps), trainer
+
+
+def test_a_step_in_bfloat16_is_close_to_one_in_float32_but_not_the_same():
+    """bfloat16 has 8 bits: a layer is off by some parts in a thousand; scores are kappa = 11 times a cosine."""
+    wide = {"width": 16, "hidden": 32}
+    exact, of_exact = first_steps(1, networks=wide)
+    rounded, of_rounded = first_steps(1, networks=wide, precision="bfloat16")
+    assert not torch.equal(exact, rounded)
+    torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
+    for part in ("inference", "generator"):
+        pairs = [list(getattr(trainer.gan, part).parameters()) for trainer in (of_exact, of_rounded)]
+        one, other = (torch.cat([parameter.grad.flatten() for parameter in side]) for side in pairs)
+        assert one.dtype == other.dtype == torch.float32
+        assert torch.cosine_similarity(one, other, dim=0) > 0.95, part
+
+
+@pytest.mark.parametrize("name", ["read", "read_write"])
+def test_bfloat16_stays_within_the_networks(monkeypatch, name):
+    """What the memory reads are unit vectors of float32, and it is asked outside autocast."""
+    gan, seen = tiny_gan(), []
+    original = getattr(gan.memory, name)
+
+    def spy(queries, *labels):
+        seen.append(
+            (queries.dtype, float((queries.detach().norm(dim=1) - 1).abs().max()), torch.is_autocast_enabled("cpu"))
+        )
+        return original(queries, *labels)
+
+    setattr(gan.memory, name, spy)
+    list(train(gan, random_images(23), settings_with(steps=2, precision="bfloat16")))
+    assert len(seen) == 2
+    for dtype, off, autocast in seen:
+        assert dtype == torch.float32 and off < 1e-6 and not autocast
+
+
+def test_large_networks_give_the_same_numbers_as_if_they_were_small(monkeypatch):
+    """Channels last and fused Adam change the order of sums, no more."""
+    wide = {"width": 16, "hidden": 32}
+    plain, small = first_steps(5, networks=wide)
+    monkeypatch.setattr(memgan.training, "is_large", lambda gan: True)
+    fast, large = first_steps(5, networks=wide)
+    (group,) = large.optimisers.generator.param_groups
+    assert group["fused"] and not small.optimisers.generator.param_groups[0]["fused"]
+    assert any(p.is_contiguous(memory_format=torch.channels_last) for p in large.gan.parameters() if p.ndim == 4)
+    torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-4)
+
+
+def test_the_authors_sizes_are_large_and_the_digits_are_not():
+    """The digits' numbers stand in README.md and the notebooks, so their order of sums is not touched."""
+    for name in ("fashion-mnist", "cifar10", "digits"):
+        with torch.device("meta"):
+            gan = MemoryGAN(PRESETS[name].memory, PRESETS[name].networks)
+        assert is_large(gan) == (name != "digits")
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_step_in_a_graph_is_the_plain_step(precision):
+    """Random numbers, rates and the order of images included; the first three steps are not replayed."""
+    wide = {"width": 16, "hidden": 32}
+    plain, _ = first_steps(20, networks=wide, device="cuda", validate=True, precision=precision, decay_from=0.1)
+    graph, trainer = first_steps(20, networks=wide, device="cuda", validate=False, precision=precision, decay_from=0.1)
+    assert isinstance(trainer._step, memgan.training._Replayed) and trainer._step._graph is not None
+    torch.testing.assert_close(graph, plain, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(graph[:5], plain[:5], rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_rates_in_a_graph_fall_for_each_network_by_itself():
+    _, trainer = first_steps(50, device="cuda", validate=False, generator_lr=4e-4, discriminator_lr=1e-4, decay_from=0)
+    for name, rate in (("generator", 4e-4), ("discriminator", 1e-4)):
+        (group,) = getattr(trainer.optimisers, name).param_groups
+        assert float(group["lr"]) == pytest.approx(rate / 50, rel=1e-4)  # of the last of 50 steps
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_graph_goes_on_after_a_state_was_loaded():
+    whole, _ = first_steps(20, device="cuda", validate=False)
+    _, trainer = first_steps(10, device="cuda", validate=False)
+    state = copy.deepcopy(trainer.state_dict())
+    _, again = first_steps(6, device="cuda", validate=False)
+    again.load_state_dict(state)
+    rest = torch.stack([torch.stack(step[1:]).cpu() for step in itertools.islice(again, 10)])
+    torch.testing.assert_close(rest, whole[10:], rtol=0.05, atol=0.05)
 
 
 @pytest.mark.thorough
