@@ -2,6 +2,7 @@
 discriminator still knows."""
 
 import copy
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ from memgan_lab.metrics import (
     slot_purities,
     slot_purity,
 )
-from memgan_lab.walks import IN_BETWEEN, Ends, WalkKind, find_ends, judged, walk_between
+from memgan_lab.walks import IN_BETWEEN, LABELS, ROUNDS, SURE, Ends, WalkKind, find_ends, judged, walk_between
 
 __all__ = ["Evaluation", "OldFakes", "evaluate", "follows_keys", "old_fakes_of"]
 
@@ -70,16 +71,14 @@ class Evaluation:
     ms_ssim_in_slots: float  # of pairs of one slot
     in_between: float  # share of generated images that the judge is less than 0.8 sure of: base rate of what follows
     in_between_real: float  # of test images
-    in_between_noise: float | None  # the same of images on walks from noise to noise; None: there are keys
-    in_between_slot: (
-        float | None
-    )  # ... inside a slot; None: there are no keys, or too few ends that the judge is sure of
+    in_between_noise: float | None  # the same on walks through the noise alone; None where there are keys
+    in_between_slot: float | None  # ... inside a slot; None without keys, or if the judge is sure of too few ends
     in_between_switch: float | None  # ... across slots, the key switched half-way
     in_between_keys: float | None  # ... between two keys
     old_fakes_rejected: float | None  # share of fakes of earlier moments with D < 0.5; None: none were kept
     new_fakes_rejected: float  # of fakes of today
     real_rejected: float  # of test images: one that rejects all of them remembers nothing
-    old_fakes: list[dict[str, float | None]] | None  # step, value, low, high: the first of the three for each moment
+    old_fakes: list[dict[str, float | None]] | None  # for each moment its step, and the share with its interval
     class_shares: list[float]  # of the generated images, as the judge sees them
     class_shares_real: list[float]  # of the test images
     nearest_quantiles: list[float]  # 0, 5, ..., 100 % of the distances to the nearest training image
@@ -161,15 +160,7 @@ def evaluate(
     if len(test.images) > len(train.images):
         most = len(train.images)
         raise ValueError(f"expected at most {most} test images, one per training image, got {len(test.images)}")
-    gan = copy.deepcopy(gan).eval()
-    generator = torch.Generator(gan.memory.keys.device).manual_seed(seed)
-    parts = torch.arange(len(train.images)).split(_AT_ONCE)
-    images = torch.cat([gan.generate(len(part), generator=generator).images.cpu() for part in parts])
-    of_slots = gan.sample_slots(SLOTS, SAMPLES, generator=generator)[0].cpu()
-    if not bool(images.isfinite().all()):
-        raise ValueError("the generator makes numbers that are not finite: there is nothing to judge")
-    gan = gan.cpu()
-
+    gan, images, of_slots = _drawn(gan, len(train.images), seed)
     scores: dict[str, Interval | None]
     scores, logits, test_logits = _quality(judge, images, train.images, test.images, seed)
     shares, real_shares = (F.one_hot(x.argmax(dim=1), x.shape[1]).double().mean(dim=0) for x in (logits, test_logits))
@@ -182,7 +173,7 @@ def evaluate(
     scores["nearest_training_distance"] = bootstrap_mean(copies[0], float(copies[0].mean()))
     scores["nearest_training_distance_real"] = bootstrap_mean(copies[1], float(copies[1].mean()))
     scores["classes_covered"] = _coverage(logits)
-    scores |= _walks(gan, judge, seed)
+    scores |= _walks(gan, judge, logits, seed)
     rejected, moments = _rejected(gan, images, test.images, old_fakes, seed)
     scores |= rejected
     values: dict[str, Any] = {name: found and found.value for name, found in scores.items()}
@@ -201,6 +192,23 @@ def evaluate(
         intervals={name: found for name, found in scores.items() if found is not None},
         closest=closest,
     )
+
+
+def _drawn(gan: MemoryGAN, number: int, seed: int) -> tuple[MemoryGAN, Tensor, Tensor]:
+    """A copy of the model in evaluation mode, what it made, [number, C, H, W], and 16 images of each of 128 slots.
+
+    All of it on the CPU. Raises ValueError where the images are not finite.
+    """
+    gan = copy.deepcopy(gan).eval()
+    generator = torch.Generator(gan.memory.keys.device).manual_seed(seed)
+    parts = torch.arange(number).split(_AT_ONCE)
+    images = torch.cat([gan.generate(len(part), generator=generator).images.cpu() for part in parts])
+    of_slots = gan.sample_slots(SLOTS, SAMPLES, generator=generator)[0].cpu()
+    if not bool(images.isfinite().all()):
+        raise ValueError("the generator makes numbers that are not finite: there is nothing to judge")
+    gan = gan.cpu()
+    gan.memory.validate = False  # an untrained model's queries may have no direction, which is no reason to stop
+    return gan, images, of_slots
 
 
 def _quality(
@@ -278,20 +286,26 @@ def follows_keys(gan: MemoryGAN) -> bool:
     return not torch.equal(first, last)
 
 
-def _walks(gan: MemoryGAN, judge: Classifier, seed: int) -> dict[str, Interval | None]:
-    """Share of images in between on walks of each kind that the model has: None where it has no such walks."""
-    found: dict[str, Interval | None] = dict.fromkeys(("noise", "slot", "switch", "keys"))
-    ends: dict[WalkKind, Ends] = {}
+def _walks(gan: MemoryGAN, judge: Classifier, logits: Tensor, seed: int) -> dict[str, Interval | None]:
+    """Share of images in between on walks of each kind that the model has: None where it has no such walks.
+
+    Nor where `logits` of random samples say that a search would not find enough ends.
+    """
+    found: dict[str, Interval | None] = dict.fromkeys(f"in_between_{kind}" for kind in LABELS)
+    confidence, classes = logits.softmax(dim=1).max(dim=1)
+    sure = F.one_hot(classes[confidence >= SURE], logits.shape[1]).double().sum(dim=0) / len(logits)
+    pairs = {"slot": sure.sum(), "other": sure.sum() ** 2 - sure.square().sum()}  # of one sample, of two classes
     kinds: tuple[WalkKind, ...] = ("slot", "switch", "keys") if follows_keys(gan) else ("noise",)
+    ends: dict[str, Ends] = {}
     for kind in kinds:
-        between: WalkKind = "slot" if kind == "slot" else "noise"  # ends depend on nothing else
-        try:
-            ends[between] = ends.get(between) or find_ends(gan, judge, between, seed=seed)
-            confidence = walk_between(gan, judge, ends[between], kind).confidence[:, 1:-1]
-            found[kind] = bootstrap_mean(confidence < IN_BETWEEN)
-        except ValueError:  # the judge is sure of too few images
-            pass
-    return {f"in_between_{kind}": share for kind, share in found.items()}
+        between = "slot" if kind == "slot" else "other"  # the same ends for all kinds but "slot"
+        with suppress(ValueError):  # the judge is sure of too few images
+            if ROUNDS * pairs[between] < 1:
+                continue
+            ends[between] = ends.get(between) or find_ends(gan, judge, kind, seed=seed)
+            inside = walk_between(gan, judge, ends[between], kind).confidence[:, 1:-1]
+            found[f"in_between_{kind}"] = bootstrap_mean(inside < IN_BETWEEN)
+    return found
 
 
 def _rejected(

@@ -55,37 +55,27 @@ def _legend() -> tuple[list[Axes], list[str]]:
 
 def _score(axes: Axes, title: str, interval: Interval, real: float | None, share: bool) -> None:
     """A number with its interval, and the real one as a line across; the axis of what is no share begins at 0."""
-    low, high = (interval.value if end is None else end for end in interval[1:])
-    axes.errorbar(
-        [interval.value],
-        [0],
-        xerr=[[interval.value - low], [high - interval.value]],
-        fmt="o",
-        color=GENERATED,
-        capsize=4,
-    )
-    text = f"{interval.value:.3g}"
+    axes.errorbar([interval.value], [0], xerr=_ends([interval]), fmt="o", color=GENERATED, capsize=4)
+    text = f"{title}\n{interval.value:.3g}"
     if real is not None:
         axes.axvline(real, color=REAL, linestyle="--", linewidth=2)
-        text += f"  (real {real:.3g})"
-    axes.set_title(title, fontsize=9)
-    axes.text(0.5, 0.8, text, transform=axes.transAxes, ha="center", fontsize=10)
-    most = 1 if share else 1.15 * max(high, real or 0, 1e-9)
-    axes.set(xlim=(0, most), ylim=(-1, 1.6), yticks=[])
+        text += f" (real {real:.3g})"
+    axes.set_title(text, fontsize=9)
+    most = 1 if share else 1.15 * max(interval.high or interval.value, real or 0, 1e-9)
+    axes.set(xlim=(0, most), ylim=(-1, 1), yticks=[])
     _plain(axes, "left")
 
 
 def _classes(axes: Axes, result: Evaluation) -> None:
     places = range(result.classes)
-    axes.bar([place - 0.2 for place in places], result.class_shares, 0.4, color=GENERATED, label="generated")
-    bars = axes.bar([place + 0.2 for place in places], result.class_shares_real, 0.4, color=REAL, label="real")
+    axes.bar([place - 0.2 for place in places], result.class_shares, 0.4, color=GENERATED)
+    bars = axes.bar([place + 0.2 for place in places], result.class_shares_real, 0.4, color=REAL)
     for bar in bars:
         bar.set_hatch("///")
         bar.set_edgecolor("white")
     step = 1 + (result.classes - 1) // 20
     axes.set(xlabel="class, as the judge sees it", ylabel="share of images", xticks=places[::step])
     axes.set_title(f"{result.classes_covered:.0f} of {result.classes} classes covered", fontsize=10)
-    axes.legend(frameon=False, fontsize=9, ncols=2, loc="lower right", bbox_to_anchor=(1, 0.98), borderaxespad=0)
     _plain(axes)
 
 
@@ -93,11 +83,9 @@ def _copies(axes: Axes, result: Evaluation) -> None:
     percent = [5 * place for place in range(len(result.nearest_quantiles))]
     axes.plot(result.nearest_quantiles, percent, color=GENERATED, label="generated images")
     axes.plot(result.nearest_quantiles_real, percent, color=REAL, linestyle="--", label="test images")
-    axes.set(
-        xlabel="distance to the nearest training image (pixels; a copy is at 0)", ylabel="images at most so far (%)"
-    )
+    axes.set(xlabel="distance to the nearest training image (pixels)", ylabel="images within (%)")
     axes.set(xlim=(0, None), ylim=(0, 100))
-    axes.set_title("Copies would rise from 0", fontsize=10)
+    axes.set_title("Copies? They would be at 0", fontsize=10)
     axes.legend(frameon=False, fontsize=9)
     _plain(axes)
 
@@ -106,9 +94,7 @@ def _walks(axes: Axes, result: Evaluation) -> None:
     """The share of images in between; grey is the base rate that walks are to be compared with."""
     rows = [(title, result.intervals[name]) for name, title in WALKS.items() if name in result.intervals]
     for place, (_, interval) in enumerate(rows):
-        low, high = (interval.value if end is None else end for end in interval[1:])
-        ends = [[interval.value - low], [high - interval.value]]
-        axes.barh(place, interval.value, xerr=ends, color=GENERATED if place else UNUSED, capsize=3)
+        axes.barh(place, interval.value, xerr=_ends([interval]), color=GENERATED if place else UNUSED, capsize=3)
         axes.text(1.02, place, f"{interval.value:.3f}", transform=axes.get_yaxis_transform(), va="center", fontsize=9)
     axes.axvline(result.in_between_real, color=REAL, linestyle="--", linewidth=2)
     axes.set_yticks(range(len(rows)), [title for title, _ in rows])
@@ -119,19 +105,17 @@ def _walks(axes: Axes, result: Evaluation) -> None:
 
 
 def _forgetting(axes: Axes, result: Evaluation) -> None:
-    axes.set_title("Does the discriminator still reject old fakes?", fontsize=10)
+    axes.set_title("Are old fakes still rejected at the end?", fontsize=10)
     if result.old_fakes is None:
         axes.text(0.5, 0.5, "the run kept no old fakes", ha="center", va="center", transform=axes.transAxes)
         axes.axis("off")
         return
-    steps, values = ([moment[name] or 0.0 for moment in result.old_fakes] for name in ("step", "value"))
-    lows, highs = ([m["value"] if m[e] is None else m[e] for m in result.old_fakes] for e in ("low", "high"))
-    ends = [[v - (low or 0.0) for v, low in zip(values, lows, strict=True)]]
-    ends.append([(high or 0.0) - v for v, high in zip(values, highs, strict=True)])
-    axes.errorbar(steps, values, yerr=ends, color=GENERATED, marker="o", capsize=3, label="fakes of that step")
+    shares = [Interval(moment["value"] or 0.0, moment["low"], moment["high"]) for moment in result.old_fakes]
+    steps, values = [moment["step"] or 0.0 for moment in result.old_fakes], [share.value for share in shares]
+    axes.errorbar(steps, values, yerr=_ends(shares), color=GENERATED, marker="o", capsize=3, label="fakes of that step")
     axes.axhline(result.real_rejected, color=REAL, linestyle="--", label="real test images")
     axes.axhline(result.new_fakes_rejected, color=UNUSED, linestyle=":", linewidth=2, label="fakes of the end")
-    axes.set(xlabel="step at which the fakes were made", ylabel="share with D < 0.5 at the end", ylim=(-0.03, 1.08))
+    axes.set(xlabel="step at which the fakes were made", ylabel="share with D < 0.5", ylim=(-0.03, 1.08))
     axes.legend(frameon=False, fontsize=9)
     _plain(axes)
 
@@ -147,6 +131,12 @@ def _closest(axes: Axes, result: Evaluation) -> None:
     axes.set_title(f"The {number} generated images that are closest to a training image, and those", fontsize=10)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
+
+
+def _ends(intervals: list[Interval]) -> list[list[float]]:
+    """How far each interval goes down and up from its value, for matplotlib; 0 where there is none."""
+    down = [max(0.0, value - (value if low is None else low)) for value, low, _ in intervals]
+    return [down, [max(0.0, (value if high is None else high) - value) for value, _, high in intervals]]
 
 
 def _plain(axes: Axes, *more: str) -> None:

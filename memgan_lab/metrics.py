@@ -51,23 +51,30 @@ def bootstrap(
     [resamples, d] and returns [resamples]. The interval is the resamples' middle 95 %, moved so that their mean lies on
     `value`: resampling repeats images, which would raise a Frechet distance and lower a diversity. Seeded.
     """
-    generator = torch.Generator().manual_seed(0)
-    drawn = []
+    found = _resampled(groups, statistic, resamples)
+    return _interval(value, found - found.mean() + value)
+
+
+def _resampled(groups: list[Tensor], statistic: Callable[[list[Tensor]], Tensor], resamples: int) -> Tensor:
+    generator, drawn = torch.Generator().manual_seed(0), []
     for sums in groups:
         index = torch.randint(len(sums), (resamples, len(sums)), generator=generator)
         once = torch.ones(index.shape, dtype=sums.dtype)
-        counts = torch.zeros_like(once).scatter_add_(1, index, once)
-        drawn.append(counts @ sums)
-    found = statistic(drawn)
-    low, high = (found - found.mean()).quantile(found.new_tensor([0.025, 0.975])).tolist()
-    return Interval(value, value + low, value + high)
+        drawn.append(torch.zeros_like(once).scatter_add_(1, index, once) @ sums)
+    return statistic(drawn)
+
+
+def _interval(value: float, found: Tensor) -> Interval:
+    low, high = found.quantile(found.new_tensor([0.025, 0.975])).tolist()
+    return Interval(value, low, high)
 
 
 def bootstrap_mean(values: Tensor, value: float | None = None) -> Interval:
     """The mean of `values` [n], or [n, m] with n independent rows, and its spread."""
     values = values.double().view(len(values), -1).mean(dim=1)
     value = float(values.mean()) if value is None else value
-    return bootstrap(value, [grouped(values)], lambda sums: sums[0][:, 1] / sums[0][:, 0])
+    means = _resampled([grouped(values)], lambda sums: sums[0][:, 1] / sums[0][:, 0], RESAMPLES)
+    return _interval(value, means)  # nothing to move: a mean has no bias, and a share stays within 0 and 1
 
 
 # ---------------------------------------------------------------- quality
@@ -89,7 +96,7 @@ def inception_score(logits: Tensor) -> float:
 
 
 def inception_interval(logits: Tensor) -> Interval:
-    """`inception_score` and its spread: exp(H(y) - H(y|x)), both from sums over images."""
+    """`inception_score` and its spread: exp(H(y) - H(y|x)), both from sums over images; 1 to the number of classes."""
     probability = logits.double().softmax(dim=1)
     conditional = torch.special.entr(probability).sum(dim=1, keepdim=True)
 
@@ -97,7 +104,9 @@ def inception_interval(logits: Tensor) -> Interval:
         mean = sums[0][:, 1:] / sums[0][:, :1]
         return (torch.special.entr(mean[:, 1:]).sum(dim=1) - mean[:, 0]).exp()
 
-    return bootstrap(inception_score(logits), [grouped(torch.cat([conditional, probability], dim=1))], score)
+    groups = [grouped(torch.cat([conditional, probability], dim=1))]
+    value, low, high = bootstrap(inception_score(logits), groups, score)
+    return Interval(value, max(low or 1.0, 1.0), min(high or 1.0, float(logits.shape[1])))
 
 
 def frechet_distance(features: Tensor, others: Tensor) -> float:

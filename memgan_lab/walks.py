@@ -14,7 +14,19 @@ from torch import Tensor
 from memgan.gan import MemoryGAN
 from memgan_lab.classifier import Classifier
 
-__all__ = ["IN_BETWEEN", "KINDS", "LABELS", "POINTS", "SURE", "Ends", "Walk", "WalkKind", "base_rate", "find_ends"]
+__all__ = [
+    "IN_BETWEEN",
+    "KINDS",
+    "LABELS",
+    "POINTS",
+    "ROUNDS",
+    "SURE",
+    "Ends",
+    "Walk",
+    "WalkKind",
+    "base_rate",
+    "find_ends",
+]
 __all__ += ["in_between", "judged", "pick", "shares", "walk", "walk_between", "widget_state"]
 
 WalkKind = Literal["noise", "slot", "switch", "keys"]
@@ -27,6 +39,7 @@ KINDS: dict[WalkKind, str] = {
 LABELS = {"noise": "noise to noise", "slot": "inside a slot", "switch": "across slots", "keys": "between keys"}
 SURE, IN_BETWEEN = 0.95, 0.8  # confidence of a walk's ends, at least; and below which an image counts as in between
 PAIRS, POINTS = 150, 11  # walks, and images on each, both ends included
+ROUNDS = 40  # as many pairs as walks are drawn in each, until there are enough
 
 
 class Ends(NamedTuple):
@@ -62,13 +75,13 @@ def find_ends(gan: MemoryGAN, judge: Classifier, kind: WalkKind, pairs: int = PA
     if kind not in get_args(WalkKind):
         raise ValueError(f"kind must be one of {get_args(WalkKind)}, got {kind!r}")
     generator, found = torch.Generator().manual_seed(seed), []
-    for _ in range(40):
+    for _ in range(ROUNDS):
         found.append(_sure_pairs(gan, judge, kind, pairs, generator))
         if sum(ends.keys.shape[1] for ends in found) >= pairs:
             break
     keys, noise = (torch.cat(parts, dim=1)[:, :pairs] for parts in zip(*found, strict=True))
     if keys.shape[1] < pairs:
-        raise ValueError(f"only {keys.shape[1]} of {40 * pairs} pairs have two ends that the judge is sure of")
+        raise ValueError(f"only {keys.shape[1]} of {ROUNDS * pairs} pairs have two ends that the judge is sure of")
     return Ends(keys, noise)
 
 

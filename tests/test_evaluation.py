@@ -1,252 +1,31 @@
-"""The scores against known values, scipy and plain loops, and what evaluating leaves alone."""
+"""Evaluating a model: scores are of the sets that they name, each beside its known value; nothing is changed."""
 
 import copy
+import json
 import math
+import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
-import scipy.linalg
 import torch
-import torch.nn.functional as F
+from evaluation_builders import Remembered, some_digits
 from gan_builders import same_state, state_of, tiny_gan, tiny_settings
 from torch import nn
 
-import memgan_lab.classifier
 from memgan import MemoryGAN
-from memgan.data import ImageData, load_dataset
-from memgan_lab.classifier import Classifier, accuracy, classifier_for, train_classifier
-from memgan_lab.evaluation import evaluate
-from memgan_lab.metrics import frechet_distance, inception_score, nearest_distances, slot_purity
-
-# ---------------------------------------------------------------- Inception Score
-
-
-@pytest.mark.parametrize("classes", [2, 7, 10])
-def test_inception_score_of_sure_and_evenly_spread_answers_is_the_number_of_classes(classes):
-    logits = torch.eye(classes).repeat(3, 1) * 100
-    assert inception_score(logits) == pytest.approx(classes, rel=1e-5)
-
-
-def test_inception_score_of_one_answer_for_all_is_one():
-    assert inception_score(torch.tensor([[3.0, -1.0, 0.5]]).repeat(11, 1)) == pytest.approx(1, abs=1e-6)
-    assert inception_score(torch.tensor([[100.0, 0.0, 0.0]]).repeat(11, 1)) == pytest.approx(1, abs=1e-6)
-
-
-def test_inception_score_of_classes_at_unequal_shares_is_the_exponential_of_their_entropy():
-    counts = [1, 2, 5]
-    logits = torch.cat([F.one_hot(torch.full((n,), c), 3) for c, n in enumerate(counts)]).float() * 100
-    entropy = -sum(n / 8 * math.log(n / 8) for n in counts)
-    assert inception_score(logits) == pytest.approx(math.exp(entropy), rel=1e-5)
-
-
-def test_inception_score_by_hand():
-    """p(y|x) = (3/4, 1/4) and (1/4, 3/4): KL to (1/2, 1/2) is log 2 + 3/4 log 3/4 + 1/4 log 1/4 for both."""
-    logits = torch.log(torch.tensor([[3.0, 1.0], [1.0, 3.0]]))
-    kl = math.log(2) + 0.75 * math.log(0.75) + 0.25 * math.log(0.25)
-    assert inception_score(logits) == pytest.approx(math.exp(kl), rel=1e-5)
-
-
-def test_inception_score_by_a_plain_loop():
-    logits = torch.randn(53, 7, generator=torch.Generator().manual_seed(0)) * 2
-    p = np.exp(logits.double().numpy())
-    p /= p.sum(axis=1, keepdims=True)
-    marginal = p.mean(axis=0)
-    kl = sum(a * math.log(a / b) for row in p for a, b in zip(row, marginal, strict=True)) / 53
-    assert inception_score(logits) == pytest.approx(math.exp(kl), rel=1e-5)
-
-
-# ---------------------------------------------------------------- Frechet distance
-
-
-def with_moments(number, mean, deviations):
-    """Samples whose mean and (unbiased) covariance are exactly `mean` and diag(deviations^2)."""
-    dimension = len(mean)
-    centred = np.random.default_rng(number).standard_normal((number, dimension))
-    centred -= centred.mean(axis=0)
-    orthonormal, _ = np.linalg.qr(centred)
-    return torch.as_tensor(orthonormal * math.sqrt(number - 1) * np.array(deviations) + np.array(mean))
-
-
-def test_frechet_distance_of_a_set_to_itself_is_zero():
-    features = torch.randn(53, 5, generator=torch.Generator().manual_seed(0))
-    assert frechet_distance(features, features) == pytest.approx(0, abs=1e-6)
-
-
-def test_frechet_distance_of_a_shifted_set_is_the_squared_shift():
-    features = torch.randn(53, 5, generator=torch.Generator().manual_seed(0), dtype=torch.double)
-    shift = torch.tensor([1.0, -2.0, 0.0, 0.5, 3.0], dtype=torch.double)
-    assert frechet_distance(features, features + shift) == pytest.approx(1 + 4 + 0.25 + 9, rel=1e-6)
-
-
-def test_frechet_distance_of_scaled_gaussians():
-    """Diagonal covariances: |m - m'|^2 + sum (s - s')^2."""
-    mean, other_mean = [0.0, 1.0, -1.0], [2.0, 1.0, 0.5]
-    s, t = [1.0, 2.0, 0.5], [3.0, 2.0, 0.25]
-    expected = 4 + 2.25 + 4 + 0.0625
-    distance = frechet_distance(with_moments(31, mean, s), with_moments(47, other_mean, t))
-    assert distance == pytest.approx(expected, rel=1e-6)
-
-
-def test_frechet_distance_of_correlated_features_by_scipy():
-    rng = np.random.default_rng(0)
-    one = rng.standard_normal((97, 5)) @ rng.standard_normal((5, 5)) + rng.standard_normal(5)
-    other = rng.standard_normal((61, 5)) @ rng.standard_normal((5, 5))
-    c, d = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
-    root = scipy.linalg.sqrtm(c @ d).real
-    expected = np.sum((one.mean(axis=0) - other.mean(axis=0)) ** 2) + np.trace(c + d - 2 * root)
-    assert frechet_distance(torch.as_tensor(one), torch.as_tensor(other)) == pytest.approx(expected, rel=1e-6)
-    assert frechet_distance(torch.as_tensor(other), torch.as_tensor(one)) == pytest.approx(expected, rel=1e-6)
-
-
-def test_frechet_distance_with_features_that_are_always_zero():
-    """As after a ReLU: a singular covariance adds nothing and breaks nothing."""
-    features = F.pad(with_moments(31, [0.0, 1.0], [1.0, 2.0]), (0, 3))
-    others = F.pad(with_moments(31, [1.0, 1.0], [2.0, 2.0]), (0, 3))
-    assert frechet_distance(features, others) == pytest.approx(1 + 1, rel=1e-5)
-
-
-# ---------------------------------------------------------------- copies and slots
-
-
-def test_nearest_distances_by_brute_force():
-    generator = torch.Generator().manual_seed(0)
-    images, others = (torch.rand(n, 3, 5, 7, generator=generator) * 2 - 1 for n in (31, 53))
-    result = nearest_distances(images, others)
-    assert result.shape == (31,)
-    for image, distance in zip(images.double().numpy(), result.tolist(), strict=True):
-        expected = min(math.sqrt(((image - other) ** 2).sum()) for other in others.double().numpy())
-        assert distance == pytest.approx(expected, rel=1e-4)
-
-
-@pytest.mark.parametrize("number", [3, 101])
-def test_copies_are_at_distance_zero(number):
-    """Also where |a|^2 + |b|^2 - 2ab, the fast way to a distance, cancels badly: 16x16 arbitrary pixels."""
-    others = torch.rand(number, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    assert float(nearest_distances(others.flip(0), others).max()) == pytest.approx(0, abs=1e-4)
-
-
-def test_slot_purity_by_hand():
-    assert slot_purity(torch.tensor([[1, 1, 1], [7, 7, 7]])) == 1
-    assert slot_purity(torch.tensor([[0, 1, 2, 3, 4], [4, 3, 2, 1, 0]])) == pytest.approx(1 / 5)
-    assert slot_purity(torch.tensor([[5, 5, 5, 0], [0, 1, 1, 2], [3, 3, 2, 2]])) == pytest.approx((3 + 2 + 2) / 12)
-
-
-def test_slot_purity_is_of_the_slots_and_not_of_all_images():
-    """Every slot pure, all classes equal in number: pure all the same."""
-    assert slot_purity(torch.arange(7).unsqueeze(1).expand(7, 5)) == 1
-
-
-# ---------------------------------------------------------------- the judge
-
-
-class Remembered(nn.Module):
-    """A classifier that reads the class off an image's first pixels: 10 logits, far apart."""
-
-    def __init__(self):
-        super().__init__()
-        self.features = nn.Flatten()
-        self.head = nn.Linear(16, 10)
-        with torch.no_grad():
-            self.head.weight.copy_(torch.eye(10, 16) * 100)
-            self.head.bias.zero_()
-
-    def forward(self, images):
-        return self.head(self.features(images))
-
-
-def test_accuracy_is_the_share_of_right_answers():
-    images = torch.eye(10, 16)[[3, 1, 4, 1, 5]].view(5, 1, 4, 4)
-    labels = torch.tensor([3, 1, 4, 0, 0])
-    assert accuracy(Remembered(), ImageData(images, labels)) == pytest.approx(3 / 5)
-
-
-def some_digits(number=256):
-    data = load_dataset("digits")
-    return ImageData(data.images[:number], data.labels[:number])
-
-
-def test_training_a_classifier_is_deterministic_and_leaves_the_global_random_state_alone():
-    torch.manual_seed(1)
-    state = torch.get_rng_state()
-    one = train_classifier(some_digits(), seed=3, epochs=1)
-    assert torch.equal(torch.get_rng_state(), state)
-    torch.manual_seed(2)
-    assert same_state(train_classifier(some_digits(), seed=3, epochs=1), state_of(one))
-    assert not same_state(train_classifier(some_digits(), seed=4, epochs=1), state_of(one))
-    assert not one.training
-
-
-@pytest.fixture
-def quick_judge(monkeypatch):
-    """Trains in a moment; counts how often."""
-    calls = []
-
-    def quick(data, *arguments, **settings):
-        calls.append(data)
-        return train_classifier(ImageData(data.images[:64], data.labels[:64]), epochs=1)
-
-    monkeypatch.setattr(memgan_lab.classifier, "train_classifier", quick)
-    return calls
-
-
-def test_classifier_is_trained_once_and_then_read_from_its_folder(quick_judge, tmp_path):
-    folder = tmp_path / "new" / "cache"
-    first = classifier_for("digits", folder)
-    again = classifier_for("digits", folder)
-    assert len(quick_judge) == 1
-    assert same_state(again, state_of(first)) and not again.training and not first.training
-    (file,) = folder.iterdir()
-    assert "digits" in file.name
-    file.unlink()
-    classifier_for("digits", folder)
-    assert len(quick_judge) == 2
-
-
-def test_classifier_is_trained_on_the_training_split(quick_judge, tmp_path):
-    classifier_for("digits", tmp_path)
-    assert torch.equal(quick_judge[0].images, load_dataset("digits").images)
-
-
-def test_the_environment_says_where_classifiers_are_kept(quick_judge, tmp_path, monkeypatch):
-    monkeypatch.setenv("MEMGAN_CACHE", str(tmp_path / "here"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    classifier_for("digits")
-    assert len(list((tmp_path / "here").iterdir())) == 1
-    monkeypatch.delenv("MEMGAN_CACHE")
-    classifier_for("digits")
-    assert len(list((tmp_path / "home" / ".cache" / "memgan").iterdir())) == 1
-
-
-def test_a_classifier_whose_writing_failed_is_not_taken_for_one(quick_judge, tmp_path, monkeypatch):
-    def breaks(state, path, *_):
-        path.write_bytes(b"half")
-        raise OSError("disk full")
-
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
-        patch.setattr(torch, "save", breaks)
-        classifier_for("digits", tmp_path)
-    classifier_for("digits", tmp_path)
-    assert len(quick_judge) == 2
-
-
-@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04"])
-def test_a_damaged_classifier_is_trained_anew_or_named(quick_judge, tmp_path, content):
-    classifier_for("digits", tmp_path)
-    (file,) = tmp_path.iterdir()
-    file.write_bytes(content)
-    try:
-        classifier_for("digits", tmp_path)
-        assert len(quick_judge) == 2
-    except ValueError as error:
-        assert file.name in str(error)
-
-
-@pytest.mark.thorough
-def test_the_judge_of_the_digits_is_right_on_unseen_writers(tmp_path):
-    assert accuracy(classifier_for("digits", tmp_path), load_dataset("digits", split="test")) >= 0.97
-
-
-# ---------------------------------------------------------------- all of it
+from memgan.data import ImageData
+from memgan.runs import save_run
+from memgan_lab.baselines import as_model, build_model
+from memgan_lab.classifier import train_classifier
+from memgan_lab.cli import main
+from memgan_lab.evaluation import OldFakes, evaluate, follows_keys, old_fakes_of
+from memgan_lab.evaluation_figure import evaluation_figure
+from memgan_lab.inception import WEIGHTS, InceptionV3
+from memgan_lab.metrics import ms_ssim, precision_recall
+from memgan_lab.walks import in_between, walk
+
+# ---------------------------------------------------------------- quality
 
 
 class Copies(nn.Module):
@@ -276,7 +55,8 @@ def digits():
 def gan_of_copies(images):
     """A MemoryGAN with one slot, one unit key and one image each."""
     number = len(images)
-    settings = tiny_settings(memory={"num_slots": number, "key_dim": number, "top_k": 1})
+    networks = {"image_size": images.shape[-1], "channels": images.shape[1]}
+    settings = tiny_settings(memory={"num_slots": number, "key_dim": number, "top_k": 1}, networks=networks)
     gan = MemoryGAN(settings.memory, settings.networks)
     gan.memory.keys.copy_(torch.eye(number))
     gan.memory.values.fill_(1)
@@ -368,12 +148,6 @@ def test_evaluating_leaves_the_global_random_state_alone(judge, digits):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_scoring_leaves_the_global_random_state_alone():
-    state = torch.get_rng_state()
-    inception_score(torch.randn(13, 5, generator=torch.Generator().manual_seed(0)))
-    assert torch.equal(torch.get_rng_state(), state)
-
-
 def test_evaluating_twice_gives_the_same_and_another_seed_not(judge, digits):
     gan = digits_gan()
     torch.manual_seed(1)
@@ -394,18 +168,308 @@ def test_evaluation_judges_images_of_evaluation_mode(judge, digits):
     assert one.nearest_training_distance != another.nearest_training_distance
 
 
-def test_report_names_every_score_with_its_value(judge, digits):
-    result = evaluate(digits_gan(), judge, *digits)
+# ---------------------------------------------------------------- variety, copies and coverage
+
+
+def ten_classes(copies=20):
+    """One image of each of ten classes, `copies` times."""
+    return ImageData(torch.eye(10, 16).view(10, 1, 4, 4).repeat(copies, 1, 1, 1), torch.arange(10).repeat(copies))
+
+
+def spread_out(number, seed=0):
+    """Ten classes that `Remembered` tells apart, no two images alike."""
+    data = ten_classes(number // 10)
+    noise = torch.rand(data.images.shape, generator=torch.Generator().manual_seed(seed))
+    return ImageData(data.images * 0.5 + 0.02 * noise, data.labels)
+
+
+def test_a_generator_of_training_images_has_precision_and_recall_of_real_ones():
+    train, test = spread_out(200), spread_out(200, seed=1)
+    result = evaluate(gan_of_copies(train.images), Remembered(), train, test)
+    assert result.precision == 1
+    assert result.recall > 0.85  # 200 draws of 200 images leave out a third, which lie near the others
+    precise, recalled = precision_recall(test.images.flatten(1), train.images.flatten(1))
+    assert result.precision_real == pytest.approx(float(precise.double().mean()))
+    assert result.recall_real == pytest.approx(float(recalled.double().mean()))
+
+
+def test_a_generator_of_three_classes_is_precise_and_recalls_three_tenths():
+    train = spread_out(200)
+    result = evaluate(gan_of_copies(train.images[train.labels < 3]), Remembered(), train, spread_out(200, seed=1))
+    assert result.precision == 1 and result.recall == pytest.approx(0.3, abs=0.05)
+    assert result.classes_covered == 3
+    assert sum(result.class_shares[:3]) == pytest.approx(1)
+    assert result.class_shares_real == pytest.approx([0.1] * 10)
+
+
+def test_a_generator_of_noise_is_neither_precise_nor_recalls(digits, judge):
+    noise = torch.rand(41, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    result = evaluate(gan_of_copies(noise), judge, *digits)
+    assert result.precision < 0.1 and result.recall < 0.1
+    assert result.precision_real > 0.5 and result.recall_real > 0.5
+
+
+def test_one_image_is_all_alike_and_real_ones_are_as_alike_as_their_pairs(judge, digits):
+    train, test = digits
+    result = evaluate(gan_of_copies(train.images[:1].repeat(3, 1, 1, 1)), judge, train, test)
+    assert result.ms_ssim == result.ms_ssim_in_slots == pytest.approx(1)
+    everyone = [float(ms_ssim(test.images[[i]], test.images[[j]])) for i in range(37) for j in range(i)]
+    assert result.ms_ssim_real == pytest.approx(np.mean(everyone), abs=0.15)  # 18 pairs of 666
+    various = evaluate(gan_of_copies(train.images), judge, train, test)
+    assert various.ms_ssim == pytest.approx(np.mean(everyone), abs=0.15)
+    assert various.ms_ssim_in_slots == pytest.approx(1)  # the noise does nothing
+
+
+def test_the_closest_images_are_shown_over_what_they_are_close_to(judge, digits):
+    train, test = digits
+    result = evaluate(gan_of_copies(train.images[5:8] + 0.01), judge, train, test)
+    generated, real = result.closest
+    assert len(generated) == 10
+    for image, original in zip(generated, real, strict=True):
+        torch.testing.assert_close(image, original + 0.01)
+    assert result.nearest_quantiles[0] == pytest.approx(0.01 * 16, rel=1e-3) == result.nearest_quantiles[-1]
+    assert result.nearest_quantiles_real == sorted(result.nearest_quantiles_real)
+
+
+# ---------------------------------------------------------------- walks
+
+
+def test_walks_are_those_that_the_laboratory_takes(judge, digits):
+    train, test = digits
+    gan = gan_of_copies(train.images).eval()
+    judge = train_classifier(some_digits(1000), epochs=3)
+    result = evaluate(gan, judge, train, test, seed=2)
+    assert result.in_between_noise is None
+    for kind in ("slot", "switch", "keys"):
+        assert getattr(result, f"in_between_{kind}") == pytest.approx(in_between(walk(gan, judge, kind, seed=2)))
+    assert result.in_between_slot == result.in_between_switch == 0  # sure at both ends, and nothing between
+
+
+def test_an_unsure_judge_has_no_walks_and_says_so(digits):
+    flat = Remembered()
+    with torch.no_grad():
+        flat.head.weight.zero_()
+    train, test = ten_classes(), ten_classes(10)
+    result = evaluate(gan_of_copies(train.images), flat, train, test)
+    assert (result.in_between_slot, result.in_between_switch, result.in_between_keys) == (None, None, None)
+    assert result.in_between == result.in_between_real == 1
+    assert "inside a slot" not in str(result).replace("of one slot", "")
+
+
+# ---------------------------------------------------------------- baselines
+
+
+@pytest.mark.parametrize("model", ["dcgan", "infogan", "kaiser", "no-mcgn"])
+def test_baselines_are_evaluated_too(model, judge, digits):
+    settings = tiny_settings(networks={"image_size": 16, "channels": 1, "stages": 2})
+    gan = build_model(as_model(settings, model)).eval()
+    assert follows_keys(gan) == (model in ("infogan", "kaiser"))
+    before = state_of(gan)
+    result = evaluate(gan, judge, *digits)
+    assert same_state(gan, before)
+    assert 1 - 1e-6 <= result.inception_score <= 10 and result.slots_in_use >= 1 - 1e-6
+    assert result.in_between_slot is None or follows_keys(gan)
+    json.dumps(result.to_dict(), allow_nan=False)
+    evaluation_figure(result)
+
+
+# ---------------------------------------------------------------- forgetting
+
+
+class Brightness(nn.Module):
+    """A memory and an inference network in one: D(x) is the mean pixel, from 0 to 1."""
+
+    def __init__(self, memory):
+        super().__init__()
+        self.keys, self.values, self.histogram, self.sample = (
+            memory.keys,
+            memory.values,
+            memory.histogram,
+            memory.sample,
+        )
+
+    def read(self, images):
+        return (images.mean(dim=(1, 2, 3)) + 1) / 2
+
+
+def test_old_fakes_rejected_are_counted_moment_by_moment(digits):
+    train, test = ten_classes(), ten_classes(10)
+    gan = gan_of_copies(train.images)
+    gan.memory, gan.inference = Brightness(gan.memory), nn.Identity()
+    dark, bright = torch.zeros(4, 1, 4, 4, dtype=torch.uint8), torch.full((4, 1, 4, 4), 255, dtype=torch.uint8)
+    fakes = OldFakes(torch.stack([dark, torch.cat([dark[:1], bright[1:]]), bright]), torch.tensor([10, 20, 30]))
+    result = evaluate(gan, Remembered(), train, test, old_fakes=fakes)
+    assert [moment["step"] for moment in result.old_fakes] == [10, 20, 30]
+    assert [moment["value"] for moment in result.old_fakes] == [1, 0.25, 0]
+    assert result.old_fakes_rejected == pytest.approx(5 / 12)
+    assert result.new_fakes_rejected == result.real_rejected == 0  # means above 0, all of them
+    assert evaluate(gan, Remembered(), train, test).old_fakes_rejected is None
+
+
+def test_old_fakes_are_read_from_a_run_and_what_is_no_such_file_is_named(tmp_path):
+    gan = tiny_gan()
+    assert old_fakes_of(tmp_path, gan) is None
+    content = {"images": torch.zeros(2, 5, 3, 4, 4, dtype=torch.uint8), "steps": torch.tensor([1, 2])}
+    torch.save(content, tmp_path / "old_fakes.pt")
+    assert torch.equal(old_fakes_of(tmp_path, gan).steps, content["steps"])
+    for images in (content["images"].float(), content["images"][:1], content["images"][..., :3]):
+        torch.save({**content, "images": images}, tmp_path / "old_fakes.pt")
+        with pytest.raises(ValueError, match="old_fakes.pt.*expected"):
+            old_fakes_of(tmp_path, gan)
+    (tmp_path / "old_fakes.pt").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ValueError, match="old_fakes.pt cannot be read"):
+        old_fakes_of(tmp_path, gan)
+
+
+# ---------------------------------------------------------------- report
+
+
+@pytest.fixture(scope="module")
+def result(judge, digits):
+    train, test = digits
+    images = torch.stack([train.images[:5].mul(-1), train.images[:5]]).add(1).mul(127.5).byte()
+    return evaluate(digits_gan(), judge, train, test, old_fakes=OldFakes(images, torch.tensor([10, 20])))
+
+
+def test_report_names_every_score_with_its_value(result):
     report = str(result)
-    assert len(report.splitlines()) >= 7
-    for number in (f"{result.inception_score:.2f}", f"{result.slot_purity:.3f}", f"{result.frechet_distance:.1f}"):
-        assert number in report
-    assert set(result.to_dict()) == set(type(result).__dataclass_fields__)
-    assert all(isinstance(value, float | int) for value in result.to_dict().values())
+    for number in (result.inception_score, result.slot_purity, result.precision, result.ms_ssim):
+        assert f"{number:.3f}"[:4] in report
+    assert f"{result.frechet_distance:.1f}" in report and "95 %" in report.splitlines()[0]
 
 
-def test_classifier_features_are_what_its_head_sees():
-    model = Classifier(channels=3, image_size=8, num_classes=7).eval()
-    images = torch.rand(5, 3, 8, 8)
-    assert model.features(images).shape == (5, 64) and model(images).shape == (5, 7)
-    torch.testing.assert_close(model.head(model.features(images)), model(images))
+def test_json_holds_every_number_and_every_interval_with_its_value_inside(result):
+    content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert set(content) == set(type(result).__dataclass_fields__) - {"closest"}
+    assert len(content["intervals"]) >= 15
+    for name, interval in content["intervals"].items():
+        assert set(interval) == {"value", "low", "high"} and interval["value"] == content[name]
+        assert interval["low"] <= interval["value"] + 1e-6 and interval["value"] <= interval["high"] + 1e-6
+
+
+def test_a_model_that_makes_nan_is_refused(judge, digits):
+    gan = digits_gan()
+    gan.generator.layers[0].weight.data.fill_(math.nan)
+    with pytest.raises(ValueError, match="not finite"):
+        evaluate(gan, judge, *digits)
+
+
+def test_figure_shows_every_number_that_has_an_axis(result):
+    figure = evaluation_figure(result)
+    words = " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+    for value in (result.inception_score, result.frechet_distance, result.precision, result.ms_ssim):
+        assert f"{value:.3g}" in words
+    for axes in figure.findobj(lambda artist: hasattr(artist, "get_xlabel")):
+        assert axes.get_title() or axes.get_xlabel()
+
+
+# ---------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run of an untrained model, and a judge that is there in a moment."""
+    monkeypatch.setenv("MEMGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("memgan_lab.classifier.train_classifier", lambda data: train_classifier(data, epochs=1))
+    settings = tiny_settings(networks={"image_size": 16, "channels": 1, "stages": 2})
+    save_run(tmp_path / "run", digits_gan(), settings, {})
+    return tmp_path / "run"
+
+
+def folder_of_images(path, number, classes):
+    from PIL import Image
+
+    for index in range(number):
+        place = path / (f"class {index % 2}" if classes else ".") / f"{index}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        grey = np.random.default_rng(index).integers(0, 256, (16, 16), dtype=np.uint8)
+        Image.fromarray(grey).save(place)
+    return f"folder:{path}"
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("classes", [True, False])
+def test_a_run_is_held_against_a_folder_by_its_own_classes_or_by_the_runs(run, tmp_path, capsys, classes):
+    real = folder_of_images(tmp_path / "images", 150, classes)
+    assert main(["evaluate", str(run), "--against", real, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["classes"] == (2 if classes else 10)
+    assert content["classifier_accuracy"] > (0.3 if classes else 0.5)  # noise of two classes; digits
+    assert content == json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    assert (run / "evaluation.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.thorough
+def test_another_data_sets_judge_may_be_named(run, tmp_path, capsys):
+    real = folder_of_images(tmp_path / "images", 150, True)
+    assert main(["evaluate", str(run), "--against", real, "--judge", "digits", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == 10
+
+
+def test_nothing_to_judge_by_is_named(run, tmp_path, capsys):
+    real = folder_of_images(tmp_path / "images", 50, False)
+    assert main(["evaluate", str(run), "--against", real, "--judge", real]) == 1
+    assert "two classes or more" in capsys.readouterr().err
+    assert not (run / "evaluation.json").exists()
+
+
+# ---------------------------------------------------------------- Inception-v3
+
+
+class FakeExtractor(nn.Module):
+    """In the place of torch-fidelity's network, which takes bytes: the mean of each channel, over and over."""
+
+    def __init__(self, name, features_list, weights):
+        super().__init__()
+        assert features_list == ["2048"] and weights.endswith("pth")
+        self.fc = nn.Linear(2048, 1008)
+
+    def forward(self, images):
+        assert images.dtype == torch.uint8 and images.shape[1] == 3
+        return (images.double().mean(dim=(2, 3)).float().repeat(1, 683)[:, :2048],)
+
+
+@pytest.fixture
+def torch_fidelity(monkeypatch, tmp_path):
+    """A package of that name, and the folder that PyTorch keeps downloads in."""
+    module = ModuleType("torch_fidelity.feature_extractor_inceptionv3")
+    module.URL_INCEPTION_V3, module.FeatureExtractorInceptionV3 = "https://example.org/weights", FakeExtractor
+    monkeypatch.setitem(sys.modules, "torch_fidelity", ModuleType("torch_fidelity"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    return tmp_path / "hub" / "checkpoints" / WEIGHTS
+
+
+def test_inception_is_refused_where_it_is_not_installed_and_nothing_is_fetched(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'memgan\[inception\]'"):
+        InceptionV3()
+
+
+def test_inception_without_weights_says_where_they_belong(torch_fidelity, run, capsys):
+    assert main(["evaluate", str(run), "--features", "inception"]) == 1
+    error = capsys.readouterr().err
+    assert str(torch_fidelity) in error and "https://example.org/weights" in error
+
+
+def test_inception_sees_bytes_in_three_channels(torch_fidelity):
+    torch_fidelity.parent.mkdir(parents=True)
+    torch_fidelity.touch()
+    extractor = InceptionV3()
+    grey = torch.tensor([-1.0, 0.2, 1.0]).view(3, 1, 1, 1).expand(3, 1, 5, 5)
+    assert extractor.features(grey)[:, :4].tolist() == [[0] * 4, [153] * 4, [255] * 4]
+    colours = torch.tensor([-1.0, 0.2, 1.0]).view(1, 3, 1, 1).expand(1, 3, 5, 5)
+    features = extractor.features(colours)
+    assert features[0, :4].tolist() == [0, 153, 255, 0]
+    weight = extractor._network.fc.weight
+    torch.testing.assert_close(extractor.head(features), features @ weight.T)
+
+
+def test_inceptions_scores_stand_beside_the_judges(judge, digits):
+    """The judge itself in Inception's place: the same numbers once more."""
+    result = evaluate(digits_gan(), judge, *digits, inception=judge)
+    assert result.inception_v3["frechet_distance"].value == result.frechet_distance
+    assert result.inception_v3["precision"] == result.intervals["precision"]
+    (line,) = (line for line in str(result).splitlines() if line.startswith("Inception-v3: precision"))
+    assert f"{result.precision:.3f}" in line and f"{result.precision_real:.3f}" in line
+    assert result.to_dict()["inception_v3"]["recall"]["value"] == result.recall

@@ -1,0 +1,220 @@
+"""The judge: trained once, the same bits each time, kept under what it was trained on."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from evaluation_builders import Remembered, some_digits
+from gan_builders import same_state, state_of
+
+import memgan_lab.classifier
+from memgan.data import ImageData, load_dataset
+from memgan_lab.classifier import (
+    Classifier,
+    accuracy,
+    cache_path,
+    classifier_for,
+    has_classes,
+    judged_features,
+    train_classifier,
+)
+from memgan_lab.cli import main
+
+
+def test_accuracy_is_the_share_of_right_answers():
+    images = torch.eye(10, 16)[[3, 1, 4, 1, 5]].view(5, 1, 4, 4)
+    labels = torch.tensor([3, 1, 4, 0, 0])
+    assert accuracy(Remembered(), ImageData(images, labels)) == pytest.approx(3 / 5)
+
+
+def test_training_a_classifier_is_deterministic_and_leaves_the_global_random_state_alone():
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    one = train_classifier(some_digits(), seed=3, epochs=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert same_state(train_classifier(some_digits(), seed=3, epochs=1), state_of(one))
+    assert not same_state(train_classifier(some_digits(), seed=4, epochs=1), state_of(one))
+    assert not one.training
+
+
+@pytest.fixture
+def quick_judge(monkeypatch):
+    """Trains in a moment; counts how often."""
+    calls = []
+
+    def quick(data, *arguments, **settings):
+        calls.append(data)
+        return train_classifier(ImageData(data.images[:64], data.labels[:64]), epochs=1)
+
+    monkeypatch.setattr(memgan_lab.classifier, "train_classifier", quick)
+    return calls
+
+
+def test_classifier_is_trained_once_and_then_read_from_its_folder(quick_judge, tmp_path):
+    folder = tmp_path / "new" / "cache"
+    first = classifier_for("digits", folder)
+    again = classifier_for("digits", folder)
+    assert len(quick_judge) == 1
+    assert same_state(again, state_of(first)) and not again.training and not first.training
+    (file,) = folder.iterdir()
+    assert "digits" in file.name
+    file.unlink()
+    classifier_for("digits", folder)
+    assert len(quick_judge) == 2
+
+
+def test_classifier_is_trained_on_the_training_split(quick_judge, tmp_path):
+    classifier_for("digits", tmp_path)
+    assert torch.equal(quick_judge[0].images, load_dataset("digits").images)
+
+
+def test_the_environment_says_where_classifiers_are_kept(quick_judge, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEMGAN_CACHE", str(tmp_path / "here"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    classifier_for("digits")
+    assert len(list((tmp_path / "here").iterdir())) == 1
+    monkeypatch.delenv("MEMGAN_CACHE")
+    classifier_for("digits")
+    assert len(list((tmp_path / "home" / ".cache" / "memgan").iterdir())) == 1
+
+
+def test_a_classifier_whose_writing_failed_is_not_taken_for_one(quick_judge, tmp_path, monkeypatch):
+    def breaks(state, path, *_):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        patch.setattr(torch, "save", breaks)
+        classifier_for("digits", tmp_path)
+    classifier_for("digits", tmp_path)
+    assert len(quick_judge) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04"])
+def test_a_damaged_classifier_is_trained_anew_or_named(quick_judge, tmp_path, content):
+    classifier_for("digits", tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(content)
+    try:
+        classifier_for("digits", tmp_path)
+        assert len(quick_judge) == 2
+    except ValueError as error:
+        assert file.name in str(error)
+
+
+@pytest.mark.thorough
+def test_the_judge_of_the_digits_is_right_on_unseen_writers(tmp_path):
+    assert accuracy(classifier_for("digits", tmp_path), load_dataset("digits", split="test")) >= 0.97
+
+
+def test_classifier_features_are_what_its_head_sees():
+    model = Classifier(channels=3, image_size=8, num_classes=7).eval()
+    images = torch.rand(5, 3, 8, 8)
+    assert model.features(images).shape == (5, 64) and model(images).shape == (5, 7)
+    torch.testing.assert_close(model.head(model.features(images)), model(images))
+
+
+# ---------------------------------------------------------------- any data set
+
+
+def stripes(number, side=8, channels=1, seed=0):
+    """Bytes of two classes, stripes across and stripes down, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(number) % 2
+    across = (torch.arange(side) % 2 * 200).view(1, 1, side, 1).expand(number, channels, side, side)
+    images = torch.where(labels.view(-1, 1, 1, 1) == 0, across, across.transpose(2, 3))
+    noise = torch.randint(0, 50, images.shape, generator=generator)
+    return ImageData((images + noise).to(torch.uint8), labels)
+
+
+@pytest.mark.parametrize(("number", "channels"), [(150, 3), (5000, 1)])
+def test_channels_size_and_classes_follow_the_data(number, channels):
+    """Few images and many, which are trained and laid out otherwise."""
+    data = stripes(number, channels=channels)
+    model = train_classifier(data, epochs=1)
+    assert model(torch.zeros(5, channels, 8, 8)).shape == (5, 2)
+    assert accuracy(model, stripes(301, channels=channels, seed=1)) > 0.95
+
+
+def test_training_on_many_images_is_deterministic_whatever_the_threads():
+    data, threads = stripes(5000), torch.get_num_threads()
+    one = train_classifier(data, epochs=1)
+    torch.set_num_threads(2)
+    assert same_state(train_classifier(data, epochs=1), state_of(one)) and torch.get_num_threads() == 2
+    torch.set_num_threads(threads)
+
+
+def test_the_digits_judge_is_trained_as_a_plain_loop_says():
+    """README's and the notebooks' numbers hang on it: 64 a batch, a shift by padding, AdamW, one cycle."""
+    data = some_digits(200)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = Classifier(1, 16, 10)
+        optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=6)
+        for _ in range(2):
+            for index in torch.randperm(200).split(64)[:3]:
+                padded = F.pad(data.images[index], [1, 1, 1, 1], mode="replicate")
+                down, right = torch.randint(0, 3, (2, 64)).tolist()
+                moved = [x[:, y : y + 16, z : z + 16] for x, y, z in zip(padded, down, right, strict=True)]
+                optimiser.zero_grad()
+                F.cross_entropy(model(torch.stack(moved)), data.labels[index]).backward()
+                optimiser.step()
+                schedule.step()
+    assert same_state(train_classifier(data, seed=3, epochs=2), state_of(model))
+
+
+def test_features_in_parts_are_those_of_all_at_once_and_bytes_count_as_what_they_stand_for():
+    data = stripes(700)
+    model = train_classifier(data, epochs=1)
+    with torch.no_grad():
+        whole = model.features(data.images.float() / 127.5 - 1)
+    torch.testing.assert_close(judged_features(model, data.images), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_one_class_is_nothing_to_judge():
+    data = stripes(20)
+    assert has_classes(data) and not has_classes(ImageData(data.images, torch.zeros(20).long()))
+    with pytest.raises(ValueError, match="two classes or more.*--judge"):
+        train_classifier(ImageData(data.images, torch.zeros(20).long()))
+
+
+def test_the_place_in_the_cache_depends_on_name_pixels_labels_source_and_recipe(tmp_path, monkeypatch):
+    data = stripes(20)
+    changed = data.images.clone()
+    changed[7, 0, 3, 3] ^= 1
+    paths = [
+        cache_path("mnist", data, tmp_path),
+        cache_path("cifar10", data, tmp_path),
+        cache_path("mnist", ImageData(changed, data.labels), tmp_path),
+        cache_path("mnist", ImageData(data.images, 1 - data.labels), tmp_path),
+        cache_path("mnist", ImageData(data.images, data.labels, data.images), tmp_path),
+        cache_path("folder:/some/where else", data, tmp_path),
+    ]
+    monkeypatch.setattr(memgan_lab.classifier, "RECIPE", -1)
+    paths.append(cache_path("mnist", data, tmp_path))
+    assert len(set(paths)) == len(paths) and all(path.parent == tmp_path for path in paths)
+    monkeypatch.undo()
+    assert cache_path("mnist", stripes(20), tmp_path) == paths[0]
+
+
+def test_another_content_under_the_same_name_is_another_judge(quick_judge, tmp_path):
+    """As a folder whose images change."""
+    classifier_for("folder:x", tmp_path, some_digits(100))
+    classifier_for("folder:x", tmp_path, some_digits(101))
+    classifier_for("folder:x", tmp_path, some_digits(100))
+    assert len(quick_judge) == 2
+
+
+def test_the_command_trains_once_and_reports_the_accuracy_on_test_images(quick_judge, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MEMGAN_CACHE", str(tmp_path))
+    assert main(["classifier", "digits"]) == main(["classifier", "digits"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    test = load_dataset("digits", split="test")
+    assert f"{accuracy(classifier_for('digits'), test):.2%} of 360 test images" in first
+    assert "trained" in first and "kept" in second and len(quick_judge) == 1
+
+
+def test_the_command_names_an_unknown_data_set(capsys):
+    assert main(["classifier", "letters"]) == 1
+    assert "letters" in capsys.readouterr().err
