@@ -19,13 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
 from memgan.data import ImageData, load_dataset
 from memgan.gan import MemoryGAN
-from memgan.plots import GENERATED, REAL
 from memgan.runs import HISTORY, written_whole
 from memgan.settings import PRESETS, Settings
 from memgan_lab import checkpoints
@@ -36,7 +32,7 @@ from memgan_lab.grids import STUDIES, Grid, Study, rates
 from memgan_lab.metrics import inception_score
 from memgan_lab.session import Habits, Interrupted, take_up
 
-__all__ = ["Job", "Plan", "commit", "figure", "load_study", "run_study", "settings_of", "table"]
+__all__ = ["Job", "Plan", "commit", "load_study", "run_study", "settings_of"]
 
 Row = dict[str, Any]
 
@@ -246,6 +242,8 @@ def _judge(dataset: str, root: Path | None, size: int) -> Classifier:
 def commit() -> str:
     """The commit of the code that runs, "-dirty" where files differ from it, or nothing outside a repository."""
     command = ["git", "describe", "--always", "--dirty"]
+    if not shutil.which("git"):
+        return ""
     found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
     return found.stdout.strip()
 
@@ -309,9 +307,9 @@ def _stands_in(rows: list[Row], **what: Any) -> bool:
 
 def _write(path: Path, result: Row, plan: Plan) -> None:
     """The result, in the grid's order, whole or not at all; strict JSON."""
-    order = list(plan.grid)
-    for kind in ("tuning", "runs"):
-        result[kind].sort(key=lambda row: (order.index(row["configuration"]), row["seed"]))
+    names, candidates = list(plan.grid), list(result.get("candidates", {}))
+    result["runs"].sort(key=lambda row: (names.index(row["configuration"]), row["seed"]))
+    result["tuning"].sort(key=lambda row: (names.index(row["configuration"]), candidates.index(row["candidate"])))
     with written_whole(path) as unfinished:
         unfinished.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -325,103 +323,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
-
-
-# ---------------------------------------------------------------- to look at
-
-# measure -> its name, decimals, and whether its axis is logarithmic
-MEASURES = {
-    "inception_score": ("Inception Score (higher is better)", 2, False),
-    "frechet_distance": ("Frechet distance (lower is better)", 1, True),
-    "precision": ("precision", 2, False),
-    "recall": ("recall", 2, False),
-    "slot_purity": ("slot purity", 2, False),
-    "classes_covered": ("classes", 0, False),
-    "old_fakes_rejected": ("old fakes rejected (share)", 2, False),
-}
-
-
-def table(result: Row) -> str:
-    """A line for each configuration: mean, lowest and highest of each measure over its seeds; real images last."""
-    runs = result["runs"]
-    shown = {measure: how for measure, how in MEASURES.items() if _values(runs, measure)}
-    lines = [["", "runs", "weights", *(label.partition(" (")[0] for label, _, _ in shown.values()), ""]]
-    for name, rows in _by_configuration(runs).items():
-        weights: Row = next((row["parameters"] for row in rows if "parameters" in row), {})
-        total = f"{weights['inference'] + weights['generator']:,}" if weights else ""
-        cells = [_spread(_values(rows, measure), decimals) for measure, (_, decimals, _) in shown.items()]
-        lines.append([name, str(len(rows)), total, *cells, _failures(rows) or rows[0].get("candidate", "")])
-    real = [_spread(_values(runs, f"{measure}_real"), decimals) for measure, (_, decimals, _) in shown.items()]
-    lines.append(["real images", "", "", *real, ""])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(_line(cells, widths) for cells in lines)
-
-
-def _line(cells: list[str], widths: list[int]) -> str:
-    """Numbers to the right, the names at both ends to the left."""
-    first, *numbers, last = (
-        cell.rjust(width) if 0 < place < len(cells) - 1 else cell.ljust(width)
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join([first, *numbers, last]).rstrip()
-
-
-def _failures(rows: list[Row]) -> str:
-    failed = sum("failed" in row for row in rows)
-    return f"{failed} of {len(rows)} failed" if failed else ""
-
-
-def _spread(values: list[float], decimals: int) -> str:
-    if not values:
-        return ""
-    mean = f"{sum(values) / len(values):.{decimals}f}"
-    low, high = (f"{value:.{decimals}f}" for value in (min(values), max(values)))
-    return mean if low == high else f"{mean} ({low} to {high})"
-
-
-def _by_configuration(runs: list[Row]) -> dict[str, list[Row]]:
-    configurations: dict[str, list[Row]] = {}
-    for row in runs:
-        configurations.setdefault(row["configuration"], []).append(row)
-    return configurations
-
-
-def _values(rows: list[Row], measure: str) -> list[float]:
-    return [row[measure] for row in rows if row.get(measure) is not None]
-
-
-def figure(result: Row) -> Figure:
-    """A dot for each run of each configuration, a line at their mean; dashed, the same measure of real images."""
-    runs, wanted = _by_configuration(result["runs"]), STUDIES[result["study"]].measures
-    measures = [measure for measure in wanted if _values(result["runs"], measure)]
-    drawn = Figure(figsize=(2 + 3 * max(1, len(measures)), 0.34 * len(runs) + 1.3), layout="constrained")
-    drawn.suptitle(f"{result['study']}, {result['preset']}: {result['question']}", fontsize=10)
-    panels = drawn.subplots(1, max(1, len(measures)), sharey=True, squeeze=False)[0]
-    names = [", ".join(filter(None, [name, _failures(rows)])) for name, rows in runs.items()]
-    panels[0].set_yticks(range(len(names)), names)
-    panels[0].set_ylim(len(names) - 0.5, -0.5)
-    for axes, measure in zip(panels, measures, strict=False):
-        for place, rows in enumerate(runs.values()):
-            values = _values(rows, measure)
-            axes.plot(values, [place] * len(values), "o", color=GENERATED, markersize=5, alpha=0.8)
-            if values:
-                axes.plot([sum(values) / len(values)] * 2, [place - 0.3, place + 0.3], color=GENERATED, linewidth=1.5)
-        for value in _values(result["runs"], f"{measure}_real")[:1]:
-            axes.axvline(value, color=REAL, linestyle="--", linewidth=1.2)
-        _finish(axes, *MEASURES[measure])
-    return drawn
-
-
-def _finish(axes: Axes, label: str, decimals: int, logarithmic: bool) -> None:
-    axes.set(xlabel=label)
-    if logarithmic:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.minorticks_off()
-    elif axes.get_xlim()[1] <= 1.1:  # a share
-        axes.set_xlim(-0.03, 1.03)
-    else:
-        axes.set_xlim(left=0)
-    axes.grid(axis="y", color="#EEEEEE")
-    axes.spines[["top", "right"]].set_visible(False)

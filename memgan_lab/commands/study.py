@@ -7,9 +7,10 @@ from typing import Any
 
 from memgan.settings import PRESETS
 from memgan_lab.commands.options import add_device, device_of, seed, writable
+from memgan_lab.comparison import figure, table
 from memgan_lab.grids import STUDIES
 from memgan_lab.session import Interrupted
-from memgan_lab.studies import Plan, figure, load_study, run_study, table
+from memgan_lab.studies import Plan, load_study, run_study
 
 PURPOSE = "compare configurations on several seeds; writes results/study-NAME-PRESET.json, and can be broken off"
 
