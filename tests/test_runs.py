@@ -5,12 +5,13 @@ import json
 import os
 import pickle
 import pickletools
+from pathlib import Path
 
 import pytest
 import torch
 from gan_builders import random_images, same_state, state_of, tiny_settings
 
-from memgan.runs import build, load_run, save_run
+from memgan.runs import build, load_run, save_run, written_whole
 from memgan.training import train
 
 HISTORY = {"discriminator_loss": [1.5, 0.25], "real": [0.5, 0.75]}
@@ -184,18 +185,39 @@ def test_a_malicious_pickle_is_refused_and_not_executed(run, tmp_path, lived_in,
 # ---------------------------------------------------------------- crashes
 
 
-def test_a_crash_while_writing_leaves_the_old_files(run, lived_in, settings, monkeypatch):
-    before = contents(run)
+@pytest.mark.parametrize("when", ["writing", "flushing"])
+def test_a_crash_while_writing_leaves_the_old_files(run, lived_in, settings, monkeypatch, when):
+    before, whole = contents(run), Path.write_bytes
 
-    def breaks(state, path, *_):
-        path.write_bytes(b"half of it")
+    def breaks(path, content):
+        whole(path, content[: len(content) // 2])
+        raise OSError("disk full")
+
+    def cannot(_):
         raise OSError("disk full")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
-        patch.setattr(torch, "save", breaks)
+        patch.setattr(Path, "write_bytes", breaks) if when == "writing" else patch.setattr(os, "fsync", cannot)
         save_run(run, lived_in, settings, {"real": []})
     assert contents(run) == before
     assert same_state(load_run(run)[0], state_of(lived_in))
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_place_and_its_folder_after(tmp_path, monkeypatch):
+    """What fsync saw, beside what the folder held then: the order that a power failure cannot upset."""
+    seen, real = [], os.fsync
+
+    def spy(descriptor):
+        seen.append((os.readlink(f"/proc/self/fd/{descriptor}"), (tmp_path / "file").exists()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("no way to see what a descriptor stands for")
+    with written_whole(tmp_path / "file") as path:
+        path.write_text("whole", encoding="utf-8")
+    assert seen == [(str(path), False), (str(tmp_path), True)]
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "whole"
 
 
 def test_a_crash_in_a_new_folder_leaves_no_run(tmp_path, lived_in, settings, monkeypatch):

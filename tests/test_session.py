@@ -1,0 +1,265 @@
+"""A training run in a folder: how it fails, with what diagnosis, and what is left then."""
+
+import errno
+import os
+import signal
+import threading
+
+import pytest
+import torch
+from gan_builders import random_images, same_state, state_of, tiny_gan, tiny_settings
+
+import memgan.training
+import memgan_lab.session
+from memgan.data import ImageData
+from memgan.runs import load_run
+from memgan_lab import checkpoints
+from memgan_lab.diagnosis import DEAD_STEPS, TrainingError, Watch, label_shares, slots_in_use
+from memgan_lab.session import Habits, Interrupted, Session, fastest_threads, take_up
+
+EVERY_STEP = Habits(checkpoint_every=1, keep=3)
+
+
+def data_of(images=None):
+    return ImageData(random_images(23) if images is None else images, torch.zeros(23, dtype=torch.long))
+
+
+def session_in(folder, *, steps=13, habits=EVERY_STEP, images=None, memory=None, **training):
+    settings = tiny_settings(memory=memory, training={"steps": steps, **training})
+    return Session(folder, settings, data_of(images), habits=habits)
+
+
+def numbers_kept(folder):
+    return [checkpoints.load(path).number for path in checkpoints.saved(folder)]
+
+
+def after_each_step(monkeypatch, act):
+    """Have `act(number, gan)` happen at the end of every step."""
+    real, done = memgan.training.training_step, []
+
+    def step(gan, *rest):
+        numbers = real(gan, *rest)
+        done.append(None)
+        return act(len(done), gan, numbers) or numbers
+
+    monkeypatch.setattr(memgan.training, "training_step", step)
+
+
+# ---------------------------------------------------------------- diagnoses
+
+
+def test_weights_that_are_no_longer_finite_end_the_run_before_they_are_kept(tmp_path, monkeypatch):
+    def spoil(number, gan, _):
+        if number == 6:
+            next(gan.generator.parameters()).data.view(-1)[0] = float("nan")
+
+    after_each_step(monkeypatch, spoil)
+    with pytest.raises(TrainingError) as error:
+        session_in(tmp_path).run()
+    message = str(error.value)
+    assert "step 6" in message and "generator.layers.0.weight" in message and "training.generator_lr" in message
+    assert message.endswith("step-00000005.pt") and numbers_kept(tmp_path) == [3, 4, 5]
+
+
+def test_losses_that_are_no_longer_finite_are_dated(tmp_path, monkeypatch):
+    after_each_step(
+        monkeypatch, lambda n, _, numbers: (torch.tensor(float("nan")), *numbers[1:]) if n >= 30 else numbers
+    )
+    with pytest.raises(TrainingError, match="losses are not finite since step 30. Try a lower"):
+        session_in(tmp_path, steps=73, habits=Habits(checkpoint_every=20)).run()
+    assert numbers_kept(tmp_path) == [0, 20]
+
+
+def test_an_image_that_is_not_finite_is_explained_where_the_memory_sees_it(tmp_path):
+    images = random_images(23)
+    images[:] = float("nan")
+    with pytest.raises(TrainingError, match="NaN"):
+        session_in(tmp_path, images=images).run()
+    assert numbers_kept(tmp_path) == [0]
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_memory_that_one_label_has_taken_over_ends_the_run(tmp_path, monkeypatch, label):
+    def take_over(number, gan, _):
+        if number == 49:
+            gan.memory.values.fill_(label)
+
+    after_each_step(monkeypatch, take_over)
+    with pytest.raises(TrainingError) as error:
+        session_in(tmp_path, steps=73, habits=Habits(checkpoint_every=20)).run()
+    message = str(error.value)
+    assert f"{'real' if label else 'generated'} samples have taken over the memory" in message
+    assert "memory.replace_within_label=true" in message and "step-00000040.pt" in message
+
+
+def test_real_slots_without_any_mass_are_a_take_over_too():
+    gan, settings = tiny_gan(), tiny_settings()
+    watch = Watch(gan, settings)
+    watch.look([[1.0, 1.0, 0.5, 0.5]])
+    gan.memory.histogram[gan.memory.values == 1] = 0
+    with pytest.raises(TrainingError, match="0.0% of the histogram is theirs"):
+        watch.look([[1.0, 1.0, 0.5, 0.5]] * 2)
+
+
+@pytest.mark.parametrize(("dead", "ends"), [(DEAD_STEPS, True), (DEAD_STEPS - 1, False)])
+def test_a_thousand_steps_in_the_clip_end_the_run(dead, ends):
+    gan = tiny_gan()
+    history = [[1.0, 1.0, 0.5, 0.5]] * 20 + [[1.0, 6.9, 0.999, gan.memory.epsilon]] * dead
+    if not ends:
+        return Watch(gan, tiny_settings()).look(history)
+    with pytest.raises(TrainingError, match=r"at the clip, D = 0.001, since step 21\b"):
+        Watch(gan, tiny_settings()).look(history)
+    return Watch(gan, tiny_settings()).look(history, only_finite=True)
+
+
+def test_a_single_image_outside_the_clip_is_life():
+    gan = tiny_gan()
+    mean = (63 * gan.memory.epsilon + 2 * gan.memory.epsilon) / 64
+    Watch(gan, tiny_settings()).look([[1.0, 6.9, 0.999, mean]] * 2 * DEAD_STEPS)
+
+
+def test_a_run_goes_on_when_asked_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(Watch, "_one_label", lambda *_: "taken over")
+    with pytest.raises(TrainingError, match="taken over"):
+        session_in(tmp_path / "stops").run()
+    session_in(tmp_path / "goes on", habits=Habits(stops=False)).run()
+    assert load_run(tmp_path / "goes on")[1].training.steps == 13 and not (tmp_path / "stops" / "model.pt").exists()
+
+
+def test_slots_in_use_and_shares_of_a_memory_that_is_known():
+    """Four equally full slots among the real ones are four in use; a quarter of the mass is theirs."""
+    gan = tiny_gan(memory={"num_slots": 40})
+    gan.memory.values.copy_(torch.arange(40) < 10)
+    gan.memory.histogram.copy_(
+        torch.where(torch.arange(40) < 4, 3.0, 0.0) + torch.where(torch.arange(40) >= 10, 1.2, 0.0)
+    )
+    assert slots_in_use(gan) == pytest.approx(4)
+    assert label_shares(gan) == pytest.approx((0.25, 0.25))
+
+
+# ---------------------------------------------------------------- what is left
+
+
+def test_a_full_disk_ends_the_run_and_the_checkpoint_before_goes_on(tmp_path, monkeypatch):
+    whole = session_in(tmp_path / "whole")
+    whole.run()
+    with monkeypatch.context() as patch:
+        real = checkpoints.serialised
+
+        def full(content):
+            if content["trainer"]["number"] >= 5:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(content)
+
+        patch.setattr(checkpoints, "serialised", full)
+        with pytest.raises(OSError, match="step 5.*No space left.*step-00000004.pt"):
+            session_in(tmp_path / "run").run()
+    again = take_up(tmp_path / "run", tiny_settings(training={"steps": 13}), data_of(), habits=EVERY_STEP)
+    assert again.trainer.number == 4
+    again.run()
+    assert same_state(again.gan, state_of(whole.gan)) and again.history == whole.history
+
+
+def test_a_session_takes_up_what_is_there_and_begins_what_is_not(tmp_path):
+    settings = tiny_settings(training={"steps": 13})
+    first = take_up(tmp_path, settings, data_of(), seed=3)
+    assert first.trainer.number == 0
+    first.run()
+    again = take_up(tmp_path, settings, data_of(), seed=99)
+    assert again.trainer.number == 13 and again.seed == 3 and same_state(again.gan, state_of(first.gan))
+
+
+def test_a_checkpoint_of_another_device_is_refused(tmp_path):
+    session = session_in(tmp_path)
+    path = session.save()
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "device": "cuda"}, path)
+    with pytest.raises(ValueError, match="begun on cuda"):
+        take_up(tmp_path, session.settings, data_of())
+
+
+def test_checkpoints_take_at_most_a_hundredth_of_the_time_unless_asked_for(tmp_path, monkeypatch):
+    """By a clock where a save takes 2 s and a step 0.11 s: 200 s have passed at 2000, the fourth multiple of 500."""
+    now = [0.0]
+    monkeypatch.setattr(memgan_lab.session.time, "perf_counter", lambda: now[0])
+    session = session_in(tmp_path, steps=2500, habits=Habits())
+    real = checkpoints.save
+    monkeypatch.setattr(checkpoints, "save", lambda *a: (now.__setitem__(0, now[0] + 2.0), real(*a))[1])
+    session.save()
+    saved = []
+    for number in range(1, 2501):
+        now[0] += 0.11
+        if session._save_is_due(number):
+            session.save()
+            saved.append(number)
+    assert saved == [2000]
+    assert [n for n in range(1, 30) if session_in(tmp_path, habits=Habits(7))._save_is_due(n)] == [7, 14, 21, 28]
+
+
+def test_signals_are_caught_in_the_main_thread_only(tmp_path):
+    """In another thread a session runs, and leaves the signals to who handles them."""
+    before, failed = signal.getsignal(signal.SIGINT), []
+
+    def run():
+        try:
+            session_in(tmp_path, steps=3).run()
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert not failed and (tmp_path / "model.pt").exists() and signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_signal_does_not_wait_for_the_step(tmp_path, monkeypatch):
+    def twice(*_):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    after_each_step(monkeypatch, twice)
+    with pytest.raises(KeyboardInterrupt):
+        session_in(tmp_path).run()
+    assert numbers_kept(tmp_path) == [0]
+
+
+def test_an_interruption_says_where_and_why(tmp_path, monkeypatch):
+    after_each_step(monkeypatch, lambda number, *_: signal.raise_signal(signal.SIGTERM) if number == 2 else None)
+    with pytest.raises(Interrupted, match="after step 2 .SIGTERM., kept in .*step-00000002.pt") as end:
+        session_in(tmp_path).run()
+    assert end.value.exit_code == 143
+
+
+# ---------------------------------------------------------------- threads
+
+
+def test_small_models_take_one_thread_untried(monkeypatch):
+    def tried(*_):
+        raise AssertionError("tried")
+
+    monkeypatch.setattr(memgan.training, "training_step", tried)
+    settings = tiny_settings()
+    assert fastest_threads(tiny_gan(), data_of(), settings) == 1
+
+
+@pytest.mark.parametrize("best", [1, 2, 3])
+def test_large_models_take_what_is_fastest_on_a_copy(monkeypatch, best):
+    """Three cores, and a clock by which a step with `best` threads is the fastest."""
+    now, gan, settings = [0.0], tiny_gan(), tiny_settings()
+    monkeypatch.setattr(memgan_lab.session, "THREADED", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(memgan_lab.session.time, "perf_counter", lambda: now[0])
+    after_each_step(
+        monkeypatch, lambda *_: now.__setitem__(0, now[0] + 1 + abs(torch.get_num_threads() - best)) or None
+    )
+    before, random_state = state_of(gan), torch.get_rng_state()
+    assert fastest_threads(gan, data_of(), settings) == best
+    assert same_state(gan, before) and torch.equal(torch.get_rng_state(), random_state)
+
+
+def test_a_run_keeps_its_number_of_threads(tmp_path):
+    settings = tiny_settings(training={"steps": 13})
+    Session(tmp_path, settings, data_of(), threads=2).save()
+    again = take_up(tmp_path, settings, data_of())
+    assert again.threads == torch.get_num_threads() == 2
+    assert take_up(tmp_path, settings, data_of(), threads=1).threads == 1
