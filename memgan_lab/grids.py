@@ -37,7 +37,7 @@ def rates(preset: Settings) -> Grid:
 
 
 def _seeds(preset: Settings) -> Grid:
-    return {"the preset": []}
+    return {"memoryGAN": [], "without memory: DCGAN": ["model=dcgan"]}
 
 
 def _ablation(preset: Settings) -> Grid:
@@ -104,7 +104,7 @@ def _paper_rule(preset: Settings) -> Grid:
 
 
 STUDIES = {
-    "seeds": Study("How much depends on the seed?", _seeds),
+    "seeds": Study("How much depends on the seed? Two models, with the rates of the first.", _seeds),
     "ablation": Study("What is each part of MemoryGAN worth?", _ablation, tuned=True),
     "kappa": Study("How sharply should a slot look? At kappa = 1 its likelihood spans only e^2.", _kappa),
     "memory-size": Study("How many slots does it take, at k = N/16?", _memory_size),
