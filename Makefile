@@ -54,6 +54,9 @@ study: .venv/.installed-notebooks ## compare configurations on several seeds: re
 benchmark: .venv/.installed-benchmark ## time the memory for README.md's table: benchmarks/memory-cpu.json (ARGS="--device cuda")
 	$(BIN)/python -m benchmarks.memory $(ARGS)
 
+benchmark-training: .venv/.installed-notebooks ## time a training step and the memory's share: benchmarks/training-cpu.json (ARGS="--device cuda")
+	$(BIN)/python -m benchmarks.training $(ARGS)
+
 notebooks: .venv/.installed-notebooks ## run the notebooks from their .py and store them (NOTEBOOKS=notebooks/06_x.py, ARGS=--prose)
 	$(BIN)/python scripts/notebooks.py $(ARGS) $(NOTEBOOKS)
 

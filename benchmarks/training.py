@@ -1,0 +1,163 @@
+"""How long a training step takes, and the memory's share of it: `python -m benchmarks.training`.
+
+The memory's operations (sample, read and read_write) are timed where the step calls them, by perf_counter on one CPU
+thread and by device events on a GPU; there the step as one CUDA graph is timed beside them, as a whole. Images are
+random: what they show does not change the time. Writes benchmarks/training-cpu.json or training-cuda.json.
+"""
+
+import argparse
+import functools
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.memory import machine
+from memgan import MemoryGAN
+from memgan.data import ImageData
+from memgan.runs import build
+from memgan.settings import PRESETS, Settings
+from memgan.training import Step, Trainer, prepare
+
+OPERATIONS = ("sample", "read", "read_write")
+GOALS = {"cpu": 0.10, "cuda": 0.05}  # of the step, at the authors' Fashion-MNIST size
+GOAL_PRESET = "fashion-mnist"
+WARM_UP = 5  # steps; on a GPU the graph is recorded in the fourth
+
+
+class Stopwatch:
+    """Times what runs between `start` and `stop`; a GPU is waited for by `milliseconds` alone."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._event = functools.partial(torch.cuda.Event, enable_timing=True) if device.type == "cuda" else None
+        self._spans: list[list[Any]] = []
+
+    def start(self) -> None:
+        self._spans.append([self._now()])
+
+    def stop(self) -> None:
+        self._spans[-1].append(self._now())
+
+    def milliseconds(self) -> float:
+        """The sum of all spans since the last call."""
+        spans, self._spans = self._spans, []
+        if not self._event:
+            return 1e3 * sum(end - start for start, end in spans)
+        torch.cuda.synchronize()
+        return sum(start.elapsed_time(end) for start, end in spans)
+
+    def _now(self) -> Any:
+        if not self._event:
+            return time.perf_counter()
+        event = self._event()
+        event.record()
+        return event
+
+
+def time_memory(gan: MemoryGAN, stopwatch: Stopwatch) -> None:
+    """Have the stopwatch run while the memory's operations do."""
+
+    def timed(original: Callable[..., Any], *arguments: Any) -> Any:
+        stopwatch.start()
+        result = original(*arguments)
+        stopwatch.stop()
+        return result
+
+    for name in OPERATIONS:
+        setattr(gan.memory, name, functools.partial(timed, getattr(gan.memory, name)))
+
+
+def steps_of(settings: Settings, device: torch.device, *, graph: bool) -> tuple[Iterator[Step], MemoryGAN]:
+    """Training of `settings` on random bytes, on its first step."""
+    prepare(0)
+    networks = settings.networks
+    shape = (8 * settings.training.batch_size, networks.channels, networks.image_size, networks.image_size)
+    images = torch.randint(256, shape, dtype=torch.uint8)
+    gan = build(settings, device)
+    gan.memory.validate = device.type == "cpu" or not graph  # a memory that looks at values is not recorded
+    data = ImageData(images, torch.zeros(len(images), dtype=torch.long)).to(device)
+    return iter(Trainer(gan, data, replace(settings.training, steps=10**6))), gan
+
+
+def measure(settings: Settings, device: torch.device, rounds: int) -> dict[str, float]:
+    """Median milliseconds of a step and of the memory's part in it; on a GPU also of a step in a graph."""
+    steps, gan = steps_of(settings, device, graph=False)
+    gan.memory.validate = device.type == "cpu"  # on a GPU no check waits for the host, in a graph or not
+    whole, part = Stopwatch(device), Stopwatch(device)
+    time_memory(gan, part)
+    times = []
+    for _ in range(WARM_UP + rounds):
+        whole.start()
+        next(steps)
+        whole.stop()
+        times.append((whole.milliseconds(), part.milliseconds()))
+    times = times[WARM_UP:]
+    result = {
+        name: statistics.median(column)
+        for name, column in zip(("step", "memory"), zip(*times, strict=True), strict=True)
+    }
+    result["share"] = statistics.median(memory / step for step, memory in times)
+    return result | ({"graph": measured_graph(settings, device, rounds)} if device.type == "cuda" else {})
+
+
+def measured_graph(settings: Settings, device: torch.device, rounds: int) -> float:
+    """Milliseconds of a step in a graph, over all rounds together: single ones overlap with the host."""
+    steps, _ = steps_of(settings, device, graph=True)
+    for _ in range(WARM_UP):
+        next(steps)
+    stopwatch = Stopwatch(device)
+    stopwatch.start()
+    for _ in range(rounds):
+        next(steps)
+    stopwatch.stop()
+    return stopwatch.milliseconds() / rounds
+
+
+def table(rows: dict[str, dict[str, float]]) -> str:
+    """Milliseconds, and the memory's share, of each preset."""
+    lines = [f"{'preset':34}{'step, ms':>10}{'memory, ms':>12}{'share':>8}{'graph, ms':>11}"]
+    for name, row in rows.items():
+        graph = f"{row['graph']:11.2f}" if "graph" in row else ""
+        lines.append(f"{name:34}{row['step']:10.1f}{row['memory']:12.2f}{row['share']:8.1%}{graph}")
+    return "\n".join(lines)
+
+
+def goal(rows: dict[str, dict[str, float]], device: str) -> str:
+    """What was to be reached at the authors' Fashion-MNIST size, and what was."""
+    if GOAL_PRESET not in rows:
+        return ""
+    share, wanted = rows[GOAL_PRESET]["share"], GOALS[device]
+    word = "reached" if share <= wanted else "NOT reached"
+    return f"{GOAL_PRESET}: the memory takes {share:.1%} of a step, at most {wanted:.0%}: {word}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("presets", nargs="*", metavar="PRESET", help="default: all, each also in bfloat16")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--rounds", type=int, default=20, help="steps of each preset, after a warm-up")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder for the JSON file")
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    rows: dict[str, dict[str, float]] = {}
+    for name in arguments.presets or [name for name in PRESETS if not name.endswith("-paper")]:
+        for precision in ("float32", "bfloat16"):
+            settings = PRESETS[name].changed([f"training.precision={precision}"])
+            rows[name if precision == "float32" else f"{name}, {precision}"] = measure(
+                settings, device, arguments.rounds
+            )
+            print(table(dict([list(rows.items())[-1]])).splitlines()[-1], flush=True)
+    print(table(rows), goal(rows, device.type), sep="\n")
+    result = {**machine(device), "rounds": arguments.rounds, "rows": rows, "goal": goal(rows, device.type)}
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / f"training-{device.type}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
