@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from memgan.gan import Generated, MemoryGAN
 from memgan.memory import MemorySettings, VMFMemory
 from memgan.networks import Generator, InferenceNetwork, NetworkSettings
-from memgan.runs import build, load_run
+from memgan.pretrained import PRETRAINED, load_pretrained
+from memgan.runs import SETTINGS, build, load_run
 from memgan.settings import Settings
 from memgan_lab.memories import MEMORIES
 
@@ -70,7 +71,9 @@ def build_model(settings: Settings, device: torch.device | str = "cpu") -> Memor
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[MemoryGAN, Settings]:
-    """`memgan.runs.load_run` for a run of any model."""
+    """`memgan.runs.load_run` for a run of any model; or a pretrained one by its name, where no run is called that."""
+    if str(folder) in PRETRAINED and not (Path(folder) / SETTINGS).exists():
+        return load_pretrained(str(folder), device)
     return load_run(folder, device, build_model)
 
 

@@ -4,7 +4,6 @@ import argparse
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -13,7 +12,7 @@ from memgan.runs import written_whole
 from memgan.settings import Settings
 from memgan_lab.baselines import load_model
 from memgan_lab.classifier import classifier_for, has_classes
-from memgan_lab.commands.options import add_data, add_device, data_of, device_of, seed
+from memgan_lab.commands.options import add_data, add_device, add_run, data_of, device_of, seed
 from memgan_lab.evaluation import Evaluation, evaluate, old_fakes_of
 from memgan_lab.inception import InceptionV3
 
@@ -22,7 +21,7 @@ PURPOSE = "judge a run with a classifier of its data; writes RUN/evaluation.json
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan evaluate`."""
-    parser.add_argument("folder", type=Path, metavar="RUN")
+    add_run(parser)
     against = "real images to compare with: a data set, or folder:PATH (default: what the run was trained on)"
     parser.add_argument("--against", metavar="REAL", help=against)
     judge = "data set whose classifier judges (default: REAL, or what the run was trained on if REAL has no classes)"
@@ -41,6 +40,7 @@ def run(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     result = _judged(options, gan, settings)
     content = json.dumps(result.to_dict(), indent=2, allow_nan=False)
+    options.folder.mkdir(exist_ok=True)  # a pretrained model has none
     with written_whole(options.folder / "evaluation.json") as path:
         path.write_text(content + "\n", encoding="utf-8")
     from memgan_lab.evaluation_figure import evaluation_figure

@@ -9,7 +9,7 @@ import torch
 from memgan.data import as_float
 from memgan_lab.baselines import load_model
 from memgan_lab.classifier import classifier_for
-from memgan_lab.commands.options import add_data, data_of, writable
+from memgan_lab.commands.options import add_data, add_run, data_of, writable
 from memgan_lab.memories import MEMORIES
 
 PURPOSE = "write one HTML page to explore a run in; it needs no Python and no network"
@@ -17,8 +17,10 @@ PURPOSE = "write one HTML page to explore a run in; it needs no Python and no ne
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan explore`."""
-    parser.add_argument("folder", type=Path, metavar="RUN")
-    parser.add_argument("--out", type=Path, metavar="PAGE", help="default: RUN/explore.html")
+    add_run(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="PAGE", help="default: RUN/explore.html, RUN.html for a pretrained model"
+    )
     add_data(parser)
 
 
@@ -27,7 +29,8 @@ def run(options: argparse.Namespace) -> None:
     gan, settings = load_model(options.folder)
     if settings.model not in ("memorygan", *MEMORIES):
         raise ValueError(f"{options.folder} holds a {settings.model}: its generator is given no slot to explore")
-    out = writable(options.out or options.folder / "explore.html", "a page such as explore.html")
+    default = options.folder / "explore.html" if options.folder.is_dir() else options.folder.with_suffix(".html")
+    out = writable(options.out or default, "a page such as explore.html")
     try:
         from memgan.widgets import Interpolation, LatentExplorer, SlotExplorer
         from memgan_lab.page import page

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 
 from memgan.data import ImageData, load_dataset
+from memgan.pretrained import PRETRAINED
 from memgan.settings import Settings
 
-__all__ = ["add_data", "add_device", "data_of", "device_of", "seed", "writable"]
+__all__ = ["add_data", "add_device", "add_run", "data_of", "device_of", "seed", "writable"]
 
 Options = argparse.ArgumentParser | argparse._ArgumentGroup
 
@@ -40,6 +41,12 @@ def writable(path: Path, expected: str) -> Path:
         raise ValueError(f"--out must name {expected}, got {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def add_run(parser: Options) -> None:
+    """Declare the RUN that a command is about."""
+    names = f", or a model that comes with the package: {', '.join(PRETRAINED)}" if PRETRAINED else ""
+    parser.add_argument("folder", type=Path, metavar="RUN", help=f"folder of a run{names}")
 
 
 def add_device(parser: Options) -> None:

@@ -7,14 +7,14 @@ import torch
 
 from memgan.plots import image_grid
 from memgan_lab.baselines import load_model
-from memgan_lab.commands.options import add_device, device_of, seed, writable
+from memgan_lab.commands.options import add_device, add_run, device_of, seed, writable
 
 PURPOSE = "draw a sheet of images: one slot in each row"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan sample`."""
-    parser.add_argument("folder", type=Path, metavar="RUN")
+    add_run(parser)
     parser.add_argument("--out", type=Path, required=True, help="picture to write, e.g. grid.png")
     parser.add_argument("--slots", type=int, default=10, help="rows: slots, drawn as the generator draws them")
     parser.add_argument("--samples", type=int, default=12, help="columns: images of each slot")
