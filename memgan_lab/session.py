@@ -97,9 +97,7 @@ class Session:
         self.trainer = Trainer(gan, data, settings.training)
         self.seconds = 0.0
         self._history: list[list[float]] = []
-        self._pending: list[
-            Step
-        ] = []  # of which nobody has looked at the numbers, so that a GPU need not be waited for
+        self._pending: list[Step] = []  # not yet in the history: a look at their numbers waits for a GPU
         self._old_fakes = torch.zeros(0, OLD_FAKES, *gan.image_shape, dtype=torch.uint8)
         self._old_steps = torch.zeros(0, dtype=torch.int64)
         self._watch, self._last_save, self._save_took = Watch(gan, settings), 0.0, 0.0
