@@ -220,6 +220,23 @@ def test_one_image_is_all_alike_and_real_ones_are_as_alike_as_their_pairs(judge,
     assert various.ms_ssim_in_slots == pytest.approx(1)  # the noise does nothing
 
 
+class ByNoise(Copies):
+    """The noise says which image; the key, nothing."""
+
+    def forward(self, keys, noise):
+        return self.images[((noise[:, 0] + 1) / 2 * len(self.images)).long().clamp(max=len(self.images) - 1)]
+
+
+def test_where_the_noise_does_everything_images_of_a_slot_are_as_unlike_as_any(judge, digits):
+    train, test = digits
+    gan = gan_of_copies(train.images)
+    gan.generator = ByNoise(train.images)
+    result = evaluate(gan, judge, train, test)
+    everyone = [float(ms_ssim(train.images[[i]], train.images[[j]])) for i in range(64) for j in range(64)]
+    assert result.ms_ssim_in_slots == pytest.approx(np.mean(everyone), abs=0.05)  # 1,024 pairs
+    assert not follows_keys(gan) and result.in_between_slot is None
+
+
 def test_the_closest_images_are_shown_over_what_they_are_close_to(judge, digits):
     train, test = digits
     result = evaluate(gan_of_copies(train.images[5:8] + 0.01), judge, train, test)
@@ -234,6 +251,7 @@ def test_the_closest_images_are_shown_over_what_they_are_close_to(judge, digits)
 # ---------------------------------------------------------------- walks
 
 
+@pytest.mark.thorough
 def test_walks_are_those_that_the_laboratory_takes(judge, digits):
     train, test = digits
     gan = gan_of_copies(train.images).eval()

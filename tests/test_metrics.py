@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from memgan_lab.metrics import (
+    _grouped_moments,
+    _moments,
     bootstrap_mean,
     frechet_distance,
     frechet_interval,
@@ -338,6 +340,15 @@ def test_a_frechet_interval_is_as_wide_as_its_value_varies():
     spread = np.std([frechet_distance(draw, real) for draw in draws])
     interval = frechet_interval([draws[0]], real)
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * spread, rel=0.35)
+
+
+def test_sums_over_groups_give_the_moments_that_numpy_gives():
+    """Of 23 images, one in a group, and of 1,003, in groups of two and three."""
+    for number in (23, 1003):
+        features = points(number, dimension=4)
+        mean, covariance = _moments(_grouped_moments(features).sum(dim=0, keepdim=True))
+        np.testing.assert_allclose(mean[0], features.double().numpy().mean(axis=0), atol=1e-12)
+        np.testing.assert_allclose(covariance[0], np.cov(features.double().numpy(), rowvar=False), atol=1e-12)
 
 
 def test_many_features_have_a_frechet_distance_without_an_interval():
