@@ -1,8 +1,9 @@
 """How long a training step takes, and the memory's share of it: `python -m benchmarks.training`.
 
-The memory's operations (sample, read and read_write) are timed where the step calls them, by perf_counter on one CPU
-thread and by device events on a GPU; there the step as one CUDA graph is timed beside them, as a whole. Images are
-random: what they show does not change the time. Writes benchmarks/training-cpu.json or training-cuda.json.
+The memory's operations (sample, read and read_write) are timed where the step calls them: on a CPU in one thread, by
+the processor's time, which other work on the machine hardly changes; on a GPU by device events, with the step as one
+CUDA graph beside it, as a whole. Images are random: what they show does not change the time. Writes
+benchmarks/training-cpu.json or training-cuda.json.
 """
 
 import argparse
@@ -53,7 +54,7 @@ class Stopwatch:
 
     def _now(self) -> Any:
         if not self._event:
-            return time.perf_counter()
+            return time.process_time()
         event = self._event()
         event.record()
         return event
