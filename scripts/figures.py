@@ -14,6 +14,7 @@ import torch
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from memgan import load_pretrained
 from memgan.data import load_dataset
 from memgan.gan import MemoryGAN
 from memgan.plots import image_grid
@@ -43,8 +44,17 @@ def digits() -> MemoryGAN:
 
 def digits_slots() -> Figure:
     """Ten slots as the generator is given them, twelve images each, after the digits preset's training."""
+    return slots_of(digits())
+
+
+def fashion_slots() -> Figure:
+    """The same of the clothes that come with the package."""
+    return slots_of(load_pretrained("fashion-mnist-slim")[0])
+
+
+def slots_of(gan: MemoryGAN) -> Figure:
     generator = torch.Generator().manual_seed(0)
-    images, slots = digits().sample_slots(10, 12, generator=generator)
+    images, slots = gan.sample_slots(10, 12, generator=generator)
     labels = [f"slot {slot}" for slot in slots.tolist()]
     return image_grid(images.flatten(0, 1), 12, row_labels=labels, column_label="noise z, drawn anew for each image")
 
@@ -97,6 +107,7 @@ FIGURES: dict[str, Callable[[], Figure | bytes]] = {
     "digits-ablation.png": digits_ablation,
     "digits-slots.png": digits_slots,
     "explorer.png": explorer,
+    "fashion-slots.png": fashion_slots,
     "forgetting.png": forgetting_curves,
     "plane.png": plane_runs,
 }

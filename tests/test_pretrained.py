@@ -10,6 +10,7 @@ from memgan.pretrained import PRETRAINED, load_pretrained
 from memgan.runs import build, load_run, save_run
 from memgan.training import train
 from scripts.pretrained import FOLDER, MOST_BYTES, export
+from walkthrough import verdict
 
 
 @pytest.fixture
@@ -76,6 +77,14 @@ def test_every_shipped_model_loads_draws_and_has_a_card(name):
     for part in ("## Data", "## Settings", "## Scores", "## Failures", "## Licence"):
         assert part in card
     assert str(settings.training.steps) in card.replace(",", "")
+
+
+def test_the_card_of_the_clothes_has_the_scores_of_the_study():
+    card = (FOLDER / "fashion-mnist-slim.md").read_text(encoding="utf-8")
+    runs = verdict.load_seeds()
+    assert verdict.seeds_table(runs) in card
+    best = min(runs, key=lambda run: run["frechet_distance"])
+    assert f"Seed {best['seed']}," in card and f"--seed {best['seed']} " in card
 
 
 def test_the_package_offers_it():

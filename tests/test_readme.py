@@ -11,6 +11,7 @@ from benchmarks.memory import summary
 from memgan.runs import build, save_run
 from memgan.settings import PRESETS
 from scripts.digits import table
+from walkthrough import verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,6 +56,30 @@ def test_example_trains_a_gan_on_eight_gaussians():
         names["step"](memory, encoder, generator, *optimisers, real, torch.rand(64, 2))
     assert before > 1.5  # a generator that has learnt nothing draws near the middle, 2 away from every mode
     assert distance_to_a_mode() < 0.8  # the modes are 1.5 apart; five seeds gave 0.18 to 0.40
+
+
+def test_example_loads_the_pretrained_model():
+    names = {}
+    exec(EXAMPLES[2], names)
+    assert names["gan"].generate(2).images.shape == (2, 1, 28, 28)
+
+
+def test_numbers_on_clothes_are_those_of_the_committed_study():
+    runs, text = verdict.load_seeds(), between("fashion")
+    for measure, places in {
+        "inception_score": 2,
+        "frechet_distance": 1,
+        "precision": 2,
+        "recall": 2,
+        "slot_purity": 2,
+    }.items():
+        scores = [run[measure] for run in runs]
+        ends = [f"{end:.{places}f}" for end in (min(scores), max(scores))]
+        assert " to ".join(dict.fromkeys(ends)) in text
+        if real := runs[0].get(f"{measure}_real"):
+            assert f"{real:.{places}f}" in text
+    assert {run["classes_covered"] for run in runs} == {10} and "all ten classes" in text
+    assert min(run["inception_score"] / run["inception_score_real"] for run in runs) >= 0.9
 
 
 def test_numbers_on_digits_are_those_of_the_committed_run():

@@ -52,6 +52,15 @@ def test_walk_rates_are_those_of_the_runs():
     assert list(rates) == ["random samples", "slot", "switch", "keys"]
 
 
+def test_table_of_seeds_has_every_seed_and_the_real_images():
+    runs = verdict.load_seeds()
+    head, first, *rest = verdict.seeds_table(runs).splitlines()
+    assert head.split() == [word for run in runs for word in ("seed", str(run["seed"]))] + ["real"]
+    scores = [run["inception_score"] for run in runs] + [runs[0]["inception_score_real"]]
+    assert first.split() == ["Inception", "Score", *(f"{score:.2f}" for score in scores)]
+    assert max(len(line) for line in (head, first, *rest)) < 75
+
+
 def test_figure_has_a_dot_for_every_run():
     for axes in verdict.ablation_figure(RUNS).axes:
         dots = [line for line in axes.lines if line.get_marker() == "o"]

@@ -18,13 +18,16 @@ __all__ = [
     "load_candidates",
     "load_runs",
     "load_tuning",
+    "load_seeds",
     "of_model",
+    "seeds_table",
     "tuning_table",
     "walk_rates",
 ]
 
 Run = dict[str, Any]
 RESULT = Path(__file__).resolve().parent.parent / "results" / "study-ablation-digits.json"
+FASHION = RESULT.with_name("study-seeds-fashion-mnist-slim.json")
 WALKS = ("slot", "switch", "keys", "noise")
 
 
@@ -42,6 +45,11 @@ def load_candidates(path: Path = RESULT) -> dict[str, list[float]]:
     """The pairs of learning rates that were tried, G's and D's, by name."""
     pairs = load_study(path)["candidates"]
     return {name: [float(change.partition("=")[2]) for change in changes] for name, changes in pairs.items()}
+
+
+def load_seeds(path: Path = FASHION) -> list[Run]:
+    """The runs of memoryGAN in `memgan study seeds --preset fashion-mnist-slim`."""
+    return of_model(load_study(path)["runs"])["memoryGAN"]
 
 
 def of_model(runs: list[Run]) -> dict[str, list[Run]]:
@@ -62,6 +70,28 @@ def ablation_table(runs: list[Run]) -> str:
             mean = sum(values) / len(values)
             cells.append(f"{mean:.{places}f} ({min(values):.{places}f} to {max(values):.{places}f})")
         lines.append(f"{name:25}{cells[0]:>21}{cells[1]:>18}{min(run['classes_covered'] for run in same):>9}")
+    return "\n".join(lines)
+
+
+def seeds_table(runs: list[Run]) -> str:
+    """What every seed of one configuration reached, a measure in each row, and what real test images have."""
+    measures = [  # what it is called, its key, decimals, the key of real images' own
+        ("Inception Score", "inception_score", 2, "inception_score_real"),
+        ("Frechet distance", "frechet_distance", 1, "frechet_distance_real"),
+        ("classes covered", "classes_covered", 0, "classes"),
+        ("precision", "precision", 2, "precision_real"),
+        ("recall", "recall", 2, "recall_real"),
+        ("MS-SSIM of random pairs", "ms_ssim", 2, "ms_ssim_real"),
+        ("share in between", "in_between", 2, "in_between_real"),
+        ("slot purity", "slot_purity", 2, None),
+        ("slots in use", "slots_in_use", 0, None),
+        ("nearest training image", "nearest_training_distance", 2, "nearest_training_distance_real"),
+        ("old fakes rejected", "old_fakes_rejected", 2, None),
+    ]
+    lines = [" " * 24 + "".join(f"{'seed ' + str(run['seed']):>8}" for run in runs) + f"{'real':>8}"]
+    for title, key, places, real in measures:
+        numbers = [run[key] for run in runs] + ([runs[0][real]] if real else [])
+        lines.append(f"{title:24}" + "".join(f"{number:>8.{places}f}" for number in numbers))
     return "\n".join(lines)
 
 
