@@ -2,7 +2,7 @@
 
 They know nothing of the memory or of training. Both come in two kinds. "dcgan": each stage halves or doubles the
 image and doubles or halves the channels. "residual", for CIFAR-10: blocks of one width, with layer normalisation
-and ELU, after the residual networks of Gulrajani et al. (2017) for 32x32.
+and ELU, after the residual networks of Gulrajani et al. 2017 for 32x32.
 
 The authors' code has other details in its DCGANs. For Fashion-MNIST a third convolution replaces the inference
 network's fully connected layer, and the generator's first transposed convolution keeps its channels; for
