@@ -82,6 +82,14 @@ def test_numbers_on_clothes_are_those_of_the_committed_study():
     assert min(run["inception_score"] / run["inception_score_real"] for run in runs) >= 0.9
 
 
+def test_times_of_a_step_are_those_of_the_committed_benchmark():
+    rows = json.loads((ROOT / "benchmarks" / "training-cpu.json").read_text(encoding="utf-8"))["rows"]
+    for preset in ("fashion-mnist", "fashion-mnist-slim"):
+        assert re.search(
+            rf"{rows[preset]['step']:.0f} ms.*?{rows[preset]['share']:.1%}".replace("%", " %"), between("times"), re.S
+        )
+
+
 def test_numbers_on_digits_are_those_of_the_committed_run():
     runs = json.loads((ROOT / "results" / "digits.json").read_text(encoding="utf-8"))["runs"]
     assert table(runs) in between("digits")
