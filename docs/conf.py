@@ -22,7 +22,8 @@ extensions = [
 ]
 
 root_doc = "index"
-include_patterns = ["index.md", "README.md", "CONTRIBUTING.md", "docs/**.md", "memgan/pretrained/*.md", "notebooks/**.ipynb"]
+include_patterns = ["index.md", "README.md", "CONTRIBUTING.md", "docs/**.md"]
+include_patterns += ["memgan/pretrained/*.md", "notebooks/**.ipynb"]
 exclude_patterns = [".*", "build", "dist", "node_modules", "runs", "data", "**/.ipynb_checkpoints"]
 nitpicky = True
 nitpick_ignore_regex = [("py:class", ".*")]  # types in signatures: other packages' pages are not here, nor are aliases

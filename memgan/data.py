@@ -37,7 +37,7 @@ def load_dataset(
     """The "train" or "test" split of digits, mnist, fashion-mnist, cifar10, affine-mnist or folder:PATH, on the CPU.
 
     Files are looked for under `root` ($MEMGAN_DATA, else ./data), where torchvision keeps them, and fetched only with
-    `download`. A folder's images are cut to `size` pixels a side (32), and with `strict` none of them may be broken.
+    `download`. A folder's images are cut to `size` pixels a side, or 32; with `strict` none of them may be broken.
     Raises ValueError, which says what to do, for what is unknown, missing, damaged or of another size.
     """
     if split not in ("train", "test") or (size is not None and size < 1):

@@ -54,6 +54,8 @@ def load_run(
     folder = Path(folder)
     for name in (SETTINGS, MODEL):
         if not (folder / name).is_file():
+            if (folder / "checkpoints").is_dir():
+                raise ValueError(f"{folder} is not finished: go on with memgan train --out {folder} --resume")
             raise ValueError(f"{folder} is not a run: it has no {name} (make one with: memgan train --out {folder})")
     settings = Settings.from_json((folder / SETTINGS).read_text(encoding="utf-8"))
     gan = build(settings, device)

@@ -78,8 +78,9 @@ def figure(result: Row) -> Figure:
     """A dot for each run of each configuration, a line at their mean; dashed, the same measure of real images."""
     runs, wanted = _by_configuration(result["runs"]), STUDIES[result["study"]].measures
     measures = [measure for measure in wanted if _values(result["runs"], measure)]
-    drawn = Figure(figsize=(2 + 3 * max(1, len(measures)), 0.34 * len(runs) + 1.3), layout="constrained")
-    drawn.suptitle(f"{result['study']}, {result['preset']}: {result['question']}", fontsize=10)
+    drawn = Figure(figsize=(2 + 3 * max(1, len(measures)), 0.34 * len(runs) + 1.5), layout="constrained")
+    title = f"{result['study']}, {result['preset']}: {result['question']}"
+    drawn.suptitle(f"{title}\ndots: seeds; bars: their mean; dashed: real test images", fontsize=10)
     panels = drawn.subplots(1, max(1, len(measures)), sharey=True, squeeze=False)[0]
     names = [", ".join(filter(None, [name, _failures(rows)])) for name, rows in runs.items()]
     panels[0].set_yticks(range(len(names)), names)

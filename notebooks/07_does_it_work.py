@@ -351,15 +351,17 @@ print(verdict.seeds_table(seeds))
 
 # %%
 shares = [run["inception_score"] / run["inception_score_real"] for run in seeds]
-print("Inception Score at least 0.9 of real images', on every seed:", min(shares) >= 0.9)
+print(
+    "Inception Score at least 0.9 of real images':", sum(share >= 0.9 for share in shares), "of", len(shares), "seeds"
+)
 print("all ten classes on every seed:", all(run["classes_covered"] == 10 for run in seeds))
-print("slot purity above 0.85 on every seed:", min(run["slot_purity"] for run in seeds) > 0.85)
+print("slot purity above 0.85 on any seed:", max(run["slot_purity"] for run in seeds) > 0.85)
 print("share in between, on each seed")
 for kind in ("in_between", "in_between_slot", "in_between_switch", "in_between_keys"):
     print(f"{kind.replace('_', ' '):18}", "  ".join(f"{run[kind]:.2f}" for run in seeds))
 
 # %% [markdown]
-# Nine tenths of real images' Inception Score and all ten classes, from 20 minutes of a core. But **a slot means less than on the digits**: purity is about three quarters, not .96. About 20 slots carry the images, and clothes have soft borders: what is a shirt, a pullover or a coat is not clear to the judge either, which is right on 91.6 % of real test images. The random samples are in between more often (0.25) than real images (0.16), and between keys as often as those. The bridges inside a slot and across slots are few, as on the digits: there the ends were chosen to be sure.
+# Nine tenths of real images' Inception Score on two seeds, less on the third, and all ten classes, from 20 minutes of a core. But **a slot means less than on the digits**: purity is .63 to .77, not .96. About 20 slots carry the images, and clothes have soft borders: what is a shirt, a pullover or a coat is not clear to the judge either, which is right on 91.6 % of real test images. The random samples are in between more often (a quarter and more) than real images (0.16). The images inside a slot and across slots hardly ever are; but those walks begin and end at images that the judge is sure of. Why the third seed falls behind was not found.
 #
 # What is missing: baselines of equal size on this data. `memgan study ablation --preset fashion-mnist-slim` runs them, and takes hours of a core.
 #
@@ -367,7 +369,7 @@ for kind in ("in_between", "in_between_slot", "in_between_switch", "in_between_k
 #
 # | the paper says | here, on 1,437 digits of 16x16 pixels, on the plane, and where it says so on clothes |
 # |---|---|
-# | a slot's images share a class, z changes style | holds on the digits (purity .96 to .99 on six seeds), but z is left with little; on clothes for three in four |
+# | a slot's images share a class, z changes style | holds on the digits (purity .96 to .99 on six seeds), but z is left with little; on clothes less so (purity .63 to .77) |
 # | no bridges between classes | holds on the plane on 10 of 10 seeds (on 4 of 5 where some clouds are rare, and on 4 of 5 where they are half as wide); between keys of trained slots there are bridges, but nothing draws there |
 # | without EM, without MCGN, without memory: each worse | holds in the Inception Score on each of three seeds, the last step by 0.04 and not against a DCGAN of twice the steps; in the Frechet distance for the means |
 # | the discriminator keeps recognising old fakes | not as a difference: on ordinary training all do; where forgetting is forced, the memory slows it and does not stop it |

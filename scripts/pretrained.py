@@ -28,6 +28,7 @@ def export(run: Path, name: str, folder: Path = FOLDER) -> Path:
         raise ValueError(f"expected at most {MOST_BYTES / 1e6:.0f} MB, {run} has {size / 1e6:.1f} MB")
     path = folder / f"{name}.safetensors"
     save_file({key: tensor.contiguous() for key, tensor in state.items()}, path, {"settings": settings.to_json()})
+    path.chmod(0o644)  # safetensors leaves it to its owner alone
     return path
 
 

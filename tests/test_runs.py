@@ -95,6 +95,11 @@ def test_a_folder_that_is_not_there_or_holds_no_run_is_refused(tmp_path):
     assert "settings.json" in refused(tmp_path)
 
 
+def test_a_run_that_was_broken_off_is_refused_with_the_command_that_goes_on(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    assert f"memgan train --out {tmp_path} --resume" in refused(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["settings.json", "model.pt"])
 def test_a_run_with_a_file_missing_is_refused(run, name):
     (run / name).unlink()

@@ -86,6 +86,8 @@ def run(options: argparse.Namespace) -> None:
         _to_stderr(f"memgan train: {end}. It goes on, as if nothing had happened, with\n  {resuming(options)}")
         raise SystemExit(end.exit_code) from end
     where = f"{device}, {session.threads} thread{'s' * (session.threads > 1)}" if device.type == "cpu" else device
+    if earlier and earlier.number == settings.training.steps:
+        _to_stderr(f"memgan train: {options.out} was finished already, nothing was left to train")
     print(f"{options.out}: {settings.training.steps} steps in {session.seconds:.1f} s on {where}, seed {session.seed}")
 
 
