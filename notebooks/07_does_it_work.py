@@ -343,7 +343,7 @@ show(
 SlotExplorer(clothes)
 
 # %% [markdown]
-# Every seed that was run, as `memgan study seeds --preset fashion-mnist-slim` wrote it down ([results/study-seeds-fashion-mnist-slim.json](../results/study-seeds-fashion-mnist-slim.json)); the best one was chosen to be shipped. The judge is a small classifier of the same data.
+# Every seed that was run, as `memgan study seeds --preset fashion-mnist-slim` wrote it down ([results/study-seeds-fashion-mnist-slim.json](../results/study-seeds-fashion-mnist-slim.json)); the one with the smallest Frechet distance is in the package. The judge is a small classifier of the same data.
 
 # %%
 seeds = verdict.load_seeds()
