@@ -16,7 +16,7 @@ from memgan.settings import Settings
 
 __all__ = ["build", "load_run", "save_run", "serialised", "written_whole"]
 
-SETTINGS, MODEL, HISTORY = "settings.json", "model.pt", "history.json"
+SETTINGS, MODEL, HISTORY, CHECKPOINTS = "settings.json", "model.pt", "history.json", "checkpoints"
 
 
 def build(settings: Settings, device: torch.device | str = "cpu") -> MemoryGAN:
@@ -54,7 +54,7 @@ def load_run(
     folder = Path(folder)
     for name in (SETTINGS, MODEL):
         if not (folder / name).is_file():
-            if (folder / "checkpoints").is_dir():
+            if (folder / CHECKPOINTS).is_dir():
                 raise ValueError(f"{folder} is not finished: go on with memgan train --out {folder} --resume")
             raise ValueError(f"{folder} is not a run: it has no {name} (make one with: memgan train --out {folder})")
     settings = Settings.from_json((folder / SETTINGS).read_text(encoding="utf-8"))

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memgan.runs import serialised, written_whole
+from memgan.runs import CHECKPOINTS, serialised, written_whole
 from memgan.settings import Settings
 from memgan.training import Trainer
 
 __all__ = ["Checkpoint", "load", "newest", "restore", "save", "saved"]
 
-FOLDER, FORMAT, VERSION = "checkpoints", "memgan checkpoint", 1
+FOLDER, FORMAT, VERSION = CHECKPOINTS, "memgan checkpoint", 1
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,12 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
     assert "imagenet" in str(error.value) and str(PRETRAINED) in str(error.value)
 
 
+@pytest.mark.gpu
+def test_on_a_gpu_nothing_in_it_waits_for_the_host(stored):
+    gan, _ = load_pretrained("tiny", "cuda")
+    assert gan.memory.keys.is_cuda and not gan.memory.validate
+
+
 def test_a_model_too_large_to_ship_is_refused(tmp_path, stored, monkeypatch):
     monkeypatch.setattr("scripts.pretrained.MOST_BYTES", 100)
     with pytest.raises(ValueError, match="MB"):

@@ -14,15 +14,15 @@ __all__ = ["PRETRAINED", "load_pretrained"]
 
 _FOLDER = resources.files(__name__)
 PRETRAINED = sorted(
-    file.name.removesuffix(".safetensors") for file in _FOLDER.iterdir() if file.name[-12:] == ".safetensors"
+    file.name.removesuffix(".safetensors") for file in _FOLDER.iterdir() if file.name.endswith(".safetensors")
 )
 
 
 def load_pretrained(name: str, device: torch.device | str = "cpu") -> tuple[MemoryGAN, Settings]:
     """The model `name`, memory included, in evaluation mode, and its settings, as `load_run` gives them.
 
-    Weights and keys are stored in float16, which is within 1e-3 of how they were trained. Raises ValueError for an
-    unknown name. Its card, memgan/pretrained/NAME.md, has data, settings, scores, failures and licence.
+    Weights and keys are stored in float16: as they were trained, to eleven bits. Raises ValueError for an unknown name.
+    Its card, memgan/pretrained/NAME.md, has data, settings, scores, failures and licence.
     """
     from safetensors import safe_open  # a reader that cannot run what it reads
 
@@ -31,7 +31,7 @@ def load_pretrained(name: str, device: torch.device | str = "cpu") -> tuple[Memo
     with resources.as_file(_FOLDER / f"{name}.safetensors") as path, safe_open(path, framework="pt") as file:
         settings = Settings.from_json(file.metadata()["settings"])
         state: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # no mapping
-    gan = build(settings)
+    gan = build(settings, device)
     gan.load_state_dict({key: tensor.to(gan.state_dict()[key].dtype) for key, tensor in state.items()})
     gan.memory.keys.copy_(F.normalize(gan.memory.keys, dim=1))  # rounding left them a little off the sphere
-    return gan.to(device).eval(), settings
+    return gan.eval(), settings
