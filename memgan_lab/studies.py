@@ -46,7 +46,7 @@ class Plan(NamedTuple):
 
     name: str
     preset: str
-    settings: Settings  # the preset's, at the study's number of steps
+    settings: Settings  # the preset's with what was changed, and the study's number of steps
     tuning_steps: int  # of the runs that choose the learning rates
     device: str
     root: Path | None  # of the data sets
@@ -60,15 +60,17 @@ class Plan(NamedTuple):
         tuning_steps: int | None = None,
         device: str = "cpu",
         root: Path | None = None,
+        changes: Sequence[str] = (),
     ) -> "Plan":
-        """The study `name` on a preset of PRESETS; tuning takes a fifth of the steps, but 500 or all.
+        """The study `name` on a preset of PRESETS, with `changes` as `Settings.changed` takes them.
 
-        Raises ValueError for names that there are not and for numbers of steps below 1.
+        Tuning takes a fifth of the steps, but 500 or all. Raises ValueError for names that there are not, for changes
+        that cannot be made, and for numbers of steps below 1.
         """
         for what, given, known in (("study", name, STUDIES), ("preset", preset, PRESETS)):
             if given not in known:
                 raise ValueError(f"unknown {what} {given!r}, expected one of {', '.join(sorted(known))}")
-        settings = PRESETS[preset]
+        settings = PRESETS[preset].changed(list(changes))
         if steps is not None:
             settings = replace(settings, training=replace(settings.training, steps=steps))
         steps = settings.training.steps
@@ -76,8 +78,8 @@ class Plan(NamedTuple):
         if tuning_steps < 1:
             raise ValueError(f"expected tuning_steps >= 1, got {tuning_steps}")
         plan = cls(name, preset, settings, tuning_steps, device, root)
-        for changes in plan.grid.values():
-            settings_of(settings, changes)  # what cannot be built is refused before hours have passed
+        for configuration in plan.grid.values():
+            settings_of(settings, configuration)  # what cannot be built is refused before hours have passed
         return plan
 
     @property

@@ -102,11 +102,23 @@ def test_memory_sizes_keep_the_share_of_slots_that_are_considered():
         (("kappa", "digit"), "unknown preset 'digit', expected one of"),
         (("kappa", "digits", 0), "steps >= 1"),
         (("ablation", "digits", 9, 0), "tuning_steps >= 1, got 0"),
+        (("kappa", "digits", 9, 9, "cpu", None, ["memory.kapa=1"]), "cannot set 'memory.kapa=1'"),
     ],
 )
 def test_a_plan_that_cannot_be_carried_out_is_refused_at_once(arguments, message):
     with pytest.raises(ValueError, match=message):
         Plan.of(*arguments)
+
+
+def test_changes_to_the_preset_hold_in_every_configuration_and_give_way_to_the_steps():
+    plan = Plan.of("ablation", "digits", 9, changes=["networks.noise_dim=3", "training.steps=7"])
+    assert plan.settings == PRESETS["digits"].changed(["networks.noise_dim=3", "training.steps=9"])
+    assert plan.head()["settings"]["networks"]["noise_dim"] == 3
+    for name, changes in plan.grid.items():
+        settings = settings_of(plan.settings, changes)
+        assert settings.training.steps == 9, name
+        extra = settings.networks.noise_dim - settings_of(PRESETS["digits"], changes).networks.noise_dim
+        assert extra == (0 if "networks.noise_dim=16" in changes else 3 - PRESETS["digits"].networks.noise_dim), name
 
 
 # ---------------------------------------------------------------- running and going on

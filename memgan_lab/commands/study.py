@@ -22,6 +22,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=sorted(PRESETS), default="digits", help="what is changed in each run")
     parser.add_argument("--seeds", type=seed, nargs="+", default=[0, 1, 2], metavar="SEED")
     parser.add_argument("--steps", type=int, help="of each run; default: the preset's")
+    set_help = "of the preset, in all runs, e.g. training.precision=bfloat16"
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help=set_help)
     parser.add_argument("--tuning-steps", type=int, help="of the runs that choose learning rates, in `ablation`")
     parser.add_argument("--only", nargs="+", default=[], metavar="CONFIGURATION", help="run these, by name")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: results/study-NAME-PRESET.json")
@@ -36,7 +38,8 @@ def run(options: argparse.Namespace) -> None:
     if options.jobs < 1:
         raise ValueError(f"expected at least one job at a time, got {options.jobs}")
     device = str(device_of(options.device))
-    plan = Plan.of(options.name, options.preset, options.steps, options.tuning_steps, device, options.root)
+    how = (options.steps, options.tuning_steps, device, options.root, options.set)
+    plan = Plan.of(options.name, options.preset, *how)
     title = f"study-{options.name}-{options.preset}"
     out = writable(options.out or Path("results") / f"{title}.json", "a file such as kappa.json")
     runs = options.runs or Path("runs") / title
