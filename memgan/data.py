@@ -123,7 +123,7 @@ def _stored(name: str, root: Path, split: str, download: bool) -> ImageData:
         if len(images) != len(labels) or images.shape[2] not in (28, 32) or not 0 <= int(labels.max()) <= 9:
             raise ValueError(f"{[*images.shape]} images and {len(labels)} labels up to {labels.max()}")
     except Exception as error:  # the network, a checksum, or whatever a reader makes of damaged bytes
-        advice = "download=True (--download) fetches what is missing; delete or replace first what is damaged"
+        advice = "--download (download=True) fetches what is missing; delete or replace first what is damaged"
         raise ValueError(f"{folder} is missing or damaged ({type(error).__name__}: {error}); {advice}") from error
     return ImageData(images, labels.long())
 
@@ -179,7 +179,8 @@ def _folder(path: Path, split: str, size: int, strict: bool) -> ImageData:
         except Exception as error:  # whatever a decoder makes of a broken file
             if strict:
                 raise ValueError(f"{path / file} cannot be read: {error}") from error
-            print(f"left out {path / file}: {error}", file=sys.stderr)
+            if half == split:
+                print(f"left out {path / file}: {error}", file=sys.stderr)
     if not pixels:
         raise ValueError(f"no images for {split!r} in {path}: expected PNG, JPEG or other images, in subfolders or not")
     images = torch.tensor(np.stack(pixels)).permute(0, 3, 1, 2)

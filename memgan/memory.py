@@ -52,8 +52,7 @@ MEMORY_PRESETS = {
     "paper": replace(_AUTHORS_SIZE, kappa=1.0, alpha=0.5, correct_in_top=128, touch="all", replace_within_label=False),
     **dict.fromkeys(["mnist", "fashion-mnist", "affine-mnist"], _AUTHORS_SIZE),
     "cifar10": MemorySettings(num_slots=16384, key_dim=512, top_k=256, correct_in_top=2),
-    **dict.fromkeys(["mnist-slim", "fashion-mnist-slim"], replace(_SLIM, correct_in_top=4)),
-    **dict.fromkeys(["affine-mnist-slim", "cifar10-slim"], _SLIM),
+    **dict.fromkeys(["mnist-slim", "fashion-mnist-slim", "affine-mnist-slim", "cifar10-slim"], _SLIM),
     "digits": MemorySettings(num_slots=512, key_dim=64, top_k=32, correct_in_top=2),
 }
 

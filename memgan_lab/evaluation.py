@@ -106,6 +106,8 @@ class Evaluation:
         for title, decimals, name, real in ROWS[:5] if self.inception_v3 else []:
             score = self.inception_v3[name]  # type: ignore[index]
             lines.append(_row(f"Inception-v3: {title}", decimals, score.value, score, self.inception_v3[real].value))  # type: ignore[index]
+        if self.classes_covered == 1 < self.classes:
+            lines.append("The judge sees one class in all generated images: purity and the walks then mean nothing.")
         return "\n".join(lines)
 
 

@@ -2,13 +2,14 @@
 
 import argparse
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from memgan.settings import PRESETS
 from memgan_lab.commands.options import add_device, device_of, seed, writable
 from memgan_lab.comparison import figure, table
-from memgan_lab.grids import STUDIES
+from memgan_lab.grids import STUDIES, Study
 from memgan_lab.session import Interrupted
 from memgan_lab.studies import Plan, load_study, run_study
 
@@ -17,7 +18,7 @@ PURPOSE = "compare configurations on several seeds; writes results/study-NAME-PR
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan study`."""
-    parser.description = "\n".join(f"{name:12} {study.question}" for name, study in STUDIES.items())
+    parser.description = "\n".join(map(_introduced, STUDIES.items()))
     parser.add_argument("name", choices=list(STUDIES), metavar="NAME", help=", ".join(STUDIES))
     parser.add_argument("--preset", choices=sorted(PRESETS), default="digits", help="what is changed in each run")
     parser.add_argument("--seeds", type=seed, nargs="+", default=[0, 1, 2], metavar="SEED")
@@ -54,6 +55,15 @@ def run(options: argparse.Namespace) -> None:
     figure(result).savefig(out.with_suffix(".png"), dpi=150)
     print(table(result))
     print(f"{out}, {out.with_suffix('.png')}", file=sys.stderr)
+
+
+def _introduced(named: tuple[str, Study]) -> str:
+    """A study's question and, for --only, its configurations."""
+    name, study = named
+    configurations = ", ".join(map(repr, study.grid(PRESETS["digits"])))
+    return (
+        f"{name}: {study.question}\n{textwrap.fill(configurations, 100, initial_indent='  ', subsequent_indent='  ')}"
+    )
 
 
 def _described(row: dict[str, Any]) -> str:
