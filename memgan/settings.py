@@ -34,8 +34,9 @@ class Settings:
             name, equals, text = map(str.strip, assignment.partition("="))
             known = ["dataset", "model"] + [f"{p}.{f.name}" for p in _PARTS for f in dataclasses.fields(_PARTS[p])]
             if not equals or name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                meant = f"did you mean {near[0]}? " if near and equals else ""
+                short = {field.rpartition(".")[2]: field for field in known}
+                near = difflib.get_close_matches(name, [*known, *short], 1)
+                meant = f"did you mean {short.get(near[0], near[0])}? " if near and equals else ""
                 fields = ", ".join(known)
                 raise ValueError(f"cannot set {assignment!r}: {meant}expected FIELD=VALUE, FIELD one of {fields}")
             part, _, field = name.rpartition(".")

@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -354,6 +355,13 @@ def test_report_names_every_score_with_its_value(result):
     for number in (result.inception_score, result.slot_purity, result.precision, result.ms_ssim):
         assert f"{number:.3f}"[:4] in report
     assert f"{result.frechet_distance:.1f}" in report and "95 %" in report.splitlines()[0]
+
+
+def test_report_says_when_one_class_is_all_there_is(result):
+    warning = "The judge sees one class in all generated images"
+    assert warning not in str(replace(result, classes_covered=2))
+    assert warning in str(replace(result, classes_covered=1)).splitlines()[-1]
+    assert warning not in str(replace(result, classes_covered=1, classes=1))
 
 
 def test_json_holds_every_number_and_every_interval_with_its_value_inside(result):

@@ -70,6 +70,24 @@ def test_unknown_names_are_refused_with_the_known_ones(assignment):
 
 
 @pytest.mark.parametrize(
+    ("assignment", "meant"),
+    [
+        ("memory.kapa=3", "memory.kappa"),
+        ("trainig.step=9", "training.steps"),
+        ("kappa=3", "memory.kappa"),
+        ("zzz=3", None),
+        ("memory.kappa", None),
+    ],
+)
+def test_what_was_probably_meant_is_named(assignment, meant):
+    with pytest.raises(ValueError) as error:
+        PRESETS["digits"].changed([assignment])
+    assert ("did you mean" in str(error.value)) == bool(meant)
+    if meant:
+        assert f"did you mean {meant}?" in str(error.value)
+
+
+@pytest.mark.parametrize(
     ("assignment", "expected"),
     [
         ("memory.num_slots=many", "memory.num_slots must be of type int, got 'many'"),
