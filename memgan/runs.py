@@ -65,7 +65,7 @@ def load_run(
             gan.load_state_dict(torch.load(folder / MODEL, map_location=device, weights_only=True))
     except Exception as error:  # a damaged or foreign file can make the unpickler raise anything
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{folder / MODEL} does not hold the model of {SETTINGS}: {first_line}") from error
+        raise ValueError(f"{folder / MODEL} is damaged, or not the model of {SETTINGS}: {first_line}") from error
     return gan.eval(), settings
 
 

@@ -8,6 +8,7 @@ RUN/settings.json, model.pt, history.json    the run itself, when it is done (`m
 
 import copy
 import functools
+import math
 import os
 import signal
 import sys
@@ -277,13 +278,15 @@ def _check_same_run(earlier: Checkpoint, settings: Settings) -> None:
     """
     ours, theirs = (_flat(asdict(s)) for s in (settings, earlier.settings))
     changed = {name for name in ours if ours[name] != theirs[name]}
+    why = ""
     if changed == {"training.steps"}:
-        steps = sorted((settings.training.steps, earlier.settings.training.steps))
-        if earlier.number <= steps[0] and earlier.number <= settings.training.decay_from * steps[0]:
+        fewer = min(settings.training.steps, earlier.settings.training.steps)
+        last = math.floor(settings.training.decay_from * fewer)  # with the rates that it began with
+        if earlier.number <= last:
             return
+        why = f"; that could be changed until step {last}, where the rates begin to fall, and it is at {earlier.number}"
     if changed:
         what = ", ".join(f"{name} was {theirs[name]!r}, not {ours[name]!r}" for name in sorted(changed))
-        why = "; its rates have begun to fall towards its last step" if changed == {"training.steps"} else ""
         raise ValueError(f"the run cannot go on with other settings: {what}{why}; begin another run")
 
 
