@@ -20,6 +20,7 @@ MEASURES = {
     "precision": ("precision", 2, False),
     "recall": ("recall", 2, False),
     "slot_purity": ("slot purity", 2, False),
+    "slots_in_use": ("slots in use", 0, False),
     "classes_covered": ("classes", 0, False),
     "old_fakes_rejected": ("old fakes rejected (share)", 2, False),
 }

@@ -23,6 +23,7 @@ from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan.widgets import SlotExplorer
 from memgan_lab.classifier import classifier_for
+from memgan_lab.metrics import slot_purities
 from memgan_lab.page import page
 from walkthrough import discontinuity, forgetting, verdict
 from walkthrough.dataflow import dataflow
@@ -50,6 +51,17 @@ def digits_slots() -> Figure:
 def fashion_slots() -> Figure:
     """The same of the clothes that come with the package."""
     return slots_of(load_pretrained("fashion-mnist-slim")[0])
+
+
+def fashion_by_purity() -> Figure:
+    """Ten of 128 drawn slots of the clothes, from the most mixed to the purest, at equal steps of the order."""
+    gan, settings = load_pretrained("fashion-mnist-slim")
+    images, _ = gan.sample_slots(128, 12, generator=torch.Generator().manual_seed(0))
+    judge = classifier_for(settings.dataset)
+    purity = slot_purities(judge(images.flatten(0, 1)).argmax(dim=1).view(images.shape[:2]))
+    chosen = purity.argsort(stable=True)[torch.linspace(0, len(purity) - 1, 10).round().long()]
+    labels = [f"purity {share:.2f}" for share in purity[chosen].tolist()]
+    return image_grid(images[chosen].flatten(0, 1), 12, row_labels=labels, column_label="noise z")
 
 
 def slots_of(gan: MemoryGAN) -> Figure:
@@ -107,6 +119,7 @@ FIGURES: dict[str, Callable[[], Figure | bytes]] = {
     "digits-ablation.png": digits_ablation,
     "digits-slots.png": digits_slots,
     "explorer.png": explorer,
+    "fashion-purity.png": fashion_by_purity,
     "fashion-slots.png": fashion_slots,
     "forgetting.png": forgetting_curves,
     "plane.png": plane_runs,

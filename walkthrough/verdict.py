@@ -15,6 +15,7 @@ __all__ = [
     "ablation_table",
     "check_causes",
     "check_switch",
+    "FASHION_ABLATION",
     "load_candidates",
     "load_runs",
     "load_tuning",
@@ -28,6 +29,7 @@ __all__ = [
 Run = dict[str, Any]
 RESULT = Path(__file__).resolve().parent.parent / "results" / "study-ablation-digits.json"
 FASHION = RESULT.with_name("study-seeds-fashion-mnist-slim.json")
+FASHION_ABLATION = RESULT.with_name("study-ablation-fashion-mnist-slim.json")
 WALKS = ("slot", "switch", "keys", "noise")
 
 
@@ -48,7 +50,7 @@ def load_candidates(path: Path = RESULT) -> dict[str, list[float]]:
 
 
 def load_seeds(path: Path = FASHION) -> list[Run]:
-    """The runs of memoryGAN in `memgan study seeds --preset fashion-mnist-slim`."""
+    """The runs of memoryGAN in the study of seeds on Fashion-MNIST."""
     return of_model(load_study(path)["runs"])["memoryGAN"]
 
 

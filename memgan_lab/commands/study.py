@@ -34,13 +34,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
+def plan_of(options: argparse.Namespace) -> Plan:
+    """What the options ask for. Raises ValueError where it cannot be carried out."""
+    how = (options.steps, options.tuning_steps, str(device_of(options.device)), options.root, options.set)
+    return Plan.of(options.name, options.preset, *how)
+
+
 def run(options: argparse.Namespace) -> None:
     """Run what the result file does not hold yet, then print its table and draw its figure beside it."""
     if options.jobs < 1:
         raise ValueError(f"expected at least one job at a time, got {options.jobs}")
-    device = str(device_of(options.device))
-    how = (options.steps, options.tuning_steps, device, options.root, options.set)
-    plan = Plan.of(options.name, options.preset, *how)
+    plan = plan_of(options)
     title = f"study-{options.name}-{options.preset}"
     out = writable(options.out or Path("results") / f"{title}.json", "a file such as kappa.json")
     runs = options.runs or Path("runs") / title
