@@ -1,5 +1,7 @@
 """What a study found, from its result file: a table and a figure, with every seed in sight."""
 
+import math
+import re
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -9,7 +11,7 @@ from matplotlib.ticker import LogLocator
 from memgan.plots import GENERATED, REAL
 from memgan_lab.grids import STUDIES
 
-__all__ = ["MEASURES", "figure", "table"]
+__all__ = ["MEASURES", "figure", "markdown", "table"]
 
 Row = dict[str, Any]
 
@@ -28,6 +30,24 @@ MEASURES = {
 
 def table(result: Row) -> str:
     """A line for each configuration: mean, lowest and highest of each measure over its seeds; real images last."""
+    lines = _cells(result)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(_line(cells, widths) for cells in lines)
+
+
+def markdown(result: Row) -> str:
+    """The same for a page: lowest and highest below the mean and never broken in two, weights behind."""
+    lines = _cells(result)
+    head, *rows = ([name, *scores, weights, note.replace(" ", "\u00a0")] for name, _, weights, *scores, note in lines)
+    if not any(cells[-1] for cells in rows):
+        head, *rows = (cells[:-1] for cells in (head, *rows))
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    ranges = [[re.sub(r" \((.+) to (.+)\)$", "<br>\\1\u2013\u2060\\2", cell) for cell in cells] for cells in rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *ranges))
+
+
+def _cells(result: Row) -> list[list[str]]:
+    """A head, then of each configuration its name, runs and weights, a cell for each measure, and what else to say."""
     runs = result["runs"]
     shown = {measure: how for measure, how in MEASURES.items() if _values(runs, measure)}
     lines = [["", "runs", "weights", *(label.partition(" (")[0] for label, _, _ in shown.values()), ""]]
@@ -37,9 +57,7 @@ def table(result: Row) -> str:
         cells = [_spread(_values(rows, measure), decimals) for measure, (_, decimals, _) in shown.items()]
         lines.append([name, str(len(rows)), total, *cells, _failures(rows) or rows[0].get("candidate", "")])
     real = [_spread(_values(runs, f"{measure}_real"), decimals) for measure, (_, decimals, _) in shown.items()]
-    lines.append(["real images", "", "", *real, ""])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(_line(cells, widths) for cells in lines)
+    return [*lines, ["real images", "", "", *real, ""]]
 
 
 def _line(cells: list[str], widths: list[int]) -> str:
@@ -79,10 +97,15 @@ def figure(result: Row) -> Figure:
     """A dot for each run of each configuration, a line at their mean; dashed, the same measure of real images."""
     runs, wanted = _by_configuration(result["runs"]), STUDIES[result["study"]].measures
     measures = [measure for measure in wanted if _values(result["runs"], measure)]
-    drawn = Figure(figsize=(2 + 3 * max(1, len(measures)), 0.34 * len(runs) + 1.5), layout="constrained")
+    columns = min(2, max(1, len(measures)))
+    rows_of_panels = max(1, math.ceil(len(measures) / columns))
+    size = (2 + 3 * columns, rows_of_panels * (0.27 * len(runs) + 0.75) + 0.6)
+    drawn = Figure(figsize=size, layout="constrained")
     title = f"{result['study']}, {result['preset']}: {result['question']}"
     drawn.suptitle(f"{title}\ndots: seeds; bars: their mean; dashed: real test images", fontsize=10)
-    panels = drawn.subplots(1, max(1, len(measures)), sharey=True, squeeze=False)[0]
+    panels = drawn.subplots(rows_of_panels, columns, sharey=True, squeeze=False).flatten()
+    for spare in panels[len(measures) :]:
+        spare.set_axis_off()
     names = [", ".join(filter(None, [name, _failures(rows)])) for name, rows in runs.items()]
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.5, -0.5)

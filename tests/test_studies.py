@@ -12,7 +12,7 @@ from memgan.settings import PRESETS
 from memgan_lab import studies
 from memgan_lab.baselines import as_model, build_model
 from memgan_lab.cli import main
-from memgan_lab.comparison import figure, table
+from memgan_lab.comparison import figure, markdown, table
 from memgan_lab.grids import STUDIES, Study, rates
 from memgan_lab.studies import Plan, load_study, run_study, settings_of
 
@@ -277,9 +277,19 @@ def test_the_table_gives_mean_lowest_and_highest():
     assert real.startswith("real images") and "9.50" in real
 
 
+def test_the_table_of_a_page_has_the_same_numbers_and_as_many_cells_in_each_line():
+    head, rule, one, two, real = (line.strip("| ").split(" | ") for line in markdown(made_up()).splitlines())
+    assert head[0].startswith("Inception Score") and len(rule) == 6  # the first cell of the head is empty
+    assert one[:3] == ["one", "5.00<br>3.00\u2013\u20608.00", "40.0<br>20.0\u2013\u206070.0"]
+    assert two[:3] == ["two", "3.50", "50.0"] and two[-1] == "1\u00a0of\u00a02\u00a0failed"
+    assert real[:2] == ["real images", "9.50"]
+    assert len({line.count("|") for line in markdown(made_up()).splitlines()}) == 1
+
+
 def test_the_figure_has_a_dot_for_each_run_and_names_what_failed():
     drawn = figure(made_up())
-    first, second, _ = drawn.axes
+    first, second, third, spare = drawn.axes
+    assert third.axison and not spare.axison  # three measures in two rows of two
     dots = [line.get_xdata() for line in first.lines if line.get_marker() == "o"]
     assert [list(values) for values in dots] == [[3.0, 4.0, 8.0], [3.5]]
     assert [list(line.get_xdata()) for line in first.lines if line.get_linestyle() == "--"] == [[9.5, 9.5]]

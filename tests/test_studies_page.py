@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from memgan_lab.commands import study
-from memgan_lab.comparison import table
+from memgan_lab.comparison import markdown
 from memgan_lab.studies import load_study
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +24,7 @@ def test_every_result_has_its_section():
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_section_shows_the_table_and_the_figure_of_its_result(path):
-    assert f"```text\n{table(load_study(path))}\n```" in SECTIONS[path.name]
+    assert markdown(load_study(path)) in SECTIONS[path.name]
     picture = path.with_suffix(".png")
     assert f"(../results/{picture.name})" in SECTIONS[path.name] and picture.is_file()
 
