@@ -131,7 +131,7 @@ def test_debians_files_are_read_in_place_and_those_under_the_root_come_first(tmp
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "affine-mnist", "cifar10"])
 def test_a_missing_set_says_where_it_was_looked_for_and_how_to_get_it(tmp_path, name):
-    with pytest.raises(ValueError, match=r"missing or damaged .*download=True \(--download\)") as error:
+    with pytest.raises(ValueError, match=r"missing or damaged .*--download \(download=True\)") as error:
         load_dataset(name, root=tmp_path / "here")
     assert str(tmp_path / "here") in str(error.value)
     assert not (tmp_path / "here").exists()
