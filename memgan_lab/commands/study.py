@@ -21,15 +21,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.description = "\n".join(map(_introduced, STUDIES.items()))
     parser.add_argument("name", choices=list(STUDIES), metavar="NAME", help=", ".join(STUDIES))
     parser.add_argument("--preset", choices=sorted(PRESETS), default="digits", help="what is changed in each run")
-    parser.add_argument("--seeds", type=seed, nargs="+", default=[0, 1, 2], metavar="SEED")
+    parser.add_argument("--seeds", type=seed, nargs="+", default=[0, 1, 2], metavar="SEED", help="default: 0 1 2")
     parser.add_argument("--steps", type=int, help="of each run; default: the preset's")
     set_help = "of the preset, in all runs, e.g. training.precision=bfloat16"
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help=set_help)
     parser.add_argument("--tuning-steps", type=int, help="of the runs that choose learning rates, in `ablation`")
     parser.add_argument("--only", nargs="+", default=[], metavar="CONFIGURATION", help="run these, by name")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: results/study-NAME-PRESET.json")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="default: results/study-NAME-PRESET.json; goes on with it"
+    )
     parser.add_argument("--runs", type=Path, metavar="FOLDER", help="default: runs/study-NAME-PRESET")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
     parser.add_argument("--root", type=Path, metavar="DATA", help="folder of the data sets ($MEMGAN_DATA, else ./data)")
     add_device(parser)
 
