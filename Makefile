@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two installers must not meet in one .venv
 .DELETE_ON_ERROR:
-.PHONY: help lab test check format train figures results study benchmark notebooks site serve soak clean
+.PHONY: help lab test check format train figures results study studies benchmark notebooks site serve soak clean
 
 help: ## list every task
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,9 @@ results: .venv/.installed-test ## run the long comparisons: results/NAME.json (N
 
 study: .venv/.installed-notebooks ## compare configurations on several seeds: results/study-NAME-PRESET.json (NAME=ablation, PRESET=digits)
 	$(BIN)/memgan study $(or $(NAME),ablation) --preset $(PRESET) $(ARGS)
+
+studies: .venv/.installed-notebooks ## put the results of studies into docs/studies.md, and draw their figures
+	$(BIN)/python -m scripts.studies
 
 benchmark: .venv/.installed-benchmark ## time the memory for README.md's table: benchmarks/memory-cpu.json (ARGS="--device cuda")
 	$(BIN)/python -m benchmarks.memory $(ARGS)
