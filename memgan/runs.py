@@ -22,10 +22,10 @@ SETTINGS, MODEL, HISTORY, CHECKPOINTS = "settings.json", "model.pt", "history.js
 def build(settings: Settings, device: torch.device | str = "cpu") -> MemoryGAN:
     """A fresh MemoryGAN for `settings`. On a GPU the checks that would wait for it are off.
 
-    Raises ValueError for the settings of another model: `memgan_lab.baselines.build_model` builds those.
+    Raises ValueError for the settings of another model: `memgan.lab.baselines.models.build_model` builds those.
     """
     if settings.model != "memorygan":
-        raise ValueError(f"expected a MemoryGAN, got the baseline {settings.model!r}: use memgan_lab.baselines")
+        raise ValueError(f"expected a MemoryGAN, got the baseline {settings.model!r}: use memgan.lab.baselines.models")
     device = torch.device(device)
     return MemoryGAN(settings.memory, settings.networks, validate=device.type == "cpu").to(device)
 

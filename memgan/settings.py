@@ -22,7 +22,7 @@ class Settings:
     memory: MemorySettings
     networks: NetworkSettings
     training: TrainingSettings
-    model: str = "memorygan"  # or a baseline of memgan_lab.baselines, which has its own use for some of these
+    model: str = "memorygan"  # or a baseline of memgan.lab.baselines.models, which has its own use for some of these
 
     def changed(self, assignments: list[str]) -> "Settings":
         """A copy with fields set by name: `changed(["memory.kappa=30", "training.steps=200", "dataset=mnist"])`.

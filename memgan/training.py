@@ -171,7 +171,7 @@ class Trainer:
         return {**place, "gan": dict(self.gan.state_dict()), "random": random, **moments}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was made, which trusts it: `memgan_lab.checkpoints` looks before it calls this."""
+        """Go on where `state` was made, which trusts it: the laboratory's checkpoints are checked first."""
         self.gan.load_state_dict(state["gan"])
         for name in Optimisers.NAMES:
             optimiser = getattr(self.optimisers, name)

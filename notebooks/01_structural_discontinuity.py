@@ -240,10 +240,10 @@ print("the run of Figure 1.2 obeys it:", found.off_mode >= least_off_mode(found.
 
 # %%
 from memgan.data import load_dataset
+from memgan.lab.baselines.models import build_model
+from memgan.lab.evaluation.classifier import classifier_for
 from memgan.settings import PRESETS
 from memgan.training import train
-from memgan_lab.baselines import build_model
-from memgan_lab.classifier import classifier_for
 
 digits, test = load_dataset("digits"), load_dataset("digits", split="test")
 settings = PRESETS["digits"].changed(["model=dcgan", "networks.noise_dim=16"])

@@ -22,6 +22,7 @@ import torch
 
 from memgan import MemoryGAN, VMFMemory, information_loss, vmf
 from memgan.data import load_dataset
+from memgan.lab.evaluation.classifier import accuracy, train_classifier
 from memgan.networks import Generator
 from memgan.plots import image_grid
 from memgan.reference import ReferenceMemory
@@ -29,7 +30,6 @@ from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan.widgets import SlotExplorer
-from memgan_lab.classifier import accuracy, train_classifier
 from walkthrough import dataflow, mcgn, show, source
 
 prepare(seed=0)

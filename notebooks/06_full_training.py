@@ -21,13 +21,13 @@ import textwrap
 import torch
 
 from memgan.data import load_dataset
+from memgan.lab.evaluation.classifier import classifier_for
+from memgan.lab.evaluation.evaluation import evaluate
 from memgan.plots import image_grid
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train, training_step
 from memgan.widgets import LatentExplorer
-from memgan_lab.classifier import classifier_for
-from memgan_lab.evaluation import evaluate
 from walkthrough import full_training, show, source
 from walkthrough.dataflow import alt, dataflow
 

@@ -20,13 +20,13 @@ import torch
 
 from memgan import load_pretrained
 from memgan.data import load_dataset
+from memgan.lab.baselines.models import build_model
+from memgan.lab.evaluation.classifier import classifier_for
 from memgan.plots import image_grid
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan.widgets import Interpolation, SlotExplorer
-from memgan_lab.baselines import build_model
-from memgan_lab.classifier import classifier_for
 from walkthrough import dataflow, forgetting, plane, plane_figures, show, verdict, walks
 from walkthrough.discontinuity import latent, runs
 

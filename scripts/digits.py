@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from memgan.data import load_dataset
+from memgan.lab.evaluation.classifier import classifier_for
+from memgan.lab.evaluation.evaluation import evaluate
+from memgan.lab.studies.runner import commit
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
-from memgan_lab.classifier import classifier_for
-from memgan_lab.evaluation import evaluate
-from memgan_lab.studies import commit
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "results" / "digits.json"

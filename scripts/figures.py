@@ -17,14 +17,14 @@ from matplotlib.figure import Figure
 from memgan import load_pretrained
 from memgan.data import load_dataset
 from memgan.gan import MemoryGAN
+from memgan.lab.evaluation.classifier import classifier_for
+from memgan.lab.evaluation.metrics import slot_purities
 from memgan.plots import image_grid
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan.widgets import SlotExplorer
-from memgan_lab.classifier import classifier_for
-from memgan_lab.metrics import slot_purities
-from memgan_lab.page import page
+from memgan.widgets.page import page
 from walkthrough import discontinuity, forgetting, verdict
 from walkthrough.dataflow import dataflow
 from walkthrough.plane_figures import measures_by_kind

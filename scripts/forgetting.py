@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from memgan_lab.studies import commit
+from memgan.lab.studies.runner import commit
 from walkthrough.forgetting import (
     KEPT_AT,
     MARKS,

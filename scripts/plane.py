@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from memgan_lab.studies import commit
+from memgan.lab.studies.runner import commit
 from walkthrough import plane
 
 ROOT = Path(__file__).resolve().parent.parent

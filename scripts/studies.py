@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from memgan_lab.comparison import figure, markdown
-from memgan_lab.studies import load_study
+from memgan.lab.studies.comparison import figure, markdown
+from memgan.lab.studies.runner import load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, RESULTS = ROOT / "docs" / "studies.md", ROOT / "results"

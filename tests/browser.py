@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from memgan_lab.page import page
+from memgan.widgets.page import page
 
 CHROMIUM = os.environ.get("MEMGAN_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"

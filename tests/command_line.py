@@ -3,7 +3,7 @@
 import pytest
 from gan_builders import TINY_ASSIGNMENTS
 
-from memgan_lab.cli import main
+from memgan.lab.commands.cli import main
 
 TINY = [word for assignment in TINY_ASSIGNMENTS for word in ("--set", assignment)]
 

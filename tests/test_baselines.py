@@ -15,12 +15,12 @@ from scipy.stats import norm
 
 from memgan import MemoryGAN
 from memgan.gan import Generated
+from memgan.lab.baselines.memories import AveragingMemory, LastWriteWins, OneByOne
+from memgan.lab.baselines.models import MODELS, as_model, build_model, load_model, parameters
+from memgan.lab.commands.cli import main
 from memgan.runs import build, load_run, save_run
 from memgan.settings import PRESETS
 from memgan.training import Optimisers, prepare, train, training_step
-from memgan_lab.baselines import MODELS, as_model, build_model, load_model, parameters
-from memgan_lab.cli import main
-from memgan_lab.memories import AveragingMemory, LastWriteWins, OneByOne
 
 CODES, CONTINUOUS = 3, 2
 BATCH = TINY_TRAINING["batch_size"]

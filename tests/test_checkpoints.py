@@ -14,10 +14,10 @@ import torch
 from gan_builders import random_images, tiny_settings
 
 from memgan.data import ImageData
+from memgan.lab.sessions import checkpoints
+from memgan.lab.sessions.checkpoints import Checkpoint, load, newest, restore, save, saved
 from memgan.runs import build
 from memgan.training import Trainer, prepare
-from memgan_lab import checkpoints
-from memgan_lab.checkpoints import Checkpoint, load, newest, restore, save, saved
 
 STEPS = 13
 EXTRAS = {"seed": 7, "device": "cpu", "threads": 1, "seconds": 2.5}

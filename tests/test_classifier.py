@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from evaluation_builders import Remembered, some_digits
 from gan_builders import same_state, state_of
 
-import memgan_lab.classifier
+import memgan.lab.evaluation.classifier
 from memgan.data import ImageData, load_dataset
-from memgan_lab.classifier import (
+from memgan.lab.commands.cli import main
+from memgan.lab.evaluation.classifier import (
     Classifier,
     accuracy,
     cache_path,
@@ -17,7 +18,6 @@ from memgan_lab.classifier import (
     judged_features,
     train_classifier,
 )
-from memgan_lab.cli import main
 
 
 def test_accuracy_is_the_share_of_right_answers():
@@ -46,7 +46,7 @@ def quick_judge(monkeypatch):
         calls.append(data)
         return train_classifier(ImageData(data.images[:64], data.labels[:64]), epochs=1)
 
-    monkeypatch.setattr(memgan_lab.classifier, "train_classifier", quick)
+    monkeypatch.setattr(memgan.lab.evaluation.classifier, "train_classifier", quick)
     return calls
 
 
@@ -191,7 +191,7 @@ def test_the_place_in_the_cache_depends_on_name_pixels_labels_source_and_recipe(
         cache_path("mnist", ImageData(data.images, data.labels, data.images), tmp_path),
         cache_path("folder:/some/where else", data, tmp_path),
     ]
-    monkeypatch.setattr(memgan_lab.classifier, "RECIPE", -1)
+    monkeypatch.setattr(memgan.lab.evaluation.classifier, "RECIPE", -1)
     paths.append(cache_path("mnist", data, tmp_path))
     assert len(set(paths)) == len(paths) and all(path.parent == tmp_path for path in paths)
     monkeypatch.undo()

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from command_line import TINY, exits, fails
 
-import memgan_lab.classifier
-import memgan_lab.cli
+import memgan.lab.commands.cli
+import memgan.lab.evaluation.classifier
 from memgan.data import ImageData
-from memgan_lab.classifier import train_classifier
-from memgan_lab.cli import main
-from memgan_lab.evaluation import Evaluation
+from memgan.lab.commands.cli import main
+from memgan.lab.evaluation.classifier import train_classifier
+from memgan.lab.evaluation.evaluation import Evaluation
 
 COMMANDS = {
     "train": ["--out", "--device", "--seed", "--resume", "--root", "--log-dir"],
@@ -38,7 +38,7 @@ def trained(tmp_path_factory):
 def quick_judge(monkeypatch, tmp_path):
     monkeypatch.setenv("MEMGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(
-        memgan_lab.classifier,
+        memgan.lab.evaluation.classifier,
         "train_classifier",
         lambda data: train_classifier(ImageData(data.images[:64], data.labels[:64]), epochs=1),
     )
@@ -170,10 +170,12 @@ def test_wrong_usage_is_exit_code_two_on_stderr(capsys, words):
 
 
 def test_every_example_of_the_help_is_accepted_by_the_parser():
-    examples = [line.split()[1:] for line in memgan_lab.cli.EXAMPLES.splitlines() if line.strip().startswith("memgan")]
+    examples = [
+        line.split()[1:] for line in memgan.lab.commands.cli.EXAMPLES.splitlines() if line.strip().startswith("memgan")
+    ]
     assert {words[0] for words in examples} == set(COMMANDS)
     for words in examples:
-        memgan_lab.cli._parser().parse_args(words)
+        memgan.lab.commands.cli._parser().parse_args(words)
 
 
 @pytest.mark.thorough

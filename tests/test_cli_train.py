@@ -12,11 +12,11 @@ import pytest
 import torch
 from command_line import TINY, exits, fails
 
+import memgan.lab.commands.train
 import memgan.training
-import memgan_lab.commands.train
+from memgan.lab.baselines.models import load_model
+from memgan.lab.commands.cli import main
 from memgan.runs import load_run
-from memgan_lab.baselines import load_model
-from memgan_lab.cli import main
 
 
 def test_train_writes_a_run_and_says_so(tmp_path, capsys):
@@ -306,7 +306,7 @@ def test_a_signal_before_the_first_step_writes_nothing(tmp_path, capsys, monkeyp
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(memgan_lab.commands.train, "Session", stopped)
+    monkeypatch.setattr(memgan.lab.commands.train, "Session", stopped)
     assert main(["train", "--out", str(tmp_path / "run"), *TINY]) == 130
     assert "nothing was written" in capsys.readouterr().err and not (tmp_path / "run").exists()
 

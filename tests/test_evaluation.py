@@ -16,15 +16,15 @@ from torch import nn
 
 from memgan import MemoryGAN
 from memgan.data import ImageData
+from memgan.lab.baselines.models import as_model, build_model
+from memgan.lab.commands.cli import main
+from memgan.lab.evaluation.classifier import train_classifier
+from memgan.lab.evaluation.evaluation import OldFakes, evaluate, follows_keys, old_fakes_of
+from memgan.lab.evaluation.figure import evaluation_figure
+from memgan.lab.evaluation.inception import WEIGHTS, InceptionV3
+from memgan.lab.evaluation.metrics import ms_ssim, precision_recall
+from memgan.lab.evaluation.walks import in_between, walk
 from memgan.runs import save_run
-from memgan_lab.baselines import as_model, build_model
-from memgan_lab.classifier import train_classifier
-from memgan_lab.cli import main
-from memgan_lab.evaluation import OldFakes, evaluate, follows_keys, old_fakes_of
-from memgan_lab.evaluation_figure import evaluation_figure
-from memgan_lab.inception import WEIGHTS, InceptionV3
-from memgan_lab.metrics import ms_ssim, precision_recall
-from memgan_lab.walks import in_between, walk
 
 # ---------------------------------------------------------------- quality
 
@@ -396,7 +396,9 @@ def test_figure_shows_every_number_that_has_an_axis(result):
 def run(tmp_path, monkeypatch):
     """A run of an untrained model, and a judge that is there in a moment."""
     monkeypatch.setenv("MEMGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("memgan_lab.classifier.train_classifier", lambda data: train_classifier(data, epochs=1))
+    monkeypatch.setattr(
+        "memgan.lab.evaluation.classifier.train_classifier", lambda data: train_classifier(data, epochs=1)
+    )
     settings = tiny_settings(networks={"image_size": 16, "channels": 1, "stages": 2})
     save_run(tmp_path / "run", digits_gan(), settings, {})
     return tmp_path / "run"

@@ -13,8 +13,8 @@ from gan_builders import random_images, tiny_settings
 
 import memgan.training
 from memgan.data import ImageData
-from memgan_lab import checkpoints
-from memgan_lab.session import Habits, take_up
+from memgan.lab.sessions import checkpoints
+from memgan.lab.sessions.session import Habits, take_up
 
 EVERY = 5  # steps between checkpoints: a good part of the time goes into writing them
 
@@ -45,7 +45,9 @@ def unfinished(folder):
 
 def survives(tmp_path, *, kills, steps):
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["memgan_lab.session", "torch._dynamo", "pytest"])  # what takes seconds to load
+    processes.set_forkserver_preload(
+        ["memgan.lab.sessions.session", "torch._dynamo", "pytest"]  # what takes seconds to load
+    )
     done, chance, folder = processes.Value("q", 0, lock=False), random.Random(0), tmp_path / "killed"
 
     def started(where):

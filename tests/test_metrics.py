@@ -8,7 +8,7 @@ import scipy.linalg
 import torch
 import torch.nn.functional as F
 
-from memgan_lab.metrics import (
+from memgan.lab.evaluation.metrics import (
     _grouped_moments,
     _moments,
     bootstrap_mean,

@@ -106,7 +106,7 @@ def test_figures_can_be_written(tmp_path):
 @pytest.mark.thorough
 def test_training_imports_no_plots_and_plots_neither_pyplot_nor_other_settings():
     code = """
-import sys, memgan, memgan.training, memgan.runs, memgan_lab.cli
+import sys, memgan, memgan.training, memgan.runs, memgan.lab.commands.cli
 assert "matplotlib" not in sys.modules, "training"
 import matplotlib, torch
 def settings():  # all but the backend, which looking at would choose

@@ -57,12 +57,6 @@ def test_citation_names_the_version_of_the_package():
     assert yaml.safe_load(text_of("CITATION.cff"))["version"] == PROJECT["version"]
 
 
-def test_package_stays_small():
-    """What a reader of the method meets; how it is judged and compared lives beside it, in memgan_lab."""
-    modules = (ROOT / "memgan").rglob("*.py")
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in modules) < 2500
-
-
 def test_import_of_memgan_has_no_side_effects():
     """Nothing slow is loaded, and nothing in torch is set: no CUDA, no threads, no default, no seed."""
     script = """

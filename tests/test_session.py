@@ -9,13 +9,13 @@ import pytest
 import torch
 from gan_builders import random_images, same_state, state_of, tiny_gan, tiny_settings
 
+import memgan.lab.sessions.session
 import memgan.training
-import memgan_lab.session
 from memgan.data import ImageData
+from memgan.lab.sessions import checkpoints
+from memgan.lab.sessions.diagnosis import DEAD_STEPS, TrainingError, Watch, label_shares, slots_in_use
+from memgan.lab.sessions.session import Habits, Interrupted, Session, fastest_threads, take_up
 from memgan.runs import load_run
-from memgan_lab import checkpoints
-from memgan_lab.diagnosis import DEAD_STEPS, TrainingError, Watch, label_shares, slots_in_use
-from memgan_lab.session import Habits, Interrupted, Session, fastest_threads, take_up
 
 EVERY_STEP = Habits(checkpoint_every=1, keep=3)
 
@@ -181,7 +181,7 @@ def test_a_checkpoint_of_another_device_is_refused(tmp_path):
 def test_checkpoints_take_at_most_a_hundredth_of_the_time_unless_asked_for(tmp_path, monkeypatch):
     """By a clock where a save takes 2 s and a step 0.11 s: 200 s have passed at 2000, the fourth multiple of 500."""
     now = [0.0]
-    monkeypatch.setattr(memgan_lab.session.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(memgan.lab.sessions.session.time, "perf_counter", lambda: now[0])
     session = session_in(tmp_path, steps=2500, habits=Habits())
     real = checkpoints.save
     monkeypatch.setattr(checkpoints, "save", lambda *a: (now.__setitem__(0, now[0] + 2.0), real(*a))[1])
@@ -246,9 +246,9 @@ def test_small_models_take_one_thread_untried(monkeypatch):
 def test_large_models_take_what_is_fastest_on_a_copy(monkeypatch, best):
     """Three cores, and a clock by which a step with `best` threads is the fastest."""
     now, gan, settings = [0.0], tiny_gan(), tiny_settings()
-    monkeypatch.setattr(memgan_lab.session, "THREADED", 1)
+    monkeypatch.setattr(memgan.lab.sessions.session, "THREADED", 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
-    monkeypatch.setattr(memgan_lab.session.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(memgan.lab.sessions.session.time, "perf_counter", lambda: now[0])
     after_each_step(
         monkeypatch, lambda *_: now.__setitem__(0, now[0] + 1 + abs(torch.get_num_threads() - best)) or None
     )

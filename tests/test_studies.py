@@ -8,13 +8,13 @@ import pytest
 import torch
 from gan_builders import TINY_ASSIGNMENTS
 
+from memgan.lab.baselines.models import as_model, build_model
+from memgan.lab.commands.cli import main
+from memgan.lab.studies import runner as studies
+from memgan.lab.studies.comparison import figure, markdown, table
+from memgan.lab.studies.grids import STUDIES, Study, rates
+from memgan.lab.studies.runner import Plan, load_study, run_study, settings_of
 from memgan.settings import PRESETS
-from memgan_lab import studies
-from memgan_lab.baselines import as_model, build_model
-from memgan_lab.cli import main
-from memgan_lab.comparison import figure, markdown, table
-from memgan_lab.grids import STUDIES, Study, rates
-from memgan_lab.studies import Plan, load_study, run_study, settings_of
 
 TINY = PRESETS["digits"].changed(TINY_ASSIGNMENTS)
 GRID = {"as it is": [], "flat": ["memory.kappa=1"], "no memory": ["model=dcgan"]}

@@ -7,8 +7,8 @@ import shlex
 
 import pytest
 
-from memgan_lab.commands import study
-from memgan_lab.studies import load_study
+from memgan.lab.commands import study
+from memgan.lab.studies.runner import load_study
 from scripts.studies import PAGE, RESULTS, ROOT, sections, with_tables
 
 TEXT = PAGE.read_text(encoding="utf-8")

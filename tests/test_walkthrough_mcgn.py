@@ -9,7 +9,7 @@ from gan_builders import tiny_gan
 from scipy.special import ive
 from sklearn.metrics import mutual_info_score
 
-from memgan_lab.classifier import Classifier
+from memgan.lab.evaluation.classifier import Classifier
 from walkthrough import mcgn
 from walkthrough.mcgn import small_case
 

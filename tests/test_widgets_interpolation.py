@@ -9,13 +9,13 @@ import traitlets
 from torch import nn
 
 from memgan.data import load_dataset
+from memgan.lab.baselines.models import build_model
+from memgan.lab.evaluation.classifier import Classifier, train_classifier
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.widgets import Interpolation
 from memgan.widgets.base import script
 from memgan.widgets.export import export_network
-from memgan_lab.baselines import build_model
-from memgan_lab.classifier import Classifier, train_classifier
 from tests.browser import chromium, opened, write_page
 from walkthrough.walks import IN_BETWEEN, Ends, walk_between
 

@@ -11,10 +11,10 @@ import traitlets
 from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 
+from memgan.lab.baselines.models import build_model
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.widgets import LatentExplorer, SlotExplorer
-from memgan_lab.baselines import build_model
 from tests.browser import chromium, opened, write_page
 
 PIXELS = """(canvas) => Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""

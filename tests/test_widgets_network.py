@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from memgan.lab.baselines.models import build_model
+from memgan.lab.evaluation.classifier import Classifier
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.widgets.base import script
 from memgan.widgets.export import export_gan, export_generator, export_network
-from memgan_lab.baselines import build_model
-from memgan_lab.classifier import Classifier
 from tests.browser import chromium
 
 pytestmark = pytest.mark.thorough

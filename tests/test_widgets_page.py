@@ -5,11 +5,11 @@ import re
 import pytest
 import torch
 
+from memgan.lab.commands.cli import main
 from memgan.runs import build, save_run
 from memgan.settings import PRESETS
 from memgan.widgets import LatentExplorer
-from memgan_lab.cli import main
-from memgan_lab.page import page
+from memgan.widgets.page import page
 from tests.browser import chromium, opened
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 import traitlets
 
+from memgan.lab.baselines.models import build_model
+from memgan.lab.evaluation.classifier import Classifier
 from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.widgets import SlotExplorer
-from memgan_lab.baselines import build_model
-from memgan_lab.classifier import Classifier
 from tests.browser import chromium, opened, write_page
 
 PIXELS = """(canvas) => Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""

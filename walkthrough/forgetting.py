@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from memgan import MemoryGAN, VMFMemory
 from memgan.data import load_dataset
 from memgan.gan import discriminator_loss
+from memgan.lab.baselines.models import build_model
 from memgan.networks import InferenceNetwork
 from memgan.plots import image_grid
 from memgan.search import Nearest
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
-from memgan_lab.baselines import build_model
 
 __all__ = [
     "MARKS",

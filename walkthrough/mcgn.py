@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from memgan import MemoryGAN, VMFMemory, vmf
+from memgan.lab.evaluation.classifier import Classifier
 from memgan.plots import REAL, UNUSED
-from memgan_lab.classifier import Classifier
 from walkthrough.lesson import Wrong, answered, attempt
 
 __all__ = [

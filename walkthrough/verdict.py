@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
+from memgan.lab.studies.runner import load_study
 from memgan.plots import GENERATED, REAL, UNUSED
-from memgan_lab.studies import load_study
 from walkthrough.lesson import Wrong, answered, attempt
 
 __all__ = [

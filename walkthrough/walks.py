@@ -1,4 +1,4 @@
-"""Pictures of walks between two samples of a generator; `memgan_lab.walks`, whose names are here too, takes them."""
+"""Pictures of walks between two samples of a generator; `memgan.lab.evaluation.walks` takes the walks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from memgan.plots import GENERATED, REAL, UNUSED, tile
-from memgan_lab.walks import (
+from memgan.lab.evaluation.walks import (
     IN_BETWEEN,
     KINDS,
     LABELS,
@@ -27,6 +26,7 @@ from memgan_lab.walks import (
     walk_between,
     widget_state,
 )
+from memgan.plots import GENERATED, REAL, UNUSED, tile
 
 __all__ = ["IN_BETWEEN", "KINDS", "LABELS", "POINTS", "SURE", "Ends", "Walk", "WalkKind", "base_rate", "find_ends"]
 __all__ += ["in_between", "judged", "pick", "shares", "walk", "walk_between", "widget_state"]

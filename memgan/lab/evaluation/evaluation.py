@@ -13,8 +13,8 @@ from torch import Tensor
 
 from memgan.data import ImageData, as_float
 from memgan.gan import MemoryGAN
-from memgan_lab.classifier import Classifier, FeatureExtractor, accuracy, judged_features
-from memgan_lab.metrics import (
+from memgan.lab.evaluation.classifier import Classifier, FeatureExtractor, accuracy, judged_features
+from memgan.lab.evaluation.metrics import (
     Interval,
     bootstrap,
     bootstrap_mean,
@@ -27,7 +27,17 @@ from memgan_lab.metrics import (
     slot_purities,
     slot_purity,
 )
-from memgan_lab.walks import IN_BETWEEN, LABELS, ROUNDS, SURE, Ends, WalkKind, find_ends, judged, walk_between
+from memgan.lab.evaluation.walks import (
+    IN_BETWEEN,
+    LABELS,
+    ROUNDS,
+    SURE,
+    Ends,
+    WalkKind,
+    find_ends,
+    judged,
+    walk_between,
+)
 
 __all__ = ["Evaluation", "OldFakes", "evaluate", "follows_keys", "old_fakes_of"]
 

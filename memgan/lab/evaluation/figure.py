@@ -3,9 +3,9 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from memgan.lab.evaluation.evaluation import Evaluation
+from memgan.lab.evaluation.metrics import Interval
 from memgan.plots import GENERATED, REAL, UNUSED, tile
-from memgan_lab.evaluation import Evaluation
-from memgan_lab.metrics import Interval
 
 __all__ = ["evaluation_figure"]
 

@@ -22,15 +22,15 @@ import torch
 
 from memgan.data import ImageData, load_dataset
 from memgan.gan import MemoryGAN
+from memgan.lab.baselines.models import as_model, load_model, parameters
+from memgan.lab.evaluation.classifier import Classifier, classifier_for
+from memgan.lab.evaluation.evaluation import evaluate, old_fakes_of
+from memgan.lab.evaluation.metrics import inception_score
+from memgan.lab.sessions import checkpoints
+from memgan.lab.sessions.session import Habits, Interrupted, take_up
+from memgan.lab.studies.grids import STUDIES, Grid, Study, rates
 from memgan.runs import HISTORY, written_whole
 from memgan.settings import PRESETS, Settings
-from memgan_lab import checkpoints
-from memgan_lab.baselines import as_model, load_model, parameters
-from memgan_lab.classifier import Classifier, classifier_for
-from memgan_lab.evaluation import evaluate, old_fakes_of
-from memgan_lab.grids import STUDIES, Grid, Study, rates
-from memgan_lab.metrics import inception_score
-from memgan_lab.session import Habits, Interrupted, take_up
 
 __all__ = ["Job", "Plan", "commit", "load_study", "run_study", "settings_of"]
 

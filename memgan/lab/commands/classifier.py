@@ -4,8 +4,8 @@ import argparse
 import time
 
 from memgan.data import load_dataset
-from memgan_lab.classifier import accuracy, cache_path, classifier_for
-from memgan_lab.commands.options import add_data
+from memgan.lab.commands.options import add_data
+from memgan.lab.evaluation.classifier import accuracy, cache_path, classifier_for
 
 PURPOSE = "train the judge of a data set, unless it is kept already, and report its accuracy"
 

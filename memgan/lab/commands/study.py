@@ -6,12 +6,12 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from memgan.lab.commands.options import add_device, device_of, seed, writable
+from memgan.lab.sessions.session import Interrupted
+from memgan.lab.studies.comparison import figure, table
+from memgan.lab.studies.grids import STUDIES, Study
+from memgan.lab.studies.runner import Plan, load_study, run_study
 from memgan.settings import PRESETS
-from memgan_lab.commands.options import add_device, device_of, seed, writable
-from memgan_lab.comparison import figure, table
-from memgan_lab.grids import STUDIES, Study
-from memgan_lab.session import Interrupted
-from memgan_lab.studies import Plan, load_study, run_study
 
 PURPOSE = "compare configurations on several seeds; writes results/study-NAME-PRESET.json, and can be broken off"
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from memgan.data import ImageData, load_dataset
+from memgan.lab.baselines.models import MODELS, as_model
+from memgan.lab.commands.options import add_data, add_device, data_of, device_of, seed
+from memgan.lab.sessions import checkpoints
+from memgan.lab.sessions.checkpoints import Checkpoint
+from memgan.lab.sessions.progress import METRICS
+from memgan.lab.sessions.session import Habits, Interrupted, Session
 from memgan.settings import PRESETS, Settings
-from memgan_lab import checkpoints
-from memgan_lab.baselines import MODELS, as_model
-from memgan_lab.checkpoints import Checkpoint
-from memgan_lab.commands.options import add_data, add_device, data_of, device_of, seed
-from memgan_lab.progress import METRICS
-from memgan_lab.session import Habits, Interrupted, Session
 
 PURPOSE = "train a preset"
 

@@ -24,14 +24,14 @@ import torch
 
 from memgan.data import ImageData
 from memgan.gan import MemoryGAN
+from memgan.lab.baselines.models import build_model
+from memgan.lab.sessions import checkpoints
+from memgan.lab.sessions.checkpoints import Checkpoint
+from memgan.lab.sessions.diagnosis import Watch, label_shares, slots_in_use
+from memgan.lab.sessions.progress import MetricsLog, Progress, resting, sheet, write_sheet
 from memgan.runs import save_run, serialised, written_whole
 from memgan.settings import Settings
 from memgan.training import Step, Trainer, prepare
-from memgan_lab import checkpoints
-from memgan_lab.baselines import build_model
-from memgan_lab.checkpoints import Checkpoint
-from memgan_lab.diagnosis import Watch, label_shares, slots_in_use
-from memgan_lab.progress import MetricsLog, Progress, resting, sheet, write_sheet
 
 __all__ = ["Habits", "Interrupted", "Session", "fastest_threads", "take_up"]
 

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from memgan.lab.studies.grids import STUDIES
 from memgan.plots import GENERATED, REAL
-from memgan_lab.grids import STUDIES
 
 __all__ = ["MEASURES", "figure", "markdown", "table"]
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 import torch
 
 from memgan.gan import MemoryGAN
+from memgan.lab.baselines.models import load_model
+from memgan.lab.commands.options import add_data, add_device, add_run, data_of, device_of, seed
+from memgan.lab.evaluation.classifier import classifier_for, has_classes
+from memgan.lab.evaluation.evaluation import Evaluation, evaluate, old_fakes_of
+from memgan.lab.evaluation.inception import InceptionV3
 from memgan.runs import written_whole
 from memgan.settings import Settings
-from memgan_lab.baselines import load_model
-from memgan_lab.classifier import classifier_for, has_classes
-from memgan_lab.commands.options import add_data, add_device, add_run, data_of, device_of, seed
-from memgan_lab.evaluation import Evaluation, evaluate, old_fakes_of
-from memgan_lab.inception import InceptionV3
 
 PURPOSE = "judge a run with a classifier of its data; writes RUN/evaluation.json and RUN/evaluation.png"
 
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
     options.folder.mkdir(exist_ok=True)  # a pretrained model has none
     with written_whole(options.folder / "evaluation.json") as path:
         path.write_text(content + "\n", encoding="utf-8")
-    from memgan_lab.evaluation_figure import evaluation_figure
+    from memgan.lab.evaluation.figure import evaluation_figure
 
     with written_whole(options.folder / "evaluation.png") as path:
         evaluation_figure(result).savefig(path, dpi=130, format="png")

@@ -1,4 +1,4 @@
-"""The command line: `memgan COMMAND`; each command is a module of `memgan_lab.commands`."""
+"""The command line: `memgan COMMAND`; each command is a module of `memgan.lab.commands`."""
 
 import argparse
 import importlib
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"memgan {version('memgan')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
-        module = importlib.import_module(f"memgan_lab.commands.{name}")
+        module = importlib.import_module(f"memgan.lab.commands.{name}")
         added = commands.add_parser(name, help=module.PURPOSE, **layout)
         module.add(added)
         added.set_defaults(run=module.run)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.gan import MemoryGAN
-from memgan_lab.classifier import Classifier
+from memgan.lab.evaluation.classifier import Classifier
 
 __all__ = [
     "IN_BETWEEN",

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
+from memgan.lab.baselines.models import load_model
+from memgan.lab.commands.options import add_device, add_run, device_of, seed, writable
 from memgan.plots import image_grid
-from memgan_lab.baselines import load_model
-from memgan_lab.commands.options import add_device, add_run, device_of, seed, writable
 
 PURPOSE = "draw a sheet of images: one slot in each row"
 

@@ -1,6 +1,6 @@
 """What each `memgan study` compares: configurations by name, each a list of assignments to a preset, as for `--set`.
 
-`model=NAME` turns the preset into that model's of equal size first (`memgan_lab.baselines.as_model`).
+`model=NAME` turns the preset into that model's of equal size first (`memgan.lab.baselines.models.as_model`).
 """
 
 from collections.abc import Callable

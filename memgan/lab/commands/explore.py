@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from memgan.data import as_float
-from memgan_lab.baselines import load_model
-from memgan_lab.classifier import classifier_for
-from memgan_lab.commands.options import add_data, add_run, data_of, writable
-from memgan_lab.memories import MEMORIES
+from memgan.lab.baselines.memories import MEMORIES
+from memgan.lab.baselines.models import load_model
+from memgan.lab.commands.options import add_data, add_run, data_of, writable
+from memgan.lab.evaluation.classifier import classifier_for
 
 PURPOSE = "write one HTML page to explore a run in; it needs no Python and no network"
 
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
     out = writable(options.out or default, "a page such as explore.html")
     try:
         from memgan.widgets import Interpolation, LatentExplorer, SlotExplorer
-        from memgan_lab.page import page
+        from memgan.widgets.page import page
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}; explore needs: pip install 'memgan[notebooks]'") from error
     torch.set_num_threads(1)
