@@ -7,7 +7,7 @@ from pathlib import Path
 from memgan.widgets.base import FOLDER
 
 DOCS = Path(__file__).parent
-sys.path[:0] = [str(DOCS), str(DOCS.parent)]
+sys.path[:0] = [str(DOCS), str(DOCS.parent), str(DOCS.parent / "notebooks")]
 
 project = "memgan"
 author = "memgan contributors"

@@ -45,9 +45,9 @@ print("a GPU for your own training:", "yes" if torch.cuda.is_available() else "n
 # of the square sent to no cloud at all?
 
 # %%
-from walkthrough import plane, show
-from walkthrough.discontinuity import latent
-from walkthrough.plane_figures import latent_square
+from walkthrough import nb01_plane as plane, show
+from walkthrough.nb01_discontinuity import latent
+from walkthrough.nb01_plane_figures import latent_square
 
 gan = plane.train_plain(seed=0)
 drawn = gan.draw(2000, torch.Generator().manual_seed(0))
@@ -90,7 +90,7 @@ print("more than one sample in ten belongs to no cloud:", found.off_mode > 0.1)
 # To see it, we need no generator. Take real digits and two kinds of false ones: A, with strokes too bold, and B, too thin.
 
 # %%
-from walkthrough.forgetting import experiment, forgetting_curves, kinds, kinds_of_digits
+from walkthrough.nb07_forgetting import experiment, forgetting_curves, kinds, kinds_of_digits
 
 # %%
 show(
@@ -145,7 +145,7 @@ print("rejected after 5 steps on B, fewer than half:", after[5] < 0.5)
 #   now a discrete choice. There is nothing between two slots.
 
 # %%
-from walkthrough.dataflow import alt, dataflow
+from walkthrough.nb00_dataflow import alt, dataflow
 
 # %%
 show(

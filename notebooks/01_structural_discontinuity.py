@@ -22,7 +22,7 @@ import torch
 
 from memgan.training import prepare
 from walkthrough import show, source
-from walkthrough.dataflow import alt, dataflow
+from walkthrough.nb00_dataflow import alt, dataflow
 
 prepare(seed=0)
 
@@ -40,7 +40,7 @@ show(
 # to a mode* if it lies within $4\sigma$ of its centre. A Gaussian in the plane has a share of $e^{-8} = 0.03\,\%$ beyond that.
 
 # %%
-from walkthrough import plane
+from walkthrough import nb01_plane as plane
 
 real = plane.real_points(20_000)
 share = (plane.mode_of(real) < 0).double().mean().item()
@@ -52,7 +52,7 @@ print("gap between neighbouring discs:", round(plane.gap(), 3))
 # We keep it at a few moments on the way.
 
 # %%
-from walkthrough.discontinuity import latent
+from walkthrough.nb01_discontinuity import latent
 
 kept, at = {}, (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1100, 1200)
 for step, gan in plane.training_plain(seed=0, steps=1200):
@@ -65,7 +65,7 @@ gan = gan.eval()
 # between an orange region and a blue one?
 
 # %%
-from walkthrough.plane_figures import latent_square
+from walkthrough.nb01_plane_figures import latent_square
 
 points = gan.draw(2000, torch.Generator().manual_seed(0)).points.detach()
 square = latent(gan)
@@ -148,7 +148,7 @@ film
 # In the code, `margin` is $s$, `STRETCH` $\sqrt{2/\pi}$, `_quantile` $\Phi^{-1}$ and `_probability` $\Phi$.
 
 # %%
-from walkthrough.isoperimetry import least_off_mode, margin, surroundings
+from walkthrough.nb01_isoperimetry import least_off_mode, margin, surroundings
 
 source(margin)
 
@@ -187,8 +187,8 @@ for slope in (5, 20, 80):
 # With 16 noise dimensions there is no grid, only random points, and the estimate is looser.
 
 # %%
-from walkthrough.discontinuity import runs, series
-from walkthrough.plane_figures import GENERATED, Series, forbidden_region
+from walkthrough.nb01_discontinuity import runs, series
+from walkthrough.nb01_plane_figures import GENERATED, Series, forbidden_region
 
 plain, wide = runs("plain"), runs("plain, 16 noise dimensions")
 full = [run for run in plain + wide if run["modes"] == 8]
@@ -258,7 +258,7 @@ judge = classifier_for("digits")
 print("steps:", _step.number)
 
 # %%
-from walkthrough import walks
+from walkthrough import nb01_walk_figures as walks
 
 walked = walks.walk(dcgan, judge, "noise")
 
@@ -316,7 +316,7 @@ print("interior of the walks at most 5 points more often than random samples:", 
 # images in the batch. To *reject* an image is to say $D < 1/2$. **Predict:** what share of A does it still reject after 5 steps on B?
 
 # %% tags=["nbval-ignore-output"]
-from walkthrough.forgetting import experiment, forgetting_curves, load, load_stationary
+from walkthrough.nb07_forgetting import experiment, forgetting_curves, load, load_stationary
 
 curve = experiment("sigmoid", seed=0, steps_on_b=50)
 before, after = (curve.old[curve.steps.index(step)] for step in (0, 5))
@@ -379,7 +379,7 @@ for run in load_stationary():
 # **Exercise 1.** Write the bound for m equally likely modes yourself: slope L, gap g.
 
 # %%
-from walkthrough.discontinuity import check_bound, check_share, check_slope, check_staircase
+from walkthrough.nb01_discontinuity import check_bound, check_share, check_slope, check_staircase
 
 
 def least(L, g, m):

@@ -24,10 +24,10 @@ import torch.nn.functional as F
 
 from memgan import VMFMemory, vmf
 from memgan.training import prepare
-from walkthrough import posterior, show, source
+from walkthrough import nb02_posterior as posterior, show, source
 from walkthrough.circle import direction, reference_of
-from walkthrough.dataflow import alt, dataflow
 from walkthrough.lesson import png
+from walkthrough.nb00_dataflow import alt, dataflow
 from walkthrough.widgets import Frames, PosteriorExplorer
 
 prepare(seed=0)

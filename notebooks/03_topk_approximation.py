@@ -27,7 +27,7 @@ from memgan.reference import ReferenceMemory
 from memgan.search import nearest_slots
 from memgan.settings import PRESETS
 from memgan.training import prepare
-from walkthrough import dataflow, posterior, show, source, topk
+from walkthrough import nb00_dataflow as dataflow, nb02_posterior as posterior, nb03_topk as topk, show, source
 from walkthrough.circle import direction, reference_of
 from walkthrough.widgets import PosteriorExplorer
 

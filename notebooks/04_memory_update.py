@@ -25,7 +25,14 @@ import torch.nn.functional as F
 from memgan import VMFMemory
 from memgan.reference import ReferenceMemory
 from memgan.training import prepare
-from walkthrough import circle, dataflow, departures, show, source, update
+from walkthrough import (
+    circle,
+    nb00_dataflow as dataflow,
+    nb04_departures as departures,
+    nb04_update as update,
+    show,
+    source,
+)
 from walkthrough.circle import angles, direction, ring, table
 from walkthrough.widgets import MemoryFilm
 

@@ -30,7 +30,7 @@ from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan.widgets import SlotExplorer
-from walkthrough import dataflow, mcgn, show, source
+from walkthrough import nb00_dataflow as dataflow, nb05_mcgn as mcgn, show, source
 
 prepare(seed=0)
 

@@ -28,8 +28,8 @@ from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train, training_step
 from memgan.widgets import LatentExplorer
-from walkthrough import full_training, show, source
-from walkthrough.dataflow import alt, dataflow
+from walkthrough import nb06_full_training as full_training, show, source
+from walkthrough.nb00_dataflow import alt, dataflow
 
 # %%
 show(

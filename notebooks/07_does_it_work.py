@@ -27,8 +27,16 @@ from memgan.runs import build
 from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan.widgets import Interpolation, SlotExplorer
-from walkthrough import dataflow, forgetting, plane, plane_figures, show, verdict, walks
-from walkthrough.discontinuity import latent, runs
+from walkthrough import (
+    nb00_dataflow as dataflow,
+    nb01_plane as plane,
+    nb01_plane_figures as plane_figures,
+    nb01_walk_figures as walks,
+    nb07_forgetting as forgetting,
+    nb07_verdict as verdict,
+    show,
+)
+from walkthrough.nb01_discontinuity import latent, runs
 
 # %%
 show(

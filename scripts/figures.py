@@ -25,9 +25,9 @@ from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan.widgets import SlotExplorer
 from memgan.widgets.page import page
-from walkthrough import discontinuity, forgetting, verdict
-from walkthrough.dataflow import dataflow
-from walkthrough.plane_figures import measures_by_kind
+from walkthrough import nb01_discontinuity as discontinuity, nb07_forgetting as forgetting, nb07_verdict as verdict
+from walkthrough.nb00_dataflow import dataflow
+from walkthrough.nb01_plane_figures import measures_by_kind
 
 FOLDER = Path(__file__).resolve().parent.parent / "figures"
 

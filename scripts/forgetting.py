@@ -1,4 +1,4 @@
-"""Measure forgetting: every variant of walkthrough/forgetting.py on SEEDS, and what a GAN's discriminator still knows.
+"""Measure forgetting: every variant of `walkthrough.nb07_forgetting` on SEEDS, and what a discriminator still knows.
 
 Writes results/forgetting.json, with the commit, and prints both tables. About ten minutes on one core.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from memgan.lab.studies.runner import commit
-from walkthrough.forgetting import (
+from walkthrough.nb07_forgetting import (
     KEPT_AT,
     MARKS,
     RESULT,

@@ -33,8 +33,8 @@ TQDM_CLOCK = re.compile(r"\[[\d:]+&lt;[\d:?]+,\s*[^\],]*(?:,\s*)?")
 
 
 def sources() -> list[Path]:
-    """The .py halves, solutions included; editors leave copies in hidden folders."""
-    return sorted(path for path in NOTEBOOKS.rglob("*.py") if ".ipynb_checkpoints" not in path.parts)
+    """The .py halves, solutions included. (walkthrough/ beside them holds modules, not notebooks.)"""
+    return sorted([*NOTEBOOKS.glob("*.py"), *NOTEBOOKS.glob("solutions/*.py")])
 
 
 def read_source(path: Path) -> nbformat.NotebookNode:

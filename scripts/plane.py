@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from memgan.lab.studies.runner import commit
-from walkthrough import plane
+from walkthrough import nb01_plane as plane
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "results" / "plane.json"

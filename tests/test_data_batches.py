@@ -7,8 +7,7 @@ import pytest
 import scipy.ndimage
 import torch
 
-from memgan.data import ImageData, as_float, batch_of
-from memgan.data import _moved as moved
+from memgan.data import ImageData, _moved as moved, as_float, batch_of
 
 SHAPE = (11, 3, 7, 5)  # n, C, H, W: primes, so that a swapped axis fails
 

@@ -5,8 +5,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import HealthCheck, event, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, event, given, settings, strategies as st
 from memory_builders import assert_state_is, random_labels, state_of, unit_rows
 
 from memgan import VMFMemory

@@ -89,13 +89,6 @@ def test_teaches_the_package_and_not_a_copy_of_it(source):
 
 
 @each_notebook
-def test_cells_are_short(source):
-    lengths = [len(cell.source.splitlines()) for cell in code_cells(read(source))]
-    assert max(lengths) <= 20
-    assert statistics.median(lengths) <= 6
-
-
-@each_notebook
 def test_widgets_are_stored_where_viewers_look_for_them(source):
     widgets = read(source).metadata.get("widgets", {WIDGET_STATE: {"state": {}}})
     assert "state" in widgets[WIDGET_STATE]

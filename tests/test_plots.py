@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from memgan.plots import GENERATED, REAL, UNUSED, image_grid, tile
-from walkthrough.full_training import training_curves
+from walkthrough.nb06_full_training import training_curves
 
 PALETTE = {REAL: "blue", GENERATED: "orange", UNUSED: "grey"}
 

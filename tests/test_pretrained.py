@@ -10,7 +10,7 @@ from memgan.pretrained import PRETRAINED, load_pretrained
 from memgan.runs import build, load_run, save_run
 from memgan.training import train
 from scripts.pretrained import FOLDER, MOST_BYTES, export
-from walkthrough import verdict
+from walkthrough import nb07_verdict as verdict
 
 
 @pytest.fixture

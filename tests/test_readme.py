@@ -11,7 +11,7 @@ from benchmarks.memory import summary
 from memgan.runs import build, save_run
 from memgan.settings import PRESETS
 from scripts.digits import table
-from walkthrough import verdict
+from walkthrough import nb07_verdict as verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -9,9 +9,9 @@ import torch
 from scipy import stats
 from sklearn import metrics
 
-from walkthrough import departures
+from walkthrough import nb04_departures as departures
 from walkthrough.circle import angles, direction, ring
-from walkthrough.departures import LifelongMemory, PublishedMemory, Stream
+from walkthrough.nb04_departures import LifelongMemory, PublishedMemory, Stream
 
 # ---------------------------------------------------------------- life-long memory
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from walkthrough import plane
-from walkthrough.discontinuity import check_bound, check_share, check_slope, check_staircase, latent, runs, series
+from walkthrough import nb01_plane as plane
+from walkthrough.nb01_discontinuity import check_bound, check_share, check_slope, check_staircase, latent, runs, series
 
 
 def bound(L, g, m, *, half=2.0, stretch=0.7978845608028654, modes=None):

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from scipy.ndimage import grey_dilation, grey_erosion
 
 from memgan import VMFMemory
-from walkthrough import forgetting
-from walkthrough.forgetting import CAUSES, Judge, RehearsingMemory, experiment, kinds, load, mean_share, restroked
+from walkthrough import nb07_forgetting as forgetting
+from walkthrough.nb07_forgetting import CAUSES, Judge, RehearsingMemory, experiment, kinds, load, mean_share, restroked
 
 SMALL = {"num_slots": 48, "key_dim": 5, "top_k": 4, "kappa": 8.0}
 

@@ -7,7 +7,7 @@ import torch
 
 from memgan.runs import build
 from memgan.settings import PRESETS
-from walkthrough import full_training
+from walkthrough import nb06_full_training as full_training
 
 
 @pytest.fixture(scope="module")

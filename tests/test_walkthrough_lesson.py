@@ -13,8 +13,8 @@ import memgan
 from memgan.plots import image_grid
 from memgan.vmf import log_normaliser
 from walkthrough import lesson
-from walkthrough.dataflow import STAGES, alt, dataflow
 from walkthrough.lesson import Wrong, answered, attempt, png, show, source
+from walkthrough.nb00_dataflow import STAGES, alt, dataflow
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from scipy.special import ive
 from sklearn.metrics import mutual_info_score
 
 from memgan.lab.evaluation.classifier import Classifier
-from walkthrough import mcgn
-from walkthrough.mcgn import small_case
+from walkthrough import nb05_mcgn as mcgn
+from walkthrough.nb05_mcgn import small_case
 
 
 def said(capsys):

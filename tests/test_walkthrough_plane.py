@@ -8,8 +8,8 @@ import torch
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from walkthrough import plane, plane_figures
-from walkthrough.isoperimetry import least_off_mode, least_slope, surroundings
+from walkthrough import nb01_plane as plane, nb01_plane_figures as plane_figures
+from walkthrough.nb01_isoperimetry import least_off_mode, least_slope, surroundings
 
 
 def seeded(seed=0):

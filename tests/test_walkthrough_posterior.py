@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from memgan import VMFMemory, vmf
 from memgan.training import prepare
-from walkthrough import posterior
+from walkthrough import nb02_posterior as posterior
 
 
 def said(capsys, check, answer):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from scipy import special
 
-from walkthrough import circle, update
+from walkthrough import circle, nb04_update as update
 from walkthrough.circle import angles, direction, ring
 from walkthrough.widgets import MemoryFilm
 

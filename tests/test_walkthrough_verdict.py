@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from walkthrough import verdict
+from walkthrough import nb07_verdict as verdict
 
 RUNS, TUNING = verdict.load_runs(), verdict.load_tuning()
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from gan_builders import unit_rows
 
-from walkthrough.walks import (
+from walkthrough.nb01_walk_figures import (
     IN_BETWEEN,
     KINDS,
     SURE,

@@ -17,7 +17,7 @@ from memgan.widgets import Interpolation
 from memgan.widgets.base import script
 from memgan.widgets.export import export_network
 from tests.browser import chromium, opened, write_page
-from walkthrough.walks import IN_BETWEEN, Ends, walk_between
+from walkthrough.nb01_walk_figures import IN_BETWEEN, Ends, walk_between
 
 PIXELS = """(canvas) => Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""
 

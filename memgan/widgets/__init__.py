@@ -1,6 +1,6 @@
 """Widgets to explore a MemoryGAN, in a notebook and on a page with no kernel behind it.
 
-Those that show a memory on a circle, slot by slot, are part of the lesson: walkthrough/widgets.
+Those that show a memory on a circle, slot by slot, are part of the lesson: notebooks/walkthrough/widgets.
 """
 
 from memgan.widgets.interpolation import Interpolation

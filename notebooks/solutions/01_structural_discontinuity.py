@@ -17,9 +17,9 @@ from statistics import NormalDist
 import numpy as np
 
 import memgan
-from walkthrough import plane
-from walkthrough.discontinuity import check_bound, check_share, check_slope, check_staircase, runs
-from walkthrough.isoperimetry import least_off_mode
+from walkthrough import nb01_plane as plane
+from walkthrough.nb01_discontinuity import check_bound, check_share, check_slope, check_staircase, runs
+from walkthrough.nb01_isoperimetry import least_off_mode
 
 print("solutions for", memgan.__name__)
 

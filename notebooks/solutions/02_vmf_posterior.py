@@ -18,7 +18,7 @@ import torch
 
 from memgan import VMFMemory
 from memgan.training import prepare
-from walkthrough import posterior
+from walkthrough import nb02_posterior as posterior
 
 prepare(seed=0)
 

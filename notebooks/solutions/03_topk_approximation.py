@@ -15,7 +15,7 @@
 import torch
 
 from memgan.training import prepare
-from walkthrough import topk
+from walkthrough import nb03_topk as topk
 
 prepare(seed=0)
 

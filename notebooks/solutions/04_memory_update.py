@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from memgan.training import prepare
-from walkthrough import departures, update
+from walkthrough import nb04_departures as departures, nb04_update as update
 from walkthrough.circle import table
 
 prepare(seed=0)

@@ -16,7 +16,7 @@ import torch
 
 from memgan import VMFMemory
 from memgan.training import prepare
-from walkthrough import mcgn
+from walkthrough import nb05_mcgn as mcgn
 
 prepare(seed=0)
 

@@ -15,7 +15,7 @@
 import torch
 
 from memgan.settings import PRESETS
-from walkthrough import full_training
+from walkthrough import nb06_full_training as full_training
 
 # %% [markdown]
 # ## 6.1 · Count

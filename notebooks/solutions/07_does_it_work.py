@@ -13,7 +13,7 @@
 
 # %%
 from memgan.training import prepare
-from walkthrough import forgetting, verdict
+from walkthrough import nb07_forgetting as forgetting, nb07_verdict as verdict
 
 prepare(seed=0)
 

@@ -21,7 +21,7 @@ from memgan.settings import Settings
 from memgan.training import prepare, train
 from walkthrough.circle import direction, ring
 from walkthrough.lesson import Wrong, answered, attempt
-from walkthrough.update import write_one_by_one
+from walkthrough.nb04_update import write_one_by_one
 
 __all__ = [
     "PAPER_RULE",

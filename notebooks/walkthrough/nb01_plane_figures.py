@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import distance_transform_edt
 
 from memgan.plots import GENERATED, REAL
-from walkthrough import plane
-from walkthrough.isoperimetry import least_off_mode
+from walkthrough import nb01_plane as plane
+from walkthrough.nb01_isoperimetry import least_off_mode
 
 __all__ = ["MODE_COLOURS", "Series", "forbidden_region", "latent_square", "measures_by_kind", "rings", "slot_squares"]
 

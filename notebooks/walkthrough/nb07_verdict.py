@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 Run = dict[str, Any]
-RESULT = Path(__file__).resolve().parent.parent / "results" / "study-ablation-digits.json"
+RESULT = Path(__file__).resolve().parents[2] / "results" / "study-ablation-digits.json"
 FASHION = RESULT.with_name("study-seeds-fashion-mnist-slim.json")
 FASHION_ABLATION = RESULT.with_name("study-ablation-fashion-mnist-slim.json")
 WALKS = ("slot", "switch", "keys", "noise")

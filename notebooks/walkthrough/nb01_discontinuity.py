@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from walkthrough import plane
-from walkthrough.isoperimetry import STRETCH, least_off_mode, least_slope
+from walkthrough import nb01_plane as plane
 from walkthrough.lesson import Wrong, answered, attempt
-from walkthrough.plane_figures import Series
+from walkthrough.nb01_isoperimetry import STRETCH, least_off_mode, least_slope
+from walkthrough.nb01_plane_figures import Series
 
 __all__ = ["Square", "check_bound", "check_share", "check_slope", "check_staircase", "latent", "runs", "series"]
 
-RESULT = Path(__file__).resolve().parent.parent / "results" / "plane.json"
+RESULT = Path(__file__).resolve().parents[2] / "results" / "plane.json"
 
 
 def runs(*kinds: str) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from memgan import VMFMemory
 from memgan.gan import MemoryGAN, discriminator_loss
 from memgan.plots import GENERATED, REAL
 from walkthrough.lesson import Wrong, answered, attempt
-from walkthrough.mcgn import usage
+from walkthrough.nb05_mcgn import usage
 
 __all__ = [
     "Moment",

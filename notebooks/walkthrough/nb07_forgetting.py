@@ -51,7 +51,7 @@ __all__ = [
     "two_causes",
 ]
 
-RESULT = Path(__file__).resolve().parent.parent / "results" / "forgetting.json"
+RESULT = Path(__file__).resolve().parents[2] / "results" / "forgetting.json"
 STEPS_ON_A = 150
 MARKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 300)  # steps on B after which the discriminator is asked about A
 BATCH = 32  # B, of real images and of fakes
