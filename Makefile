@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two installers must not meet in one .venv
 .DELETE_ON_ERROR:
-.PHONY: help lab test check format train figures results study studies benchmark notebooks site serve soak clean
+.PHONY: help lab test check format train figures results study studies benchmark benchmark-training notebooks site serve soak clean
 
 help: ## list every task
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,25 +43,25 @@ train: .venv/.installed-notebooks ## train a preset into runs/ (PRESET=digits, A
 	$(BIN)/memgan train --preset $(PRESET) --out $(RUN) $(ARGS)
 
 figures: .venv/.installed-notebooks ## draw the pictures of README.md and the notebooks into figures/ (NAMES=dataflow.svg)
-	$(BIN)/python -m scripts.figures $(NAMES)
+	$(BIN)/python -m scripts.draw_figures $(NAMES)
 
 results: .venv/.installed-test ## run the long comparisons: results/NAME.json (NAMES="digits plane forgetting")
-	for name in $(or $(NAMES),digits plane forgetting); do $(BIN)/python -m scripts.$$name || exit 1; done
+	for name in $(or $(NAMES),digits plane forgetting); do $(BIN)/python -m scripts.measure_$$name || exit 1; done
 
 study: .venv/.installed-notebooks ## compare configurations on several seeds: results/study-NAME-PRESET.json (NAME=ablation, PRESET=digits)
 	$(BIN)/memgan study $(or $(NAME),ablation) --preset $(PRESET) $(ARGS)
 
 studies: .venv/.installed-notebooks ## put the results of studies into docs/studies.md, and draw their figures
-	$(BIN)/python -m scripts.studies
+	$(BIN)/python -m scripts.studies_page
 
-benchmark: .venv/.installed-benchmark ## time the memory for README.md's table: benchmarks/memory-cpu.json (ARGS="--device cuda")
-	$(BIN)/python -m benchmarks.memory $(ARGS)
+benchmark: .venv/.installed-benchmark ## time the memory for README.md's table: results/benchmark-memory-cpu.json (ARGS="--device cuda")
+	$(BIN)/python -m scripts.benchmark_memory $(ARGS)
 
-benchmark-training: .venv/.installed-notebooks ## time a training step and the memory's share: benchmarks/training-cpu.json (ARGS="--device cuda")
-	$(BIN)/python -m benchmarks.training $(ARGS)
+benchmark-training: .venv/.installed-notebooks ## time a training step and the memory's share: results/benchmark-training-cpu.json (ARGS="--device cuda")
+	$(BIN)/python -m scripts.benchmark_training $(ARGS)
 
 notebooks: .venv/.installed-notebooks ## run the notebooks from their .py and store them (NOTEBOOKS=notebooks/06_x.py, ARGS=--prose)
-	$(BIN)/python scripts/notebooks.py $(ARGS) $(NOTEBOOKS)
+	$(BIN)/python scripts/run_notebooks.py $(ARGS) $(NOTEBOOKS)
 
 site: .venv/.installed-site ## build the walkthrough as pages from the stored notebooks: build/site/index.html
 	rm -rf build/site build/doctrees

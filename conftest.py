@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def pytest_configure(config):
     """Run notebooks on this environment's Python, under the settings that they were stored with."""
     if config.getoption("nbval", False):
-        from scripts.notebooks import KERNEL_ENVIRONMENT  # only here: it loads all of nbclient and jupytext
+        from scripts.run_notebooks import KERNEL_ENVIRONMENT  # only here: it loads all of nbclient and jupytext
 
         config.option.nbval_current_env = True
         config.option.nbval_sanitize_with = str(Path(__file__).parent / "notebooks" / "sanitize.cfg")

@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks import memory as bench
 from memgan import VMFMemory
+from scripts import benchmark_memory as bench
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = (5, 37, 11, 3)  # B, N, M, k
@@ -146,6 +146,8 @@ def test_the_picture_is_written(tmp_path):
 
 @pytest.mark.thorough
 def test_help_works_and_describes_the_contestants():
-    done = subprocess.run([sys.executable, "benchmarks/memory.py", "--help"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "scripts/benchmark_memory.py", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0 and done.stderr == ""
     assert "--device" in done.stdout and "ordinary" in done.stdout and "faiss" in done.stdout

@@ -6,9 +6,9 @@ import pytest
 import torch
 from gan_builders import tiny_settings
 
-from benchmarks import training as bench
 from memgan import VMFMemory
 from memgan.networks import InferenceNetwork
+from scripts import benchmark_training as bench
 
 CPU = torch.device("cpu")
 

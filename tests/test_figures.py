@@ -1,6 +1,6 @@
 """Every picture in figures/ has a generator, and a cheap one draws the same bytes twice."""
 
-from scripts.figures import FIGURES, FOLDER, draw
+from scripts.draw_figures import FIGURES, FOLDER, draw
 
 NEEDS_NO_TRAINING = [name for name in FIGURES if name not in ("digits-slots.png", "explorer.png", "fashion-purity.png")]
 

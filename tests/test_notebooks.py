@@ -4,13 +4,12 @@ import ast
 import functools
 import io
 import re
-import statistics
 import tokenize
 
 import nbformat
 import pytest
 
-from scripts.notebooks import NOTEBOOKS, ROOT, WIDGET_STATE, code_cells, out_of_sync, sources, widget_scripts
+from scripts.run_notebooks import NOTEBOOKS, ROOT, WIDGET_STATE, code_cells, out_of_sync, sources, widget_scripts
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")

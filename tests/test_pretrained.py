@@ -9,7 +9,7 @@ import memgan.pretrained
 from memgan.pretrained import PRETRAINED, load_pretrained
 from memgan.runs import build, load_run, save_run
 from memgan.training import train
-from scripts.pretrained import FOLDER, MOST_BYTES, export
+from scripts.package_pretrained import FOLDER, MOST_BYTES, export
 from walkthrough import nb07_verdict as verdict
 
 
@@ -66,7 +66,7 @@ def test_on_a_gpu_nothing_in_it_waits_for_the_host(stored):
 
 
 def test_a_model_too_large_to_ship_is_refused(tmp_path, stored, monkeypatch):
-    monkeypatch.setattr("scripts.pretrained.MOST_BYTES", 100)
+    monkeypatch.setattr("scripts.package_pretrained.MOST_BYTES", 100)
     with pytest.raises(ValueError, match="MB"):
         export(tmp_path / "run", "large", tmp_path)
     assert not (tmp_path / "large.safetensors").exists()

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.memory import summary
 from memgan.runs import build, save_run
 from memgan.settings import PRESETS
-from scripts.digits import table
+from scripts.benchmark_memory import summary
+from scripts.measure_digits import table
 from walkthrough import nb07_verdict as verdict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,7 +82,7 @@ def test_numbers_on_clothes_are_those_of_the_committed_studies():
 
 
 def test_times_of_a_step_are_those_of_the_committed_benchmark():
-    rows = json.loads((ROOT / "benchmarks" / "training-cpu.json").read_text(encoding="utf-8"))["rows"]
+    rows = json.loads((ROOT / "results" / "benchmark-training-cpu.json").read_text(encoding="utf-8"))["rows"]
     for preset in ("fashion-mnist", "fashion-mnist-slim"):
         assert re.search(
             rf"{rows[preset]['step']:.0f} ms.*?{rows[preset]['share']:.1%}".replace("%", " %"), between("times"), re.S
@@ -95,7 +95,7 @@ def test_numbers_on_digits_are_those_of_the_committed_run():
 
 
 def test_speeds_are_those_of_the_committed_benchmark():
-    result = json.loads((ROOT / "benchmarks" / "memory-cpu.json").read_text(encoding="utf-8"))
+    result = json.loads((ROOT / "results" / "benchmark-memory-cpu.json").read_text(encoding="utf-8"))
     assert summary(result["rows"]) in between("speed")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from memgan.lab.commands import study
 from memgan.lab.studies.runner import load_study
-from scripts.studies import PAGE, RESULTS, ROOT, sections, with_tables
+from scripts.studies_page import PAGE, RESULTS, ROOT, sections, with_tables
 
 TEXT = PAGE.read_text(encoding="utf-8")
 SECTIONS = sections(TEXT)

@@ -20,7 +20,7 @@ RESULT = Path(__file__).resolve().parents[2] / "results" / "plane.json"
 
 
 def runs(*kinds: str) -> list[dict[str, Any]]:
-    """The runs of these kinds that scripts/plane.py measured, kind by kind."""
+    """The runs of these kinds that scripts/measure_plane.py measured, kind by kind."""
     stored = json.loads(RESULT.read_text(encoding="utf-8"))["runs"]
     return [run for kind in kinds for run in stored if run["kind"] == kind]
 

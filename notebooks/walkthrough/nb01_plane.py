@@ -215,7 +215,7 @@ class CodeSettings:
 
 @dataclass(frozen=True)
 class MemorySettings(CodeSettings):
-    """MemoryGAN; `scripts/plane.py` measures what happens without each of the settings that are marked as decisive."""
+    """MemoryGAN; `scripts/measure_plane.py` measures what happens without each of the settings that are marked as decisive."""
 
     discriminator_rate: float = 1e-4
     mi_weight: float = 0.05  # lambda; without it a run in a few misses a mode

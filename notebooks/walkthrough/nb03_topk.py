@@ -53,7 +53,7 @@ __all__ = [
 GREEN, PURPLE = "#009E73", "#CC79A7"
 LOOKS = ((REAL, "-"), (GENERATED, "--"), (GREEN, ":"), (PURPLE, "-."))
 
-# The paper's rule on the digits' networks, as scripts/digits.py runs it
+# The paper's rule on the digits' networks, as scripts/measure_digits.py runs it
 PAPER_RULE = [
     *("memory.kappa=1", "memory.alpha=0.5", "memory.correct_in_top=32", "memory.touch=all"),
     *("memory.replace_within_label=false", "training.generator_loss=saturating", "training.mi_weight=1e-2"),

@@ -319,12 +319,12 @@ def questions(judge: Judge, images: Kinds) -> Callable[[], tuple[float, ...]]:
 
 
 def load(path: Path | None = None) -> list[Curve]:
-    """The curves that scripts/forgetting.py measured, every variant on its seeds."""
+    """The curves that scripts/measure_forgetting.py measured, every variant on its seeds."""
     return [Curve(**curve) for curve in json.loads((path or RESULT).read_text(encoding="utf-8"))["curves"]]
 
 
 def load_stationary(path: Path | None = None) -> "list[Stationary]":
-    """What scripts/forgetting.py measured of GANs on the digits, where forgetting does not show."""
+    """What scripts/measure_forgetting.py measured of GANs on the digits, where forgetting does not show."""
     return [Stationary(**run) for run in json.loads((path or RESULT).read_text(encoding="utf-8"))["stationary"]]
 
 

@@ -1,9 +1,9 @@
-"""How long a training step takes, and the memory's share of it: `python -m benchmarks.training`.
+"""How long a training step takes, and the memory's share of it: `python -m scripts.benchmark_training`.
 
 The memory's operations (sample, read and read_write) are timed where the step calls them: on a CPU in one thread, by
 the processor's time, which other work on the machine hardly changes; on a GPU by device events, with the step as one
 CUDA graph beside it, as a whole. Images are random: what they show does not change the time. Writes
-benchmarks/training-cpu.json or training-cuda.json.
+results/benchmark-training-cpu.json or benchmark-training-cuda.json.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.memory import machine
 from memgan import MemoryGAN
 from memgan.data import ImageData
 from memgan.runs import build
 from memgan.settings import PRESETS, Settings
 from memgan.training import Step, Trainer, prepare
+from scripts.benchmark_memory import machine
 
 OPERATIONS = ("sample", "read", "read_write")
 GOALS = {"cpu": 0.10, "cuda": 0.05}  # of the step, at the authors' Fashion-MNIST size
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("presets", nargs="*", metavar="PRESET", help="default: all, each also in bfloat16")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--rounds", type=int, default=20, help="steps of each preset, after a warm-up")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder for the JSON file")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the JSON file")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     rows: dict[str, dict[str, float]] = {}
@@ -156,7 +156,7 @@ def main() -> None:
     print(table(rows), goal(rows, device.type), sep="\n")
     result = {**machine(device), "rounds": arguments.rounds, "rows": rows, "goal": goal(rows, device.type)}
     arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / f"training-{device.type}.json"
+    path = arguments.out / f"benchmark-training-{device.type}.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

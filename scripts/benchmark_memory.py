@@ -1,4 +1,4 @@
-"""How long the memory takes, beside other ways of doing the same: `python benchmarks/memory.py`.
+"""How long the memory takes, beside other ways of doing the same: `python scripts/benchmark_memory.py`.
 
 Every contestant does its turn in each round of one run, so that a noisy machine slows them all alike; what counts
 are the ratios of medians. On a CPU one thread; on a GPU device events, eager and as a CUDA graph.
@@ -294,7 +294,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--rounds", type=int, default=40, help="turns of each contestant (an eighth at the last size)")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder for the JSON file and the picture")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the JSON file and the picture")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     torch.set_num_threads(1)
@@ -303,8 +303,8 @@ def main() -> None:
     print("\n".join(reached))
     arguments.out.mkdir(parents=True, exist_ok=True)
     result = {**machine(device), "rows": rows, "goals": reached}
-    (arguments.out / f"memory-{device.type}.json").write_text(json.dumps(result, indent=1) + "\n")
-    picture(rows, arguments.out / f"memory-{device.type}.png")
+    (arguments.out / f"benchmark-memory-{device.type}.json").write_text(json.dumps(result, indent=1) + "\n")
+    picture(rows, arguments.out / f"benchmark-memory-{device.type}.png")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Put a trained run into the package: `python -m scripts.pretrained runs/best fashion-mnist-slim`.
+"""Put a trained run into the package: `python -m scripts.package_pretrained runs/best fashion-mnist-slim`.
 
 Writes memgan/pretrained/NAME.safetensors: weights and keys in float16, everything else as it is, the run's settings
 as metadata. The card beside it, NAME.md, is written by hand from the run's evaluation.
