@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from memgan.gan import MemoryGAN
-from memgan.settings import Settings
+from memgan.presets import Settings
 
 __all__ = ["build", "load_run", "save_run", "serialised", "written_whole"]
 

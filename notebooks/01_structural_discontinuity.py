@@ -242,7 +242,7 @@ print("the run of Figure 1.2 obeys it:", found.off_mode >= least_off_mode(found.
 from memgan.data import load_dataset
 from memgan.lab.baselines.models import build_model
 from memgan.lab.evaluation.classifier import classifier_for
-from memgan.settings import PRESETS
+from memgan.presets import PRESETS
 from memgan.training import train
 
 digits, test = load_dataset("digits"), load_dataset("digits", split="test")

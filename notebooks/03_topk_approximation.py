@@ -23,9 +23,9 @@ import torch.nn.functional as F
 
 from memgan import VMFMemory
 from memgan.data import load_dataset
+from memgan.presets import PRESETS
 from memgan.reference import ReferenceMemory
 from memgan.search import nearest_slots
-from memgan.settings import PRESETS
 from memgan.training import prepare
 from walkthrough import nb00_dataflow as dataflow, nb02_posterior as posterior, nb03_topk as topk, show, source
 from walkthrough.circle import direction, reference_of

@@ -25,9 +25,9 @@ from memgan.data import load_dataset
 from memgan.lab.evaluation.classifier import accuracy, train_classifier
 from memgan.networks import Generator
 from memgan.plots import image_grid
+from memgan.presets import PRESETS
 from memgan.reference import ReferenceMemory
 from memgan.runs import build
-from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan.widgets import SlotExplorer
 from walkthrough import nb00_dataflow as dataflow, nb05_mcgn as mcgn, show, source

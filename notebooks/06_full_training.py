@@ -24,8 +24,8 @@ from memgan.data import load_dataset
 from memgan.lab.evaluation.classifier import classifier_for
 from memgan.lab.evaluation.evaluation import evaluate
 from memgan.plots import image_grid
+from memgan.presets import PRESETS
 from memgan.runs import build
-from memgan.settings import PRESETS
 from memgan.training import prepare, train, training_step
 from memgan.widgets import LatentExplorer
 from walkthrough import nb06_full_training as full_training, show, source

@@ -23,8 +23,8 @@ from memgan.data import load_dataset
 from memgan.lab.baselines.models import build_model
 from memgan.lab.evaluation.classifier import classifier_for
 from memgan.plots import image_grid
+from memgan.presets import PRESETS
 from memgan.runs import build
-from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan.widgets import Interpolation, SlotExplorer
 from walkthrough import (

@@ -20,8 +20,8 @@ import torch
 
 from memgan import MemoryGAN
 from memgan.data import ImageData
+from memgan.presets import PRESETS, Settings
 from memgan.runs import build
-from memgan.settings import PRESETS, Settings
 from memgan.training import Step, Trainer, prepare
 from scripts.benchmark_memory import machine
 

@@ -20,8 +20,8 @@ from memgan.gan import MemoryGAN
 from memgan.lab.evaluation.classifier import classifier_for
 from memgan.lab.evaluation.metrics import slot_purities
 from memgan.plots import image_grid
+from memgan.presets import PRESETS
 from memgan.runs import build
-from memgan.settings import PRESETS
 from memgan.training import prepare, train
 from memgan.widgets import SlotExplorer
 from memgan.widgets.page import page

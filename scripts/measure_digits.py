@@ -15,8 +15,8 @@ from memgan.data import load_dataset
 from memgan.lab.evaluation.classifier import classifier_for
 from memgan.lab.evaluation.evaluation import evaluate
 from memgan.lab.studies.runner import commit
+from memgan.presets import PRESETS
 from memgan.runs import build
-from memgan.settings import PRESETS
 from memgan.training import prepare, train
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from memgan import MemoryGAN, MemorySettings
 from memgan.networks import NetworkSettings
-from memgan.settings import Settings
+from memgan.presets import Settings
 from memgan.training import TrainingSettings
 
 SIDE = 4  # pixels of the images that these models see

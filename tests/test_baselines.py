@@ -18,8 +18,8 @@ from memgan.gan import Generated
 from memgan.lab.baselines.memories import AveragingMemory, LastWriteWins, OneByOne
 from memgan.lab.baselines.models import MODELS, as_model, build_model, load_model, parameters
 from memgan.lab.commands.cli import main
+from memgan.presets import PRESETS
 from memgan.runs import build, load_run, save_run
-from memgan.settings import PRESETS
 from memgan.training import Optimisers, prepare, train, training_step
 
 CODES, CONTINUOUS = 3, 2

@@ -10,7 +10,7 @@ from PIL import Image
 
 from memgan.data import load_dataset
 from memgan.lab.commands.options import add_data, data_of
-from memgan.settings import PRESETS
+from memgan.presets import PRESETS
 
 GREYS = np.random.default_rng(0).integers(0, 256, (40, 20, 20), dtype=np.uint8)
 

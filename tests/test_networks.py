@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from gan_builders import random_images, unit_rows
 
 from memgan.networks import Generator, InferenceNetwork, NetworkSettings, ResidualBlock
-from memgan.settings import PRESETS
+from memgan.presets import PRESETS
 
 # METHOD.md, section 6: pixels, channels, M, Z, width, units of the fully connected layer
 AUTHORS = {

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from memgan.presets import PRESETS
 from memgan.runs import build, save_run
-from memgan.settings import PRESETS
 from scripts.benchmark_memory import summary
 from scripts.measure_digits import table
 from walkthrough import nb07_verdict as verdict

@@ -14,7 +14,7 @@ from memgan.lab.studies import runner as studies
 from memgan.lab.studies.comparison import figure, markdown, table
 from memgan.lab.studies.grids import STUDIES, Study, rates
 from memgan.lab.studies.runner import Plan, load_study, run_study, settings_of
-from memgan.settings import PRESETS
+from memgan.presets import PRESETS
 
 TINY = PRESETS["digits"].changed(TINY_ASSIGNMENTS)
 GRID = {"as it is": [], "flat": ["memory.kappa=1"], "no memory": ["model=dcgan"]}

@@ -11,7 +11,7 @@ from gan_builders import TINY_TRAINING, random_images, same_state, state_of, tin
 import memgan.training
 from memgan import MemoryGAN
 from memgan.data import ImageData
-from memgan.settings import PRESETS
+from memgan.presets import PRESETS
 from memgan.training import Optimisers, Step, Trainer, TrainingSettings, is_large, prepare, train, training_step
 
 BATCH = TINY_TRAINING["batch_size"]

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from memgan.presets import PRESETS
 from memgan.runs import build
-from memgan.settings import PRESETS
 from walkthrough import nb06_full_training as full_training
 
 

@@ -11,8 +11,8 @@ from torch import nn
 from memgan.data import load_dataset
 from memgan.lab.baselines.models import build_model
 from memgan.lab.evaluation.classifier import Classifier, train_classifier
+from memgan.presets import PRESETS
 from memgan.runs import build
-from memgan.settings import PRESETS
 from memgan.widgets import Interpolation
 from memgan.widgets.base import script
 from memgan.widgets.export import export_network

@@ -20,7 +20,7 @@ CELLS = {
     "show": """
         import torch
         from memgan.runs import build
-        from memgan.settings import PRESETS
+        from memgan.presets import PRESETS
         from memgan.widgets import LatentExplorer
         gan = build(PRESETS["digits"]).eval()
         gan.generator.layers[-2].weight.data *= 50

@@ -12,8 +12,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 
 from memgan.lab.baselines.models import build_model
+from memgan.presets import PRESETS
 from memgan.runs import build
-from memgan.settings import PRESETS
 from memgan.widgets import LatentExplorer, SlotExplorer
 from tests.browser import chromium, opened, write_page
 

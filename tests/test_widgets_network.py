@@ -9,8 +9,8 @@ from torch import nn
 
 from memgan.lab.baselines.models import build_model
 from memgan.lab.evaluation.classifier import Classifier
+from memgan.presets import PRESETS
 from memgan.runs import build
-from memgan.settings import PRESETS
 from memgan.widgets.base import script
 from memgan.widgets.export import export_gan, export_generator, export_network
 from tests.browser import chromium

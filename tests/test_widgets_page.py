@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from memgan.lab.commands.cli import main
+from memgan.presets import PRESETS
 from memgan.runs import build, save_run
-from memgan.settings import PRESETS
 from memgan.widgets import LatentExplorer
 from memgan.widgets.page import page
 from tests.browser import chromium, opened

@@ -9,8 +9,8 @@ import traitlets
 
 from memgan.lab.baselines.models import build_model
 from memgan.lab.evaluation.classifier import Classifier
+from memgan.presets import PRESETS
 from memgan.runs import build
-from memgan.settings import PRESETS
 from memgan.widgets import SlotExplorer
 from tests.browser import chromium, opened, write_page
 

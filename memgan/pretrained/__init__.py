@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.gan import MemoryGAN
+from memgan.presets import Settings
 from memgan.runs import build
-from memgan.settings import Settings
 
 __all__ = ["PRETRAINED", "load_pretrained"]
 

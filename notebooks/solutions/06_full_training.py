@@ -14,7 +14,7 @@
 # %%
 import torch
 
-from memgan.settings import PRESETS
+from memgan.presets import PRESETS
 from walkthrough import nb06_full_training as full_training
 
 # %% [markdown]

@@ -16,8 +16,8 @@ from torch import Tensor
 from memgan import VMFMemory
 from memgan.gan import MemoryGAN
 from memgan.plots import GENERATED, REAL, UNUSED
+from memgan.presets import Settings
 from memgan.runs import build
-from memgan.settings import Settings
 from memgan.training import prepare, train
 from walkthrough.circle import direction, ring
 from walkthrough.lesson import Wrong, answered, attempt

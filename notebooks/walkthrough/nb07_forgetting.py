@@ -24,8 +24,8 @@ from memgan.gan import discriminator_loss
 from memgan.lab.baselines.models import build_model
 from memgan.networks import InferenceNetwork
 from memgan.plots import image_grid
+from memgan.presets import PRESETS
 from memgan.search import Nearest
-from memgan.settings import PRESETS
 from memgan.training import prepare, train
 
 __all__ = [

@@ -26,9 +26,9 @@ from memgan.gan import Generated, MemoryGAN
 from memgan.lab.baselines.memories import MEMORIES
 from memgan.memory import MemorySettings, VMFMemory
 from memgan.networks import Generator, InferenceNetwork, NetworkSettings
+from memgan.presets import Settings
 from memgan.pretrained import PRETRAINED, load_pretrained
 from memgan.runs import SETTINGS, build, load_run
-from memgan.settings import Settings
 
 __all__ = ["MODELS", "as_model", "build_model", "load_model", "parameters"]
 

@@ -13,8 +13,8 @@ from memgan.lab.commands.options import add_data, add_device, add_run, data_of, 
 from memgan.lab.evaluation.classifier import classifier_for, has_classes
 from memgan.lab.evaluation.evaluation import Evaluation, evaluate, old_fakes_of
 from memgan.lab.evaluation.inception import InceptionV3
+from memgan.presets import Settings
 from memgan.runs import written_whole
-from memgan.settings import Settings
 
 PURPOSE = "judge a run with a classifier of its data; writes RUN/evaluation.json and RUN/evaluation.png"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from memgan.data import ImageData, load_dataset
+from memgan.presets import Settings
 from memgan.pretrained import PRETRAINED
-from memgan.settings import Settings
 
 __all__ = ["add_data", "add_device", "add_run", "data_of", "device_of", "seed", "writable"]
 

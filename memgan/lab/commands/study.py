@@ -11,7 +11,7 @@ from memgan.lab.sessions.session import Interrupted
 from memgan.lab.studies.comparison import figure, table
 from memgan.lab.studies.grids import STUDIES, Study
 from memgan.lab.studies.runner import Plan, load_study, run_study
-from memgan.settings import PRESETS
+from memgan.presets import PRESETS
 
 PURPOSE = "compare configurations on several seeds; writes results/study-NAME-PRESET.json, and can be broken off"
 

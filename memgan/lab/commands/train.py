@@ -15,7 +15,7 @@ from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.checkpoints import Checkpoint
 from memgan.lab.sessions.progress import METRICS
 from memgan.lab.sessions.session import Habits, Interrupted, Session
-from memgan.settings import PRESETS, Settings
+from memgan.presets import PRESETS, Settings
 
 PURPOSE = "train a preset"
 

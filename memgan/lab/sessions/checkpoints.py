@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from memgan.presets import Settings
 from memgan.runs import CHECKPOINTS, serialised, written_whole
-from memgan.settings import Settings
 from memgan.training import Trainer
 
 __all__ = ["Checkpoint", "load", "newest", "restore", "save", "saved"]

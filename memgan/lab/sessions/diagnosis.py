@@ -9,7 +9,7 @@ import math
 import torch
 
 from memgan.gan import MemoryGAN
-from memgan.settings import Settings
+from memgan.presets import Settings
 
 __all__ = ["TrainingError", "Watch", "label_shares", "slots_in_use"]
 

@@ -29,8 +29,8 @@ from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.checkpoints import Checkpoint
 from memgan.lab.sessions.diagnosis import Watch, label_shares, slots_in_use
 from memgan.lab.sessions.progress import MetricsLog, Progress, resting, sheet, write_sheet
+from memgan.presets import Settings
 from memgan.runs import save_run, serialised, written_whole
-from memgan.settings import Settings
 from memgan.training import Step, Trainer, prepare
 
 __all__ = ["Habits", "Interrupted", "Session", "fastest_threads", "take_up"]

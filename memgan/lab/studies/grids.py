@@ -6,7 +6,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from memgan.settings import Settings
+from memgan.presets import Settings
 
 __all__ = ["STUDIES", "Study", "rates"]
 

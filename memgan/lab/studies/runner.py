@@ -29,8 +29,8 @@ from memgan.lab.evaluation.metrics import inception_score
 from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.session import Habits, Interrupted, take_up
 from memgan.lab.studies.grids import STUDIES, Grid, Study, rates
+from memgan.presets import PRESETS, Settings
 from memgan.runs import HISTORY, written_whole
-from memgan.settings import PRESETS, Settings
 
 __all__ = ["Job", "Plan", "commit", "load_study", "run_study", "settings_of"]
 

@@ -7,7 +7,7 @@ from typing import get_args, get_type_hints
 import pytest
 from gan_builders import tiny_settings
 
-from memgan.settings import PRESETS, Settings
+from memgan.presets import PRESETS, Settings
 
 PARTS = ("memory", "networks", "training")
 FIELDS = [(part, field.name) for part in PARTS for field in dataclasses.fields(getattr(PRESETS["digits"], part))]
