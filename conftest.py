@@ -20,7 +20,7 @@ def pytest_configure(config):
 
 
 def pytest_collectstart(collector):
-    """Compare no stderr: a machine's warning is no result. (tests/test_notebooks.py lets none be stored.)"""
+    """Compare no stderr: a machine's warning is no result. (A test in test_notebooks.py lets none be stored.)"""
     if collector.nodeid.endswith(".ipynb"):
         collector.skip_compare += ("stderr",)
 

@@ -19,7 +19,7 @@ import memgan
 from memgan import widgets
 from tests.browser import chromium
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 AXE = Path(os.environ.get("MEMGAN_AXE") or ROOT / "node_modules" / "axe-core" / "axe.min.js")
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 VIEW = "application/vnd.jupyter.widget-view+json"

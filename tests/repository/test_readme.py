@@ -13,7 +13,7 @@ from scripts.benchmark_memory import summary
 from scripts.measure_digits import table
 from walkthrough import nb07_verdict as verdict
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)  # a widget driven, a training step, a pretrained model

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from memgan import VMFMemory
 from scripts import benchmark_memory as bench
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SIZE = (5, 37, 11, 3)  # B, N, M, k
 
 
