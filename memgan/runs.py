@@ -37,8 +37,12 @@ def build(settings: Settings, device: torch.device | str = "cpu") -> MemoryGAN:
     return MemoryGAN(settings.memory, settings.networks, validate=device.type == "cpu").to(device)
 
 
-def save_run(folder: Path, gan: MemoryGAN, settings: Settings, history: dict[str, Any]) -> None:
-    """Write a run, each file whole or not at all. Raises OSError where the folder cannot be written."""
+def save_run(folder: Path | str, gan: MemoryGAN, settings: Settings, history: dict[str, Any]) -> None:
+    """Write a run, each file whole or not at all. Raises OSError where the folder cannot be written.
+
+    Networks that `torch.compile` wraps are stored as they were before.
+    """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = without_compiled_names(gan.state_dict())
     with written_whole(folder / MODEL) as path:

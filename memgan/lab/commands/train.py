@@ -28,9 +28,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan train`."""
     what = parser.add_argument_group("what to train")
     what.add_argument("--preset", choices=sorted(PRESETS), help=f"where to start from (default: {PRESET})")
-    what.add_argument(
-        "--model", metavar="NAME", help=f"memorygan, or a baseline of equal size: {', '.join(MODELS[1:])}"
-    )
+    model_help = f"memorygan, or a baseline of equal size: {', '.join(MODELS[1:])}"
+    what.add_argument("--model", metavar="NAME", help=model_help)
     what.add_argument("--dataset", metavar="NAME", help="the preset on another data set, e.g. folder:PATH")
     what.add_argument("--size", type=int, metavar="PIXELS", help="short for --set networks.image_size=PIXELS")
     what.add_argument("--steps", type=int, help="short for --set training.steps=STEPS")
@@ -65,7 +64,11 @@ def run(options: argparse.Namespace) -> None:
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
     habits = Habits(
-        options.checkpoint_every, options.keep, options.sample_every, options.log_dir, stops=not options.keep_going
+        checkpoint_every=options.checkpoint_every,
+        keep=options.keep,
+        sample_every=options.sample_every,
+        log_dir=options.log_dir,
+        stops=not options.keep_going,
     )
     device = device_of(options.device)
     earlier = _earlier(options)
