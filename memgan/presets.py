@@ -103,7 +103,7 @@ def _as_json(content: dict[str, Any]) -> str:
 
 
 def _as_python_number(number: Any) -> Any:
-    """A scalar of numpy or of PyTorch as Python's own."""
+    """A scalar of numpy as Python's own."""
     if hasattr(number, "item"):
         return number.item()
     raise TypeError(f"expected a number, a truth value or a text, got {number!r}")
