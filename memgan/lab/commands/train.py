@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> None:
     try:
         session.run()
     except Interrupted as end:
-        _to_stderr(f"memgan train: {end}. It goes on, as if nothing had happened, with\n  {resuming(options)}")
+        _to_stderr(f"memgan train: {end}. To continue it exactly where it stopped:\n  {resuming(options)}")
         raise SystemExit(end.exit_code) from end
     if earlier and earlier.number == settings.training.steps:
         _to_stderr(f"memgan train: {options.out} was finished already, nothing was left to train")
