@@ -5,7 +5,7 @@ method as plain loops: read it first.
 """
 
 from memgan.gan import MemoryGAN, information_loss
-from memgan.memory import MEMORY_PRESETS, MemorySettings, VMFMemory
+from memgan.memory import MemorySettings, VMFMemory
 from memgan.pretrained import load_pretrained
 
-__all__ = ["MEMORY_PRESETS", "MemoryGAN", "MemorySettings", "VMFMemory", "information_loss", "load_pretrained"]
+__all__ = ["MemoryGAN", "MemorySettings", "VMFMemory", "information_loss", "load_pretrained"]

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, get_args, get_type_hints
 
-from memgan.memory import MEMORY_PRESETS, MemorySettings
+from memgan.memory import MemorySettings
 from memgan.networks import NetworkSettings
 from memgan.training import TrainingSettings
 
@@ -89,6 +89,17 @@ def _typed(value: Any, kind: Any, name: str) -> Any:
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
         raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}")
     return value
+
+
+_AUTHORS_SIZE = MemorySettings(num_slots=4096, key_dim=256, top_k=128, correct_in_top=2)
+_SLIM_MEMORY = MemorySettings(num_slots=1024, key_dim=64, top_k=32, correct_in_top=2)
+MEMORY_PRESETS = {
+    "paper": replace(_AUTHORS_SIZE, kappa=1.0, alpha=0.5, correct_in_top=128, touch="all", replace_within_label=False),
+    **dict.fromkeys(["mnist", "fashion-mnist", "affine-mnist"], _AUTHORS_SIZE),
+    "cifar10": MemorySettings(num_slots=16384, key_dim=512, top_k=256, correct_in_top=2),
+    **dict.fromkeys(["mnist-slim", "fashion-mnist-slim", "affine-mnist-slim", "cifar10-slim"], _SLIM_MEMORY),
+    "digits": MemorySettings(num_slots=512, key_dim=64, top_k=32, correct_in_top=2),
+}
 
 
 def _published(settings: Settings, decay_from: float = 1.0) -> Settings:
