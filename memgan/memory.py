@@ -254,7 +254,9 @@ class VMFMemory(nn.Module):
         # Whole numbers, because sums of floating-point numbers may come in any order on a GPU.
         steps = min(_STEPS_OF_A_SAMPLE, round(1 / torch.finfo(probabilities.dtype).eps))
         cumulative = (probabilities * steps).long().cumsum(dim=0)
-        uniform = torch.rand(num_samples, dtype=probabilities.dtype, device=probabilities.device, generator=generator)
+        uniform = probabilities.new_empty(num_samples).uniform_(
+            generator=generator
+        )  # torch.rand takes no symbolic size
         drawn = (uniform * cumulative[-1]).long()
         slots = torch.searchsorted(cumulative, drawn, right=True).clamp(max=self.num_slots - 1)
         return self.keys[slots], slots
