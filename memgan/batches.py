@@ -101,8 +101,10 @@ class LoadedBatches:
             images = self._from_loader()
             if images.shape[1:] != expected.shape[1:] or images.dtype != expected.dtype:
                 found = f"{list(images.shape[1:])} of {images.dtype}"
-                raise ValueError(f"the DataLoader began with images {list(expected.shape[1:])} of {expected.dtype}, "
-                                 f"now it gives {found}")
+                raise ValueError(
+                    f"the DataLoader began with images {list(expected.shape[1:])} of {expected.dtype}, "
+                    f"now it gives {found}"
+                )
             if len(images) == len(expected):
                 return images
 
@@ -155,7 +157,7 @@ def _check_images(images: Tensor, image_shape: tuple[int, ...], dtype: torch.dty
         raise TypeError(f"expected images of torch.uint8 in 0..255 or of {dtype} in [-1, 1], got {images.dtype}")
     least = float(images.amin())
     most = float(images.amax())
-    is_inside = -1 - TOLERANCE <= least and most <= 1 + TOLERANCE  # False for NaN
+    is_inside = least >= -1 - TOLERANCE and most <= 1 + TOLERANCE  # False for NaN
     if not is_inside:
         raise ValueError(f"floating-point images must lie in [-1, 1], got values from {least:g} to {most:g}")
 

@@ -69,9 +69,10 @@ class RepeatedStep:
             except RuntimeError as error:
                 self._refused = True
                 warnings.warn(
-                    "The training step cannot be recorded as a CUDA graph and runs as it is, which is slower. Something "
-                    "in it looks at values on the host, as a memory with validate=True does, or an optimiser is not "
-                    f"capturable. training.cuda_graph=false avoids the attempt. {type(error).__name__}: {error}",
+                    "The training step cannot be recorded as a CUDA graph and runs as it is, which is slower. "
+                    "Something in it looks at values on the host, as a memory with validate=True does, or an "
+                    "optimiser is not capturable. training.cuda_graph=false avoids the attempt. "
+                    f"{type(error).__name__}: {error}",
                     stacklevel=2,
                 )
                 return step()

@@ -109,7 +109,7 @@ class AdversarialModel(nn.Module, ABC):
         return images.unflatten(0, (num_slots, samples)), slots
 
     def _noise(self, num_samples: int, keys: Tensor, generator: torch.Generator | None) -> Tensor:
-        """z, uniform on (-1, 1), [num_samples, Z]; on the device and in the precision of `keys`, whatever defaults say."""
+        """z, uniform on (-1, 1), [num_samples, Z]: on the device and in the precision of `keys`, not in the default."""
         shape = (num_samples, self.noise_dim)
         return torch.rand(shape, dtype=keys.dtype, device=keys.device, generator=generator) * 2 - 1
 

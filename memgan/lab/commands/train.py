@@ -16,7 +16,7 @@ from memgan.lab.commands.options import add_data, add_device, data_of, device_of
 from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.checkpoints import Checkpoint
 from memgan.lab.sessions.progress import METRICS
-from memgan.lab.sessions.session import SessionOptions, Interrupted, Session
+from memgan.lab.sessions.session import Interrupted, Session, SessionOptions
 from memgan.presets import PRESETS, Settings
 from memgan.runs import CHECKPOINTS, HISTORY, MODEL, SETTINGS
 

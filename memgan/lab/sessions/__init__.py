@@ -1,6 +1,6 @@
 """Training runs in folders: checkpoints, resumption, diagnosis, and what one sees of a run while it lasts.
 
-    from memgan.lab.sessions import Session, SessionOptions, resume
+from memgan.lab.sessions import Session, SessionOptions, resume
 """
 
 from memgan.lab.sessions.diagnosis import TrainingError

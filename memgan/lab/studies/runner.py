@@ -26,7 +26,7 @@ from memgan.lab.baselines.models import as_model, load_model, parameters
 from memgan.lab.evaluation.classifier import Classifier, classifier_for
 from memgan.lab.evaluation.evaluation import evaluate, old_fakes_of
 from memgan.lab.evaluation.metrics import inception_score
-from memgan.lab.sessions.session import SessionOptions, Interrupted, resume
+from memgan.lab.sessions.session import Interrupted, SessionOptions, resume
 from memgan.lab.studies.grids import STUDIES, Grid, Study, rates
 from memgan.presets import PRESETS, Settings
 from memgan.runs import CHECKPOINTS, HISTORY, written_whole
