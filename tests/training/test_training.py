@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from gan_builders import TINY_TRAINING, random_images, same_state, state_of, tin
 import memgan.training
 from memgan import MemoryGAN
 from memgan.data import ImageData
+from memgan.lab.baselines.models import build_model
 from memgan.presets import PRESETS
 from memgan.training import (
     Optimisers,
@@ -18,6 +20,7 @@ from memgan.training import (
     Trainer,
     TrainingSettings,
     adam_optimisers,
+    gradient_penalty,
     is_large,
     prepare,
     rate_factor,
@@ -192,6 +195,7 @@ def test_memory_carries_no_gradient():
 
 @pytest.mark.parametrize("decay_from", [0.0, 0.3, 0.5, 1.0])
 def test_rates_hold_and_then_fall_linearly_to_zero(decay_from):
+    torch.manual_seed(0)
     settings = settings_with(steps=20, decay_from=decay_from, generator_lr=3e-3, discriminator_lr=7e-4)
     trainer = Trainer(tiny_gan(), random_images(BATCH), settings)
     for done, _ in enumerate(trainer):
@@ -217,6 +221,7 @@ def test_rates_of_a_resumed_training_are_those_of_one_that_was_not_interrupted(a
 
 def test_rates_in_tensors_are_set_in_place_to_the_same_values():
     """As a CUDA graph needs them: LambdaLR must neither replace the tensor nor round twice."""
+    torch.manual_seed(0)
     settings = settings_with(steps=20, decay_from=0.3, generator_lr=3e-3)
     gan = tiny_gan()
     rates = [torch.tensor(3e-3), torch.tensor(3e-3)]
@@ -481,6 +486,173 @@ def test_the_authors_sizes_are_large_and_the_digits_are_not():
         with torch.device("meta"):
             gan = MemoryGAN.from_settings(PRESETS[name].memory, PRESETS[name].networks)
         assert is_large(gan) == (name != "digits")
+
+
+# ---------------------------------------------------------------- the loop and its user
+
+
+def test_run_calls_back_with_each_step():
+    trainer, seen = trainer_of(steps=5), []
+    trainer.run(seen.append)
+    assert [step.number for step in seen] == [1, 2, 3, 4, 5] and seen == list(trainer_of(steps=5))
+    trainer.run()  # nothing is left to do
+    assert trainer.number == 5
+
+
+def test_evaluation_mode_between_steps_does_not_leak_into_training():
+    calm = trainer_of(steps=5)
+    expected = list(calm)
+    disturbed = trainer_of(steps=5)
+    history = []
+    for step in disturbed:
+        history.append(step)
+        disturbed.gan.eval()
+    assert history == expected
+    assert same_state(disturbed.gan, state_of(calm.gan))
+
+
+def test_optimisers_of_ones_own_step_the_networks():
+    """Plain gradient descent: each weight of mu moves by its rate times its gradient."""
+    torch.manual_seed(0)
+    gan = tiny_gan()
+    optimisers = [torch.optim.SGD(network.parameters(), lr=0.1) for network in (gan.inference, gan.generator)]
+    trainer = Trainer(gan, random_images(23), settings_with(steps=4, decay_from=0.5), optimisers)
+    for done, rate in enumerate([0.1, 0.1, 0.1, 0.05]):
+        before = {name: weight.detach().clone() for name, weight in gan.inference.named_parameters()}
+        next(iter(trainer))
+        for name, weight in gan.inference.named_parameters():
+            torch.testing.assert_close(weight, before[name] - rate * weight.grad, rtol=1e-5, atol=1e-7)
+        assert trainer.number == done + 1
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_default_type_and_device_do_not_matter(precision):
+    """A default device where nothing has a value: whatever is made there by mistake cannot be used."""
+    expected = list(trainer_of(steps=5, precision=precision))
+    trainer = trainer_of(steps=5, precision=precision)
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        state = copy.deepcopy(trainer.state_dict())
+        history = list(itertools.islice(trainer, 2))
+        trainer.load_state_dict(state)
+        again = list(trainer)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device("cpu")
+    assert history == expected[:2] and again == expected
+
+
+def test_a_model_in_double_precision_trains_on_bytes_and_on_both_types_of_numbers():
+    images = torch.randint(256, (23, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    as_numbers = images.float() / 127.5 - 1
+    runs = []
+    for data in (images, as_numbers, as_numbers.double()):
+        prepare(0)
+        gan = tiny_gan().double()
+        runs.append(list(train(gan, data, settings_with())))
+    assert runs[0] == runs[1] == runs[2] and runs[0][0].discriminator_loss.dtype == torch.float64
+
+
+# ---------------------------------------------------------------- gradient penalty
+
+
+class LinearModel(torch.nn.Module):
+    """D(x) = sigmoid(w . x), of which everything is known."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight)
+
+    def discriminate(self, images):
+        return (images.flatten(1) @ self.weight).sigmoid()
+
+
+def test_penalty_of_a_linear_logit_is_half_its_squared_slope():
+    weight = torch.arange(1.0, 49.0, dtype=torch.double) / 50
+    model = LinearModel(weight)
+    penalty = gradient_penalty(model, random_images(7).double() / 10)
+    assert penalty.item() == pytest.approx(float((weight**2).sum()) / 2, rel=1e-9)
+    penalty.backward()
+    torch.testing.assert_close(model.weight.grad, weight, rtol=1e-8, atol=0)
+
+
+def penalised_gan(model):
+    """A model in double precision whose D is nowhere at the clip, in evaluation mode: images do not meet there."""
+    prepare(0)
+    settings = replace(tiny_settings(memory={"top_k": 61, "kappa": 3.0}), model=model)
+    gan = build_model(settings).double().eval()
+    with torch.no_grad():
+        for weight in gan.inference.parameters():
+            weight.mul_(10)
+    return gan
+
+
+@pytest.mark.parametrize("model", ["memorygan", "dcgan"])
+def test_penalty_is_half_the_squared_slope_of_the_logit_by_finite_differences(model):
+    gan, images, step = penalised_gan(model), random_images(3).double(), 1e-6
+    with torch.no_grad():
+        squares = torch.zeros(3, dtype=torch.double)
+        for pixel in range(48):
+            moved = torch.zeros(48, dtype=torch.double)
+            moved[pixel] = step
+            moved = moved.view(1, 3, 4, 4)
+            above, below = gan.discriminate(images + moved).logit(), gan.discriminate(images - moved).logit()
+            squares += ((above - below) / (2 * step)) ** 2
+    assert gradient_penalty(gan, images).item() == pytest.approx(float(squares.mean()) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("model", ["memorygan", "dcgan"])
+def test_gradient_of_the_penalty_is_its_slope_along_random_directions(model):
+    """By finite differences of the penalty itself, in the weights of mu."""
+    gan, images, step = penalised_gan(model), random_images(5).double(), 1e-5
+    weights = list(gan.inference.parameters())
+    gradients = torch.autograd.grad(gradient_penalty(gan, images), weights, allow_unused=True)
+    draw = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        directions = [torch.randn(weight.shape, generator=draw, dtype=torch.double) for weight in weights]
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                for weight, direction in zip(weights, directions, strict=True):
+                    weight.add_(sign * step * direction)
+            values.append(gradient_penalty(gan, images).item())
+            with torch.no_grad():
+                for weight, direction in zip(weights, directions, strict=True):
+                    weight.sub_(sign * step * direction)
+        slope = (values[0] - values[1]) / (2 * step)
+        products = [
+            (gradient * direction).sum()
+            for gradient, direction in zip(gradients, directions, strict=True)
+            if gradient is not None
+        ]
+        assert float(sum(products)) == pytest.approx(slope, rel=1e-4)
+
+
+def test_penalty_enters_the_loss_of_d_with_its_weight_and_not_that_of_g():
+    losses = {}
+    for weight in (0.0, 0.5, 1.0):
+        torch.manual_seed(0)
+        gan, settings = tiny_gan(), settings_with(gradient_penalty=weight)
+        losses[weight] = training_step(gan.train(), random_images(BATCH), adam_optimisers(gan, settings), settings)
+    penalty = losses[1.0].discriminator_loss - losses[0.0].discriminator_loss
+    half = losses[0.5].discriminator_loss - losses[0.0].discriminator_loss
+    assert float(penalty) > 1e-4 and float(penalty) == pytest.approx(2 * float(half), rel=1e-3)
+    assert losses[1.0].real == losses[0.0].real
+
+
+def test_gradient_of_the_penalty_is_that_of_the_memory_before_it_was_written():
+    """In a step of D the memory is written between the penalty and its backward pass."""
+    images = random_images(BATCH)
+    gradients = []
+    for writes in (True, False):
+        gan = tiny_gan()
+        penalty = gradient_penalty(gan, images)
+        if writes:
+            gan.memory.write(gan.inference(images), torch.arange(BATCH) % 2)
+        penalty.backward()
+        gradients.append(torch.cat([weight.grad.flatten() for weight in gan.inference.parameters()]))
+    assert torch.equal(gradients[0], gradients[1]) and float(gradients[0].abs().sum()) > 0
 
 
 @pytest.mark.thorough
