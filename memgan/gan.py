@@ -110,8 +110,9 @@ class AdversarialModel(nn.Module, ABC):
 
     def _noise(self, num_samples: int, keys: Tensor, generator: torch.Generator | None) -> Tensor:
         """z, uniform on (-1, 1), [num_samples, Z]: on the device and in the precision of `keys`, not in the default."""
-        shape = (num_samples, self.noise_dim)
-        return torch.rand(shape, dtype=keys.dtype, device=keys.device, generator=generator) * 2 - 1
+        noise = torch.empty(num_samples, self.noise_dim, dtype=keys.dtype, device=keys.device)
+        # the same draws as torch.rand, which under torch.compile takes no generator and a number of unknown size
+        return noise.uniform_(generator=generator) * 2 - 1
 
 
 class MemoryGAN(AdversarialModel):
