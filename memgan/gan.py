@@ -57,8 +57,8 @@ class MemoryGAN(nn.Module):
         return images.unflatten(0, (num_slots, samples)), slots
 
     def _noise(self, num_samples: int, generator: torch.Generator | None) -> Tensor:
-        shape = (num_samples, self.generator.noise_dim)
-        return torch.rand(shape, device=self.memory.keys.device, generator=generator) * 2 - 1
+        noise = torch.empty(num_samples, self.generator.noise_dim, device=self.memory.keys.device)
+        return noise.uniform_(generator=generator) * 2 - 1  # torch.rand takes no size that a compiler does not know
 
 
 def discriminator_loss(real: Tensor, generated: Tensor) -> Tensor:

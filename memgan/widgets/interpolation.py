@@ -79,7 +79,7 @@ class Interpolation(ExplorerWidget):
     def _far_apart(self) -> list[int]:
         """The most used slot, and of the 20 most used the one whose key is farthest from it."""
         memory = self._live.memory
-        used = (memory.histogram * memory.values).argsort(descending=True)[:20]
+        used = memory.slot_probabilities().argsort(descending=True)[:20]
         return [int(used[0]), int(used[(memory.keys[used] @ memory.keys[used[0]]).argmin()])]
 
     @traitlets.default("noises")

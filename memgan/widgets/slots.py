@@ -50,7 +50,7 @@ class SlotExplorer(ExplorerWidget):
     def _tabulate(self) -> dict[str, Any]:
         """A list for each property, with an entry for each slot that can be drawn, most used first."""
         gan = still(self._live)
-        mass = gan.memory.histogram * gan.memory.values
+        mass = gan.memory.slot_probabilities()
         slots = mass.argsort(descending=True, stable=True)[: int((mass > 0).sum())]
         keys = gan.memory.keys[slots]
         table: dict[str, Any] = {"slots": slots.tolist(), "places": _places(keys)}

@@ -154,8 +154,7 @@ class PlaneMemoryGAN(PlaneGAN):
         """The keys [N, M] and how often the memory offers each, [N]: never, where a slot is not real. (11)"""
         if not self.conditional:
             return super().codes()
-        mass = self.memory.histogram * self.memory.values
-        return self.memory.keys, mass / mass.sum()
+        return self.memory.keys, self.memory.slot_probabilities()
 
     def pick(self, number: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Keys and slots as the memory draws them. (11)"""

@@ -16,7 +16,7 @@ from torch import Tensor
 from memgan import VMFMemory
 from memgan.gan import MemoryGAN
 from memgan.plots import GENERATED, REAL, UNUSED
-from memgan.presets import Settings
+from memgan.presets import PRESETS, Settings
 from memgan.runs import build
 from memgan.training import prepare, train
 from walkthrough.circle import direction, ring
@@ -120,7 +120,7 @@ def twelve_slots(kappa: float = 5.0, top_k: int = 3) -> VMFMemory:
 def written(num_slots: int, real: Tensor, generated: Tensor, *, batches: int = 30) -> VMFMemory:
     """A memory of this size, else as in the digits' preset, that `batches` of 64 of each of these queries went into."""
     generator = torch.Generator().manual_seed(0)
-    memory = VMFMemory.from_preset("digits", num_slots=num_slots)
+    memory = VMFMemory.from_settings(PRESETS["digits"].memory, num_slots=num_slots)
     labels = torch.tensor([1] * 64 + [0] * 64)
     for _ in range(batches):
         picks = [queries[torch.randint(0, len(queries), (64,), generator=generator)] for queries in (real, generated)]
@@ -134,8 +134,7 @@ def written(num_slots: int, real: Tensor, generated: Tensor, *, batches: int = 3
 def reread(memory: VMFMemory, **settings: float) -> VMFMemory:
     """A float64 copy of `memory` with other settings of the read: `top_k`, `kappa`, `epsilon`."""
     other = copy.deepcopy(memory).double()
-    for name, value in settings.items():
-        setattr(other, name, value)
+    other.settings = other.settings.changed(**settings)
     return other
 
 
@@ -374,7 +373,7 @@ def _contested() -> tuple[VMFMemory, Tensor]:
 def check_no_gradient(answer: float) -> str:
     """Exercise 3.1: the length of the gradient of D(x) with respect to the query at k = 1."""
     memory, queries = _contested()
-    memory.top_k = 1
+    memory.settings = memory.settings.changed(top_k=1)
     share = float(silent(memory, queries).double().mean())
     if answer != 0:
         raise Wrong("It was run for you: with k = 1 the one slot has weight 1 wherever the query stands. Think again.")
@@ -390,7 +389,7 @@ def check_read(answer: ReadAnswer) -> str:
     memory, queries = _contested()
     log_prior = (memory.histogram + memory.beta).log()
     queries = torch.cat([queries, memory.keys[:1]])
-    memory.kappa = 30.0  # so that the clip acts on the last query
+    memory.settings = memory.settings.changed(kappa=30.0)  # so that the clip acts on the last query
     given = torch.as_tensor(
         answered(answer(memory.keys, memory.values, memory.histogram, queries, memory.kappa, memory.top_k))
     ).double()

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from memgan import MemoryGAN, VMFMemory
 from memgan.data import load_dataset
+from memgan.engines import Candidates, marked
 from memgan.gan import discriminator_loss
 from memgan.lab.baselines.models import build_model
 from memgan.networks import InferenceNetwork
 from memgan.plots import image_grid
 from memgan.presets import PRESETS
-from memgan.search import Nearest
 from memgan.training import prepare, train
 
 __all__ = [
@@ -169,12 +169,13 @@ class RehearsingMemory(VMFMemory):
         if bool(self.filled.any()):
             self.keys[self.filled] = encoder(self.images[self.filled])
 
-    def _update(self, queries: Tensor, labels: Tensor, nearest: Nearest, matching: Nearest) -> None:
+    def expectation_maximisation(self, queries: Tensor, matching: Candidates, belongs: Tensor, moves: Tensor) -> None:
+        """(8-10), and with `gentle` another decay: the counts that EM leaves are replaced by alpha^gamma h + gamma."""
         before = self.histogram.clone()
-        super()._update(queries, labels, nearest, matching)
+        super().expectation_maximisation(queries, matching, belongs, moves)
         if self.gentle:
             gamma = (self.histogram - self.alpha * before).clamp(min=0)  # the sum over the batch
-            touched = (self.histogram != before) & (self.histogram != before.mean())  # the mean: replaced
+            touched = marked(matching.slots, moves, self.num_slots)
             self.histogram.copy_(torch.where(touched, self.alpha**gamma * before + gamma, self.histogram))
 
 

@@ -164,6 +164,14 @@ class SigmoidHead(nn.Module):
         self.register_buffer("values", torch.ones(len(self.keys), dtype=torch.long))
         self.register_buffer("histogram", torch.ones(len(self.keys)))
 
+    def slot_probabilities(self) -> Tensor:
+        """How often the generator is given each code, [codes]: all of them equally often."""
+        return torch.full((len(self.keys),), 1 / len(self.keys), dtype=torch.float64, device=self.keys.device)
+
+    def slots_in_use(self) -> Tensor:
+        """The number of codes, which is also the exp of their entropy."""
+        return torch.special.entr(self.slot_probabilities()).sum().exp()
+
     def read(self, scores: Tensor) -> Tensor:
         return scores[:, 0].sigmoid().clamp(self.epsilon, 1 - self.epsilon)
 

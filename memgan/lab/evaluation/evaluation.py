@@ -189,12 +189,11 @@ def evaluate(
     rejected, moments = _rejected(gan, images, test.images, old_fakes, seed)
     scores |= rejected
     values: dict[str, Any] = {name: found and found.value for name, found in scores.items()}
-    usage = (gan.memory.histogram * gan.memory.values).double()
     return Evaluation(
         **values,
         classifier_accuracy=accuracy(judge, judge_test or test),
         classes=len(shares),
-        slots_in_use=float(torch.special.entr(usage / usage.sum()).sum().exp()),
+        slots_in_use=float(gan.memory.slots_in_use()),
         old_fakes=moments,
         class_shares=shares.tolist(),
         class_shares_real=real_shares.tolist(),

@@ -6,8 +6,6 @@ what to try.
 
 import math
 
-import torch
-
 from memgan.gan import MemoryGAN
 from memgan.presets import Settings
 
@@ -23,8 +21,7 @@ class TrainingError(FloatingPointError):
 
 def slots_in_use(gan: MemoryGAN) -> float:
     """exp of the entropy of p(c|v=1): how many slots, equally often drawn, would be as varied."""
-    usage = (gan.memory.histogram * gan.memory.values).double()
-    return float(torch.special.entr(usage / usage.sum()).sum().exp())
+    return float(gan.memory.slots_in_use())
 
 
 def label_shares(gan: MemoryGAN) -> tuple[float, float]:

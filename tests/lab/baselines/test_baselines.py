@@ -73,7 +73,7 @@ def test_images_and_samples_of_slots_have_the_shapes_that_the_judge_expects(name
     assert gan.generate(5).images.shape == (5, 3, 4, 4)
     images, slots = gan.sample_slots(2, 6)
     assert images.shape == (2, 6, 3, 4, 4) and slots.shape == (2,)
-    usage = gan.memory.histogram * gan.memory.values
+    usage = gan.memory.slot_probabilities()
     assert usage.ndim == 1 and float(usage.sum()) > 0
 
 
