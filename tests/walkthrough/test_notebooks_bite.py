@@ -1,4 +1,4 @@
-"""Notebooks notice when the package is wrong: with one of its functions replaced, the stored outputs do not come back."""
+"""Notebooks notice when the package is wrong: with a faulty function, stored outputs do not come back."""
 
 import os
 import subprocess
