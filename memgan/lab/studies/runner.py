@@ -26,11 +26,10 @@ from memgan.lab.baselines.models import as_model, load_model, parameters
 from memgan.lab.evaluation.classifier import Classifier, classifier_for
 from memgan.lab.evaluation.evaluation import evaluate, old_fakes_of
 from memgan.lab.evaluation.metrics import inception_score
-from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.session import Habits, Interrupted, take_up
 from memgan.lab.studies.grids import STUDIES, Grid, Study, rates
 from memgan.presets import PRESETS, Settings
-from memgan.runs import HISTORY, written_whole
+from memgan.runs import CHECKPOINTS, HISTORY, written_whole
 
 __all__ = ["Job", "Plan", "commit", "load_study", "run_study", "settings_of"]
 
@@ -222,7 +221,7 @@ def trained(job: Job) -> tuple[MemoryGAN, float]:
         print(f"training {job.folder}", file=sys.stderr, flush=True)
         how: Row = {"seed": job.seed, "device": job.device, "threads": THREADS, "habits": Habits(keep=2)}
         take_up(job.folder, job.settings, job.data(), **how).run()
-        shutil.rmtree(job.folder / checkpoints.FOLDER)  # they take more room than the run
+        shutil.rmtree(job.folder / CHECKPOINTS)  # they take more room than the run
     torch.set_num_threads(THREADS)
     gan, settings = load_model(job.folder, job.device)
     history = json.loads((job.folder / HISTORY).read_text(encoding="utf-8"))

@@ -111,7 +111,7 @@ def test_a_file_in_place_of_the_folder_is_refused_before_training(tmp_path, caps
     ("assignment", "expected"),
     [
         ("memory.kapa=3", "memory.kappa"),
-        ("memory.kappa=many", "memory.kappa must be of type float, got 'many'"),
+        ("memory.kappa=many", "memory.kappa: Input should be a valid number, got 'many'"),
         ("memory.top_k=1000", "top_k"),
         ("memory.touch=worst", "'best'"),
         ("training.steps=0", "steps"),
@@ -251,7 +251,7 @@ def test_an_unknown_model_is_refused(tmp_path, capsys):
     ("words", "expected"),
     [(["--keep", 0], "keep >= 1"), (["--checkpoint-every", 0], "got 0"), (["--sample-every", -1], "sample_every >= 0")],
 )
-def test_habits_that_make_no_sense_are_refused(tmp_path, capsys, words, expected):
+def test_options_that_make_no_sense_are_refused(tmp_path, capsys, words, expected):
     assert expected in fails(capsys, "train", "--out", tmp_path / "run", *TINY, *words)
     assert "--threads" in fails(capsys, "train", "--out", tmp_path / "run", *TINY, "--threads", 0)
     assert not (tmp_path / "run").exists()
