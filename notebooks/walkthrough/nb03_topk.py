@@ -20,6 +20,7 @@ from memgan.presets import PRESETS, Settings
 from memgan.runs import build
 from memgan.training import prepare, train
 from walkthrough.circle import direction, ring
+from walkthrough.drawing import hide_top_and_right
 from walkthrough.lesson import Wrong, answered, attempt
 from walkthrough.nb04_update import write_one_by_one
 
@@ -201,7 +202,7 @@ def mass_picture(posteriors: dict[str, Tensor]) -> Figure:
     axes.set(xscale="log", ylim=(0, 1.02), xlabel="k, number of best slots", ylabel="posterior mass in them")
     _ticks_of_k(axes, mass.shape[1])
     axes.legend(frameon=False, loc="lower right")
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     return figure
 
 
@@ -227,7 +228,7 @@ def error_picture(tables: dict[str, dict[float, dict[int, Approximation]]]) -> F
         axes.set(title=name, xlabel="k", xscale="log", yscale="log", ylim=(1e-6, 2))
         axes.axvline(32, color=UNUSED, linewidth=0.8)
         _ticks_of_k(axes, max(max(by_k) for by_k in by_kappa.values()))
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_top_and_right(axes)
     panels[0].set_ylabel("missed mass, error of D(x)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False)
@@ -246,7 +247,7 @@ def size_picture(missed: dict[str, dict[int, float]]) -> Figure:
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     return figure
 
 
@@ -273,7 +274,7 @@ def approximation_picture(memory: VMFMemory, query: Tensor, top_k: int, shown: i
     right.set(xlabel="k", ylabel="$D(x)$", ylim=(-0.03, 1.03), title="grey: bounds")
     right.legend(frameon=False, loc="lower right")
     for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_top_and_right(axes)
     return figure
 
 
@@ -292,7 +293,7 @@ def steps_picture(memory: VMFMemory, ks: Sequence[int]) -> Figure:
     axes.set(xlabel="direction of the query (degrees)", ylabel="$D(x)$", xlim=(0, 360))
     axes.set_xticks(range(0, 361, 45))
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     return figure
 
 
@@ -340,7 +341,7 @@ def clip_picture(epsilon: float) -> Figure:
         axes.axvspan(edge, 12, color=UNUSED, alpha=0.25, linewidth=0)
         axes.set(xlabel="log-odds of real (nats)", xlim=(-12, 12))
         axes.legend(frameon=False, loc="upper left" if axes is left else "upper center")
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_top_and_right(axes)
     return figure
 
 
@@ -352,7 +353,7 @@ def silent_picture(runs: dict[str, Watched]) -> Figure:
         axes.plot(run.steps, run.silent, color=colour, linestyle=line, marker=marker, markersize=4, label=name)
     axes.set(xlabel="training step", ylabel="share of generated images\nwithout gradient", ylim=(-0.04, 1.04))
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     return figure
 
 

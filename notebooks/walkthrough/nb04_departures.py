@@ -20,6 +20,7 @@ from memgan import VMFMemory, vmf
 from memgan.plots import GENERATED, REAL, UNUSED
 from memgan.reference import ReferenceMemory
 from walkthrough.circle import INK, SETTINGS, angles, cluster, direction, finds_its_label, reference_of, ring
+from walkthrough.drawing import hide_top_and_right
 from walkthrough.lesson import Wrong, attempt
 
 Vector = NDArray[np.float64]
@@ -273,7 +274,7 @@ def reading_figure(curves: Mapping[str, Tensor], degrees: Tensor) -> Figure:
         axes.axvline(angle, color=UNUSED, linewidth=0.8, zorder=0)
         axes.text(angle + 3, 0.55, name, fontsize=8.5, color="#555555", rotation=90, va="center")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     return figure
 
 
@@ -288,7 +289,7 @@ def pulls_figure(theta: Tensor, losses: Mapping[str, tuple[Tensor, Tensor]]) -> 
     slope_axes.set(ylabel="|slope| (1/degree)", title="what the network feels", yscale="log", ylim=(1e-6, 1))
     for axes in (value_axes, slope_axes):
         axes.set(xlabel="angle of the query (0: real key, 90: generated key)", xticks=range(0, 91, 15))
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_top_and_right(axes)
     value_axes.legend(frameon=False)
     return figure
 
@@ -300,7 +301,7 @@ def counts_figure(series: Mapping[str, Sequence[float]]) -> Figure:
         ordered = sorted(counts, reverse=True)
         axes.bar(range(1, len(ordered) + 1), ordered, color=REAL, width=0.8)
         axes.set(xlabel="slots, fullest first", ylabel="h (effective count)", title=name)
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_top_and_right(axes)
     return figure
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from memgan import VMFMemory, vmf
 from memgan.plots import GENERATED, REAL, UNUSED
 from walkthrough.circle import INK, angles, cluster, direction, finds_its_label, ring
+from walkthrough.drawing import hide_top_and_right
 from walkthrough.lesson import Wrong, answered, attempt
 
 GREEN, PURPLE = "#009E73", "#CC79A7"  # Okabe and Ito's, beside the palette's blue and orange
@@ -249,7 +250,7 @@ def _circle(axes: Axes) -> None:
 
 
 def _tidy(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
 
 
 def em_step_figure(before: VMFMemory, after: VMFMemory, query: Tensor) -> Figure:

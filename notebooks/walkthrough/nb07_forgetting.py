@@ -27,6 +27,7 @@ from memgan.networks import InferenceNetwork
 from memgan.plots import image_grid
 from memgan.presets import PRESETS
 from memgan.training import prepare, train
+from walkthrough.drawing import hide_top_and_right
 
 __all__ = [
     "MARKS",
@@ -391,7 +392,7 @@ def finish(axes: Axes, label: str) -> None:
     axes.set_xticks([0, 1, 2, 5, 10, 20, 50, 100, 300], ["0", "1", "2", "5", "10", "20", "50", "100", "300"])
     axes.minorticks_off()
     axes.set(xlabel="steps on B (log scale)", ylabel=label, ylim=(-0.03, 1.03))
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
 
 
 KEPT_AT = (25, 50, 100, 200, 400, 600)  # steps of a GAN's training at which fakes are kept
