@@ -287,7 +287,7 @@ def steps_picture(memory: VMFMemory, ks: Sequence[int]) -> Figure:
     axes = figure.subplots()
     degrees = torch.linspace(0, 360, 1441, dtype=torch.float64)
     for top_k, colour, line in zip(ks, (UNUSED, GENERATED, "black"), (":", "--", "-"), strict=True):
-        value = reread(memory, top_k=top_k, epsilon=0.0).read(direction(degrees))
+        value = reread(memory, top_k=top_k, epsilon=1e-12).read(direction(degrees))
         name = f"k = {top_k}" + (", all slots" if top_k == memory.num_slots else "")
         axes.plot(degrees, value, color=colour, linestyle=line, linewidth=2, label=name)
     axes.set(xlabel="direction of the query (degrees)", ylabel="$D(x)$", xlim=(0, 360))
@@ -424,14 +424,15 @@ def check_read(answer: ReadAnswer) -> str:
 
 @attempt
 def check_gradient(answer: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> str:
-    """Exercise 3.3: kappa sum_i p_i (v_i - D) K_i for one query; the oracle is autograd through `VMFMemory.read`."""
+    """Exercise 3.3: kappa sum_i p_i (v_i - D) K_i for one query; the oracle is autograd through a softmax over S."""
     memory, queries = _contested()
     for query in queries:
         weights, slots = memory.top_k_posterior(query.unsqueeze(0))
         weights, values, keys = weights[0], memory.values[slots[0]].double(), memory.keys[slots[0]]
         given = torch.as_tensor(answered(answer(weights, values, keys, memory.kappa)))
         leaf = query.unsqueeze(0).requires_grad_()
-        (truth,) = torch.autograd.grad(memory.read(leaf).sum(), leaf)
+        scores = memory.kappa * leaf @ keys.T + (memory.histogram + memory.beta).log()[slots]
+        (truth,) = torch.autograd.grad((scores.softmax(dim=1) * values).sum(), leaf)
         if given.shape != truth[0].shape:
             raise Wrong(f"Expected a gradient of shape {list(truth[0].shape)}, got {list(given.shape)}.")
         mistakes = {
@@ -446,8 +447,8 @@ def check_gradient(answer: Callable[[Tensor, Tensor, Tensor, float], Tensor]) ->
             if torch.allclose(given, result, atol=1e-9):
                 raise Wrong(mistake)
         if not torch.allclose(given, truth[0], atol=1e-6):
-            raise Wrong(f"Autograd through memory.read differs by {float((given - truth[0]).abs().max()):.2g}.")
-    return "Equal to autograd through memory.read to 1e-6."
+            raise Wrong(f"Autograd through a softmax over S differs by {float((given - truth[0]).abs().max()):.2g}.")
+    return "Equal to autograd through a softmax over S to 1e-6."
 
 
 @attempt

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from memgan import VMFMemory
-from memgan.presets import paper_memory, vmf
+from memgan import VMFMemory, vmf
+from memgan.presets import paper_memory
 from memgan.training import prepare
 from walkthrough import nb02_posterior as posterior
 

@@ -300,12 +300,11 @@ class Brightness(nn.Module):
 
     def __init__(self, memory):
         super().__init__()
-        self.keys, self.values, self.histogram, self.sample = (
-            memory.keys,
-            memory.values,
-            memory.histogram,
-            memory.sample,
-        )
+        self.keys = memory.keys
+        self.values = memory.values
+        self.histogram = memory.histogram
+        self.sample = memory.sample
+        self.slots_in_use = memory.slots_in_use
 
     def read(self, images):
         return (images.mean(dim=(1, 2, 3)) + 1) / 2
