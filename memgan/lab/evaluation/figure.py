@@ -60,8 +60,11 @@ def _score(axes: Axes, metric: Metric, score: Interval, real: Interval | None) -
         largest = max(largest, real.value)
     better = f"({metric.better})" if metric.better else ""
     axes.set_title(f"{metric.label}\n{better}\n{numbers}", fontsize=9)
-    end = 1 if metric.scale == "share" else 1.15 * max(largest, 1e-9)
-    axes.set(xlim=(0, end), ylim=(-1, 1), yticks=[])
+    if metric.scale == "share":
+        axes.set_xlim(-0.03, 1.03)
+    else:
+        axes.set_xlim(0, 1.15 * max(largest, 1e-9))
+    axes.set(ylim=(-1, 1), yticks=[])
     _without_frame(axes, "left")
 
 

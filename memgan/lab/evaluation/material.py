@@ -48,13 +48,13 @@ class Sample:
 
     @cached_property
     def features(self) -> Tensor:
-        """[n, d]"""
+        """What the extractor makes of the images, [n, d]."""
         return features_of(self.extractor, self.images)
 
     @cached_property
     @torch.no_grad()
     def logits(self) -> Tensor:
-        """[n, classes]"""
+        """The extractor's answers before the softmax, [n, classes]."""
         return self.extractor.head(self.features)
 
     @property

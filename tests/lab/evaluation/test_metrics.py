@@ -285,6 +285,10 @@ def test_interval_of_what_never_varies_is_a_point():
     assert bootstrap_mean(torch.ones(53)) == (1, 1, 1)
 
 
+def test_one_value_has_no_interval():
+    assert bootstrap_mean(torch.tensor([3.0])) == (3, None, None)
+
+
 def test_groups_hold_every_image_once():
     values = torch.randn(1003, 3, generator=torch.Generator().manual_seed(0))
     sums = grouped(values)
