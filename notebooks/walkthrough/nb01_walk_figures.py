@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from memgan.lab.evaluation.classifier import classify
 from memgan.lab.evaluation.walks import (
     IN_BETWEEN,
     KINDS,
@@ -19,7 +20,6 @@ from memgan.lab.evaluation.walks import (
     base_rate,
     find_ends,
     in_between,
-    judged,
     pick,
     shares,
     walk,
@@ -30,7 +30,7 @@ from memgan.plots import GENERATED, REAL, UNUSED, tile
 from walkthrough.drawing import hide_top_and_right
 
 __all__ = ["IN_BETWEEN", "KINDS", "LABELS", "POINTS", "SURE", "Ends", "Walk", "WalkKind", "base_rate", "find_ends"]
-__all__ += ["in_between", "judged", "pick", "shares", "walk", "walk_between", "widget_state"]
+__all__ += ["in_between", "classify", "pick", "shares", "walk", "walk_between", "widget_state"]
 __all__ += ["confidence_figure", "outcome", "share_figure", "walk_figure"]
 
 

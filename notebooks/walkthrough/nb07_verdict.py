@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from memgan.lab.studies.runner import load_study
+from memgan.lab.studies.result_file import load_study
 from memgan.plots import GENERATED, REAL, UNUSED
 from walkthrough.drawing import hide_top_and_right
 from walkthrough.lesson import Wrong, answered, attempt
