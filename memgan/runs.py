@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memgan.gan import MemoryGAN
+from memgan.gan import AdversarialModel, MemoryGAN
 from memgan.presets import Settings
 
 __all__ = ["build", "load_run", "load_weights", "save_run", "serialised", "without_compiled_names", "written_whole"]
@@ -27,17 +27,16 @@ _COMPILED = "_orig_mod."  # torch.compile(module) is a module that holds the ori
 
 
 def build(settings: Settings, device: torch.device | str = "cpu") -> MemoryGAN:
-    """A fresh MemoryGAN for `settings`. On a GPU the checks that would wait for it are off.
+    """A fresh MemoryGAN for `settings`. Its memory looks at values on a CPU; a look would make a GPU wait.
 
     Raises ValueError for the settings of another model: `memgan.lab.baselines.models.build_model` builds those.
     """
     if settings.model != "memorygan":
         raise ValueError(f"expected a MemoryGAN, got the baseline {settings.model!r}: use memgan.lab.baselines.models")
-    device = torch.device(device)
-    return MemoryGAN(settings.memory, settings.networks, validate=device.type == "cpu").to(device)
+    return MemoryGAN.from_settings(settings.memory, settings.networks).to(device)
 
 
-def save_run(folder: Path | str, gan: MemoryGAN, settings: Settings, history: dict[str, Any]) -> None:
+def save_run(folder: Path | str, gan: AdversarialModel, settings: Settings, history: dict[str, Any]) -> None:
     """Write a run, each file whole or not at all. Raises OSError where the folder cannot be written.
 
     Networks that `torch.compile` wraps are stored as they were before.
@@ -56,8 +55,8 @@ def save_run(folder: Path | str, gan: MemoryGAN, settings: Settings, history: di
 def load_run(
     folder: Path | str,
     device: torch.device | str = "cpu",
-    build: Callable[[Settings, torch.device | str], MemoryGAN] = build,
-) -> tuple[MemoryGAN, Settings]:
+    build: Callable[[Settings, torch.device | str], AdversarialModel] = build,
+) -> tuple[AdversarialModel, Settings]:
     """The model, memory included, and the settings of a run that `save_run` wrote; nothing in it is executed.
 
     `build` makes the model that the weights are for. Raises ValueError where the folder holds no run, or files that do

@@ -59,7 +59,7 @@ def crossed(gan: MemoryGAN, judge: Classifier, num_slots: int = 48, num_noises: 
     generator = torch.Generator().manual_seed(seed)
     drawn = gan.memory.sample(20 * num_slots, generator)[1].tolist()
     slots = torch.tensor(list(dict.fromkeys(drawn))[:num_slots])
-    noise = torch.rand(num_noises, gan.generator.noise_dim, generator=generator) * 2 - 1
+    noise = torch.rand(num_noises, gan.noise_dim, generator=generator) * 2 - 1
     keys = gan.memory.keys[slots].repeat_interleave(num_noises, dim=0)
     images = gan.generator(keys, noise.repeat(len(slots), 1))
     features = judge.features(images)

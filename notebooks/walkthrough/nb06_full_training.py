@@ -109,7 +109,7 @@ def traced_shapes(gan: MemoryGAN, images: Tensor) -> list[str]:
 def latent_squares(gan: MemoryGAN, slots: Tensor, side: int = 5) -> Tensor:
     """Images [S, side^2, C, H, W] of `slots` [S]: z1 grows along a row, z2 from the last row up, the rest is 0."""
     at = (2 * torch.arange(side) + 1) / side - 1
-    noise = torch.zeros(side, side, gan.generator.noise_dim)
+    noise = torch.zeros(side, side, gan.noise_dim)
     noise[..., 0], noise[..., 1] = at, at.flip(0).unsqueeze(1)
     keys = gan.memory.keys[slots].repeat_interleave(side**2, dim=0)
     return gan.generator(keys, noise.flatten(0, 1).repeat(len(slots), 1)).unflatten(0, (len(slots), -1))

@@ -220,7 +220,7 @@ def test_each_network_has_its_own_rate():
 def trained(*, seed, steps=5):
     prepare(seed)
     settings = tiny_settings(training={"steps": steps})
-    gan = MemoryGAN(settings.memory, settings.networks)
+    gan = MemoryGAN.from_settings(settings.memory, settings.networks)
     history = list(train(gan, random_images(23), settings.training))
     return gan, history
 
@@ -317,7 +317,7 @@ def test_settings_that_cannot_train_are_refused(change, message):
 def trainer_of(*, seed=0, **changes):
     prepare(seed)
     settings = tiny_settings(training=changes)
-    return Trainer(MemoryGAN(settings.memory, settings.networks), random_images(23), settings.training)
+    return Trainer(MemoryGAN.from_settings(settings.memory, settings.networks), random_images(23), settings.training)
 
 
 @pytest.mark.parametrize("at", [0, 1, 2, 5])
@@ -431,7 +431,7 @@ def test_the_authors_sizes_are_large_and_the_digits_are_not():
     """The digits' numbers stand in README.md and the notebooks, so their order of sums is not touched."""
     for name in ("fashion-mnist", "cifar10", "digits"):
         with torch.device("meta"):
-            gan = MemoryGAN(PRESETS[name].memory, PRESETS[name].networks)
+            gan = MemoryGAN.from_settings(PRESETS[name].memory, PRESETS[name].networks)
         assert is_large(gan) == (name != "digits")
 
 
@@ -486,7 +486,7 @@ def test_two_images_are_learnt():
         networks={"width": 16, "noise_dim": 2},
         training={"steps": 200, "batch_size": 32, **rates},
     )
-    gan = MemoryGAN(settings.memory, settings.networks)
+    gan = MemoryGAN.from_settings(settings.memory, settings.networks)
 
     def distances():
         images = copy.deepcopy(gan).eval().generate(211).images.detach()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from memgan.data import ImageData
-from memgan.gan import MemoryGAN
+from memgan.gan import AdversarialModel
 from memgan.lab.baselines.models import load_model
 from memgan.lab.commands.options import add_data, add_device, add_run, data_of, device_of, seed
 from memgan.lab.evaluation import Evaluation, classifier_for, evaluate, old_fakes_of
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     print(content if options.json else result)
 
 
-def _evaluated(options: argparse.Namespace, gan: MemoryGAN, settings: Settings) -> Evaluation:
+def _evaluated(options: argparse.Namespace, gan: AdversarialModel, settings: Settings) -> Evaluation:
     """The run, compared with REAL by the classifier of a data set that has classes."""
     inception = None
     if options.features == "inception":

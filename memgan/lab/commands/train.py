@@ -16,7 +16,7 @@ from memgan.lab.commands.options import add_data, add_device, data_of, device_of
 from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.checkpoints import Checkpoint
 from memgan.lab.sessions.progress import METRICS
-from memgan.lab.sessions.session import Habits, Interrupted, Session
+from memgan.lab.sessions.session import Interrupted, Session, SessionOptions
 from memgan.presets import PRESETS, Settings
 from memgan.runs import CHECKPOINTS, HISTORY, MODEL, SETTINGS
 
@@ -48,8 +48,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--threads", type=int, metavar="N", help=threads_help)
     every_help = "steps between checkpoints (default: 500, or more where they would take over 1 %% of the time)"
     where.add_argument("--checkpoint-every", type=int, metavar="N", help=every_help)
-    keep_help = f"checkpoints to keep (default: {Habits.keep})"
-    where.add_argument("--keep", type=int, default=Habits.keep, metavar="K", help=keep_help)
+    keep_help = f"checkpoints to keep (default: {SessionOptions.keep})"
+    where.add_argument("--keep", type=int, default=SessionOptions.keep, metavar="K", help=keep_help)
     stops_help = "train on where the memory has failed and nothing more can come of it"
     where.add_argument("--keep-going", action="store_true", help=stops_help)
 
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
     """Train, and write the run."""
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
-    habits = Habits(
+    session_options = SessionOptions(
         checkpoint_every=options.checkpoint_every,
         keep=options.keep,
         sample_every=options.sample_every,
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed or 0,
         device=device,
         threads=options.threads,
-        habits=habits,
+        options=session_options,
         earlier=earlier,
     )
     if options.force:
@@ -101,7 +101,7 @@ def resuming(options: argparse.Namespace) -> str:
     words = ["memgan", "train", "--out", str(options.out), "--resume"]
     defaults = {
         "device": "auto",
-        "keep": Habits.keep,
+        "keep": SessionOptions.keep,
         "sample_every": 0,
         "root": None,
         "log_dir": None,

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from memgan.data import ImageData, as_float
-from memgan.gan import MemoryGAN
+from memgan.gan import AdversarialModel, MemoryGAN
 from memgan.lab.evaluation import metrics
 from memgan.lab.evaluation.classifier import Classifier, FeatureExtractor, features_of
 from memgan.lab.evaluation.old_fakes import OldFakes
 from memgan.lab.evaluation.walks import ROUNDS, SURE, Ends, WalkKind, find_ends, walk_between
-from memgan.memory import VMFMemory
 
-__all__ = ["Material", "Sample", "device_of", "follows_keys", "gather", "rejected", "slots_in_use"]
+__all__ = ["Material", "Sample", "follows_keys", "gather", "rejected"]
 
 SLOTS = 128  # slots, as the generator draws them
 SAMPLES = 16  # images of each of these slots
@@ -75,7 +74,7 @@ class Material:
     measured: Sample  # generated images, or test images in their place
     training: Sample
     test: Sample
-    gan: MemoryGAN  # a copy, in evaluation mode, on the CPU
+    gan: AdversarialModel  # a copy, in evaluation mode, on the CPU
     slot_images: Tensor  # [SLOTS, SAMPLES, C, H, W], of slots as the generator draws them
     classifier: Classifier
     labelled: ImageData  # test images of the classifier's own data set
@@ -166,7 +165,7 @@ class Material:
 
 @torch.no_grad()
 def gather(
-    gan: MemoryGAN,
+    gan: AdversarialModel,
     classifier: Classifier,
     train: ImageData,
     test: ImageData,
@@ -180,7 +179,7 @@ def gather(
     They are drawn where the model is; all else happens on the CPU. Raises ValueError where the images are not finite.
     """
     gan = copy.deepcopy(gan).eval()
-    generator = torch.Generator(device_of(gan)).manual_seed(seed)
+    generator = torch.Generator(gan.device).manual_seed(seed)
     parts = []
     for part in torch.arange(len(train.images)).split(_DRAWN_AT_ONCE):
         parts.append(gan.generate(len(part), generator=generator).images.cpu())
@@ -189,7 +188,7 @@ def gather(
     if not bool(images.isfinite().all()):
         raise ValueError("the generator makes numbers that are not finite: there is nothing to evaluate")
     gan = gan.cpu()
-    if isinstance(gan.memory, VMFMemory):
+    if isinstance(gan, MemoryGAN):
         gan.memory.validate = False  # an untrained model's queries may have no direction, which is no reason to stop
     return Material(
         measured=Sample.of_independent(images, classifier),
@@ -208,24 +207,18 @@ def gather(
 
 
 @torch.no_grad()
-def rejected(gan: MemoryGAN, images: Tensor) -> Tensor:
+def rejected(gan: AdversarialModel, images: Tensor) -> Tensor:
     """Which of `images` [n, C, H, W], bytes or in [-1, 1], have D < 0.5, [n]."""
     return torch.cat([gan.discriminate(as_float(part)) for part in images.split(256)]) < 0.5
 
 
-def device_of(gan: MemoryGAN) -> torch.device:
-    """Where the model is."""
-    return gan.memory.keys.device
-
-
-def slots_in_use(gan: MemoryGAN) -> float:
-    """exp of the entropy of p(c = i | v = 1), from which the generator's slots are drawn."""
-    return float(gan.memory.slots_in_use())
-
-
 @torch.no_grad()
-def follows_keys(gan: MemoryGAN) -> bool:
+def follows_keys(gan: AdversarialModel) -> bool:
     """Whether the generator's images depend on the memory's keys, so that there are slots to walk inside and across."""
-    keys = gan.memory.keys[[0, -1]]
-    first, last = gan.generator(keys, keys.new_zeros(2, gan.generator.noise_dim))
+    keys, slots = gan.sample_keys(256, generator=torch.Generator(gan.device).manual_seed(0))
+    of_another_slot = (slots != slots[0]).nonzero().flatten()
+    if not len(of_another_slot):
+        return False
+    pair = keys[[0, int(of_another_slot[0])]]
+    first, last = gan.generator(pair, pair.new_zeros(2, gan.noise_dim))
     return not torch.equal(first, last)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from memgan.gan import MemoryGAN
+from memgan.gan import AdversarialModel
 
 __all__ = ["OldFakes", "old_fakes_of"]
 
@@ -18,7 +18,7 @@ class OldFakes(NamedTuple):
     steps: Tensor  # [moments]
 
 
-def old_fakes_of(run: Path, gan: MemoryGAN) -> OldFakes | None:
+def old_fakes_of(run: Path, gan: AdversarialModel) -> OldFakes | None:
     """The old fakes that training left in a run's folder; None where there are none. Nothing in the file is executed.
 
     Raises ValueError for a damaged file and for images of another shape than the model's.
@@ -30,7 +30,7 @@ def old_fakes_of(run: Path, gan: MemoryGAN) -> OldFakes | None:
         content = torch.load(path, map_location="cpu", weights_only=True)
         fakes = OldFakes(content["images"], content["steps"])
         moments, _, *image_shape = fakes.images.shape
-        expected = moments == len(fakes.steps) and tuple(image_shape) == tuple(gan.image_shape)
+        expected = moments == len(fakes.steps) and tuple(image_shape) == tuple(gan.image_shape or ())
     except Exception as error:  # a damaged or foreign file can make the unpickler raise anything
         raise ValueError(f"{path} cannot be read: {error}; without it, nothing is said about forgetting") from error
     if not expected or fakes.images.dtype != torch.uint8:

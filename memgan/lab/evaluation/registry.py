@@ -13,7 +13,7 @@ from torch import Tensor
 
 from memgan.data import as_float
 from memgan.lab.evaluation.classifier import accuracy, classify
-from memgan.lab.evaluation.material import Material, rejected, slots_in_use
+from memgan.lab.evaluation.material import Material, rejected
 from memgan.lab.evaluation.metrics import frechet_interval, inception_interval, ms_ssim, slot_purities
 from memgan.lab.evaluation.spread import Interval, bootstrap, bootstrap_mean, grouped
 from memgan.lab.evaluation.walks import IN_BETWEEN, WalkKind
@@ -128,7 +128,7 @@ def _slot_purity(material: Material) -> Interval:
 
 
 def _slots_in_use(material: Material) -> Interval:
-    return Interval(slots_in_use(material.gan))
+    return Interval(float(material.gan.slots_in_use()))
 
 
 def _classes_covered(material: Material) -> Interval:

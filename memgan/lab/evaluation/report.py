@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.data import ImageData, as_float
-from memgan.gan import MemoryGAN
+from memgan.gan import AdversarialModel
 from memgan.lab.evaluation.classifier import Classifier, FeatureExtractor
 from memgan.lab.evaluation.material import Material, Sample, gather
 from memgan.lab.evaluation.old_fakes import OldFakes
@@ -104,7 +104,7 @@ def _as_dicts(scores: Mapping[str, Interval | None]) -> dict[str, dict[str, floa
 
 @torch.no_grad()
 def evaluate(
-    gan: MemoryGAN,
+    gan: AdversarialModel,
     classifier: Classifier,
     train: ImageData,
     test: ImageData,

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from memgan.gan import MemoryGAN
+from memgan.gan import AdversarialModel, MemoryGAN
 from memgan.lab.evaluation.classifier import Classifier, classify
 
 __all__ = [
@@ -65,7 +65,7 @@ class Walk(NamedTuple):
 
 
 @torch.no_grad()
-def find_ends(gan: MemoryGAN, classifier: Classifier, kind: WalkKind, pairs: int = PAIRS, seed: int = 0) -> Ends:
+def find_ends(gan: AdversarialModel, classifier: Classifier, kind: WalkKind, pairs: int = PAIRS, seed: int = 0) -> Ends:
     """The first `pairs` pairs of samples that the classifier is SURE of.
 
     For "slot" both are of one slot, else of different classes. Raises ValueError for an unknown kind, and where the
@@ -89,7 +89,9 @@ def find_ends(gan: MemoryGAN, classifier: Classifier, kind: WalkKind, pairs: int
     return Ends(torch.cat(keys, dim=1)[:, :pairs], torch.cat(noise, dim=1)[:, :pairs])
 
 
-def _sure_pairs(gan: MemoryGAN, classifier: Classifier, kind: WalkKind, drawn: int, generator: torch.Generator) -> Ends:
+def _sure_pairs(
+    gan: AdversarialModel, classifier: Classifier, kind: WalkKind, drawn: int, generator: torch.Generator
+) -> Ends:
     """Those of `drawn` random pairs that may be ends."""
     first = gan.generate(drawn, generator=generator)
     second = gan.generate(drawn, generator=generator)
@@ -104,7 +106,9 @@ def _sure_pairs(gan: MemoryGAN, classifier: Classifier, kind: WalkKind, drawn: i
 
 
 @torch.no_grad()
-def walk_between(gan: MemoryGAN, classifier: Classifier, ends: Ends, kind: WalkKind, points: int = POINTS) -> Walk:
+def walk_between(
+    gan: AdversarialModel, classifier: Classifier, ends: Ends, kind: WalkKind, points: int = POINTS
+) -> Walk:
     """The walks of one kind between given `ends`, `points` images each, equally far apart in the noise.
 
     "keys" goes straight from one key to the other and puts each point back on the sphere; "switch" keeps the first key
@@ -121,7 +125,7 @@ def walk_between(gan: MemoryGAN, classifier: Classifier, ends: Ends, kind: WalkK
     return Walk(images, confidence, classes)
 
 
-def walk(gan: MemoryGAN, classifier: Classifier, kind: WalkKind, pairs: int = PAIRS, seed: int = 0) -> Walk:
+def walk(gan: AdversarialModel, classifier: Classifier, kind: WalkKind, pairs: int = PAIRS, seed: int = 0) -> Walk:
     """`pairs` walks of one kind through `gan`, which must be in evaluation mode; the same for the same seed."""
     return walk_between(gan, classifier, find_ends(gan, classifier, kind, pairs, seed), kind)
 
@@ -138,14 +142,14 @@ def in_between(walk: Walk) -> float:
 
 
 @torch.no_grad()
-def base_rate(gan: MemoryGAN, classifier: Classifier, samples: int = 1500, seed: int = 0) -> float:
+def base_rate(gan: AdversarialModel, classifier: Classifier, samples: int = 1500, seed: int = 0) -> float:
     """Share of random samples, on no walk, with confidence below IN_BETWEEN: what a walk is to be compared with."""
     images = gan.generate(samples, generator=torch.Generator().manual_seed(seed)).images
     confidence, _ = classify(classifier, images)
     return float((confidence < IN_BETWEEN).double().mean())
 
 
-def shares(gan: MemoryGAN, classifier: Classifier, kinds: Sequence[WalkKind], seed: int = 0) -> dict[str, float]:
+def shares(gan: AdversarialModel, classifier: Classifier, kinds: Sequence[WalkKind], seed: int = 0) -> dict[str, float]:
     """`in_between` of each kind of walk, and under "random samples" the base rate."""
     rates = {"random samples": base_rate(gan, classifier, seed=seed)}
     for kind in kinds:

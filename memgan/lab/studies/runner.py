@@ -14,12 +14,11 @@ from pathlib import Path
 
 import torch
 
-from memgan.gan import MemoryGAN
+from memgan.gan import AdversarialModel
 from memgan.lab.baselines.models import load_model, parameters
 from memgan.lab.evaluation import evaluate, old_fakes_of
-from memgan.lab.evaluation.material import device_of
 from memgan.lab.evaluation.metrics import inception_score
-from memgan.lab.sessions.session import Habits, Interrupted, take_up
+from memgan.lab.sessions.session import Interrupted, SessionOptions, resume
 from memgan.lab.studies.grids import Grid
 from memgan.lab.studies.plan import THREADS, Job, Plan
 from memgan.lab.studies.provenance import commit
@@ -100,7 +99,7 @@ def tune(job: Job) -> Row:
         gan, seconds = trained(job)
     except FloatingPointError as error:
         return row | {"failed": str(error)}
-    generator = torch.Generator(device_of(gan)).manual_seed(0)
+    generator = torch.Generator(gan.device).manual_seed(0)
     with torch.no_grad():
         images = gan.generate(TUNING_IMAGES, generator=generator).images.cpu()
         score = inception_score(job.classifier()(images))
@@ -122,21 +121,21 @@ def measure(job: Job) -> Row:
     return finite(row | {"seconds": round(seconds, 3), "parameters": parameters(gan)} | scores)
 
 
-def trained(job: Job) -> tuple[MemoryGAN, float]:
+def trained(job: Job) -> tuple[AdversarialModel, float]:
     """The model of a job in evaluation mode, and the seconds that its training took; a finished run is only loaded.
 
     Raises FloatingPointError, with a diagnosis, where training fails, ValueError where the folder holds another run.
     """
     if not (job.folder / HISTORY).is_file():
         print(f"training {job.folder}", file=sys.stderr, flush=True)
-        session = take_up(
+        session = resume(
             job.folder,
             job.settings,
             job.data(),
             seed=job.seed,
             device=job.device,
             threads=THREADS,
-            habits=Habits(keep=2),
+            options=SessionOptions(keep=2),
         )
         session.run()
         shutil.rmtree(job.folder / CHECKPOINTS)  # they take more room than the run

@@ -65,7 +65,7 @@ def gan_of_copies(images):
     number = len(images)
     networks = {"image_size": images.shape[-1], "channels": images.shape[1]}
     settings = tiny_settings(memory={"num_slots": number, "key_dim": number, "top_k": 1}, networks=networks)
-    gan = MemoryGAN(settings.memory, settings.networks)
+    gan = MemoryGAN.from_settings(settings.memory, settings.networks)
     gan.memory.keys.copy_(torch.eye(number))
     gan.memory.values.fill_(1)
     gan.memory.histogram.fill_(0.5)

@@ -169,7 +169,7 @@ def test_after_each_run_the_file_holds_it_and_a_kill_loses_no_other(small, tmp_p
 def test_a_run_that_is_trained_is_only_evaluated_again(small, tmp_path, monkeypatch):
     list(study(tmp_path))
     (tmp_path / "result.json").unlink()
-    monkeypatch.setattr(studies, "take_up", None)
+    monkeypatch.setattr(studies, "resume", None)
     assert len(list(study(tmp_path))) == len(GRID)
     assert small.evaluated == 2 * len(GRID)
 
