@@ -60,9 +60,9 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
+            raise ValueError(f"expected steps >= 1, got {self.steps}")
         if self.batch_size < 2:
-            raise ValueError(f"batch_size must be at least 2, got {self.batch_size}")
+            raise ValueError(f"expected batch_size >= 2, got {self.batch_size}")
         for name in ("generator_lr", "discriminator_lr", "mi_weight", "gradient_penalty", "brightness", "shift"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")

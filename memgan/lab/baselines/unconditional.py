@@ -1,4 +1,4 @@
-"""MemoryGAN without its conditional generator: the memory is the discriminator, and G is told no slot."""
+"""MemoryGAN without MCGN: the memory is the discriminator, and the generator is not told which slot was drawn."""
 
 from jaxtyping import Float
 from torch import Tensor

@@ -13,7 +13,7 @@ import memgan.lab.sessions.session
 import memgan.training
 from memgan.data import ImageData
 from memgan.lab.sessions import checkpoints
-from memgan.lab.sessions.diagnosis import DEAD_STEPS, TrainingError, Watch, label_shares, slots_in_use
+from memgan.lab.sessions.diagnosis import DEAD_STEPS, TrainingError, Watch, label_shares
 from memgan.lab.sessions.session import Interrupted, Session, SessionOptions, fastest_threads, resume
 from memgan.runs import load_run
 
@@ -70,12 +70,19 @@ def test_losses_that_are_no_longer_finite_are_dated(tmp_path, monkeypatch):
     assert numbers_kept(tmp_path) == [0, 20]
 
 
-def test_an_image_that_is_not_finite_is_explained_where_the_memory_sees_it(tmp_path):
+def test_a_query_that_is_not_finite_is_explained_where_the_memory_sees_it(tmp_path):
+    session = session_in(tmp_path)
+    with torch.no_grad():
+        next(session.gan.inference.parameters()).fill_(torch.nan)
+    with pytest.raises(TrainingError, match="not finite by step 0: inference.layers.0.weight"):
+        session.run()
+
+
+def test_an_image_that_is_not_finite_is_refused_before_training(tmp_path):
     images = random_images(23)
-    images[:] = float("nan")
-    with pytest.raises(TrainingError, match="NaN"):
-        session_in(tmp_path, images=images).run()
-    assert numbers_kept(tmp_path) == [0]
+    images[7] = torch.nan
+    with pytest.raises(ValueError, match=r"must lie in \[-1, 1\], got values from nan"):
+        session_in(tmp_path, images=images)
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -133,8 +140,8 @@ def test_slots_in_use_and_shares_of_a_memory_that_is_known():
     gan.memory.histogram.copy_(
         torch.where(torch.arange(40) < 4, 3.0, 0.0) + torch.where(torch.arange(40) >= 10, 1.2, 0.0)
     )
-    assert slots_in_use(gan) == pytest.approx(4)
-    assert label_shares(gan) == pytest.approx((0.25, 0.25))
+    assert float(gan.slots_in_use()) == pytest.approx(4)
+    assert label_shares(gan.memory) == pytest.approx((0.25, 0.25))
 
 
 # ---------------------------------------------------------------- what is left
@@ -160,7 +167,7 @@ def test_a_full_disk_ends_the_run_and_the_checkpoint_before_goes_on(tmp_path, mo
     assert same_state(again.gan, state_of(whole.gan)) and again.history == whole.history
 
 
-def test_a_session_takes_up_what_is_there_and_begins_what_is_not(tmp_path):
+def test_a_session_resumes_what_is_there_and_begins_what_is_not(tmp_path):
     settings = tiny_settings(training={"steps": 13})
     first = resume(tmp_path, settings, data_of(), seed=3)
     assert first.trainer.number == 0
