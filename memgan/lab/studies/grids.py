@@ -117,7 +117,7 @@ def _paper_rule(preset: Settings) -> Grid:
 
 STUDIES = {
     "seeds": Study("How much depends on the seed?", _seeds),
-    "ablation": Study("What is each part of AdversarialModel worth?", _ablation, tuned=True),
+    "ablation": Study("What is each part of MemoryGAN worth?", _ablation, tuned=True),
     "kappa": Study("How sharply should a slot look? At kappa = 1 its likelihood spans only e^2.", _kappa),
     "memory-size": Study("How many slots does it take, at k = N/16?", _memory_size),
     "collisions": Study("What if several samples of a batch write to one slot?", _collisions),

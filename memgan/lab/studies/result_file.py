@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from memgan.lab.studies.plan import Plan
+from memgan.presets import Settings
 from memgan.runs import written_whole
 
 __all__ = ["Row", "finite", "load_study", "result_to_continue", "write_result"]
@@ -22,6 +23,9 @@ def load_study(path: Path) -> Row:
         raise ValueError(f"{path} is not the result of a study: {error}") from error
     if not isinstance(content, dict) or "study" not in content or not _has_rows(content):
         raise ValueError(f"{path} is not the result of a study")
+    if "settings" in content:  # those of an older file lack fields that have a default today
+        settings = Settings.from_json(json.dumps(content["settings"]))
+        content["settings"] = json.loads(settings.to_json())
     return content
 
 
