@@ -12,7 +12,7 @@ from typing import Any
 
 from pandas import DataFrame, Series
 
-from memgan.presets import PRESETS, Settings
+from memgan.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -68,9 +68,9 @@ def filled(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
     return before
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table in Markdown: the first column to the left, the others to the right."""
-    rule = ["---"] + ["---:"] * (len(head) - 1)
+def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]], texts: int = 1) -> str:
+    """A table in Markdown: the first `texts` columns to the left, the others, which are numbers, to the right."""
+    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
     lines = []
     for cells in [head, rule, *rows]:
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
@@ -111,11 +111,11 @@ def results() -> str:
     digits = DataFrame(load("study-ablation-digits.json")["runs"])
     fashion = DataFrame(load("study-ablation-fashion-mnist-slim.json")["runs"])
     columns = [  # head, runs, measure, decimals
-        ("digits: IS ↑", digits, "inception_score", 2),
-        ("FD ↓", digits, "frechet_distance", 1),
-        ("Fashion-MNIST: IS ↑", fashion, "inception_score", 2),
-        ("FD ↓", fashion, "frechet_distance", 1),
-        ("recall ↑", fashion, "recall", 2),
+        ("digits: IS\u00a0↑", digits, "inception_score", 2),
+        ("FD\u00a0↓", digits, "frechet_distance", 1),
+        ("Fashion-MNIST: IS\u00a0↑", fashion, "inception_score", 2),
+        ("FD\u00a0↓", fashion, "frechet_distance", 1),
+        ("recall\u00a0↑", fashion, "recall", 2),
     ]
     rows = []
     for configuration, label in MODELS.items():
@@ -135,8 +135,6 @@ def digits() -> str:
     runs = DataFrame(load("digits.json")["runs"])
     head = [
         "digits, seeds 0 to 5",
-        "steps",
-        "seconds",
         "Inception Score",
         "Frechet to training",
         "Frechet to test",
@@ -148,12 +146,10 @@ def digits() -> str:
     for rule, of_rule in runs.groupby("rule", sort=False):
         rows.append(
             [
-                rule,
-                span(of_rule["steps"], 0),
-                span(of_rule["seconds"], 0),
+                f"{rule}, {span(of_rule['steps'], 0)} steps",
                 span(of_rule["inception_score"], 2),
-                span(of_rule["frechet_distance"], 1),
-                span(of_rule["frechet_distance_test"], 1),
+                span(of_rule["frechet_distance"], 0),
+                span(of_rule["frechet_distance_test"], 0),
                 span(of_rule["classes_covered"], 0),
                 span(of_rule["slot_purity"], 2),
                 span(of_rule["nearest_training_distance"], 2),
@@ -161,10 +157,8 @@ def digits() -> str:
         )
     real = [
         "real test images",
-        "",
-        "",
         span(runs["inception_score_real"], 2),
-        span(runs["frechet_distance_real"], 1),
+        span(runs["frechet_distance_real"], 0),
         "",
         span(runs["classes"], 0),
         "",
@@ -267,9 +261,8 @@ def memory_speed() -> str:
         if row["operation"] in operations:
             times = row["milliseconds"]
             cells = [f"{times[name]:.1f}" if name in times else "" for name in names]
-            size = ", ".join(str(number) for number in row["size"])
-            rows.append([size, operations[row["operation"]], *cells])
-    return markdown(["B, N, M, k", "milliseconds of", *names], rows)
+            rows.append([operations[row["operation"]], *row["size"], *cells])
+    return markdown(["milliseconds of", "B", "N", "M", "k", *names], rows)
 
 
 def step_speed() -> str:
@@ -291,47 +284,48 @@ def step_speed() -> str:
 
 def presets() -> str:
     """Size of every preset."""
+    kinds = {"dcgan": "DCGAN", "residual": "residual"}
     rows = []
     for name, settings in PRESETS.items():
         networks = settings.networks
         memory = settings.memory
-        side = networks.image_size
-        image = f"{side}x{side}, colour" if networks.channels == 3 else f"{side}x{side}"
-        size = f"{memory.num_slots}, {memory.key_dim}, {memory.top_k}"
-        rows.append([f"`{name}`", settings.dataset, network(settings), image, size, f"{settings.training.steps:,}"])
-    return markdown(["preset", "data", "networks", "image", "N, M, k", "steps"], rows)
-
-
-def network(settings: Settings) -> str:
-    """Kind, width and hidden layer of both networks."""
-    networks = settings.networks
-    kind = {"dcgan": "DCGAN", "residual": "residual"}[networks.kind]
-    hidden = f", hidden layer of {networks.hidden}" if networks.hidden else ""
-    return f"{kind}, {networks.width} channels{hidden}"
-
-
-def preset_settings() -> str:
-    """The rule, the losses and the rates of every preset."""
-    rows = []
-    for name, settings in PRESETS.items():
-        memory = settings.memory
-        training = settings.training
         rows.append(
             [
                 f"`{name}`",
-                f"{memory.kappa:g}, {memory.alpha:g}",
-                f"{memory.correct_in_top}",
-                memory.touch,
-                "own label" if memory.replace_within_label else "all",
-                training.generator_loss.replace("_", "-"),
-                f"{settings.networks.noise_dim}",
-                f"{training.mi_weight:g}",
-                f"{training.generator_lr:g}, {training.discriminator_lr:g}",
-                f"{training.decay_from:g}",
+                kinds[networks.kind],
+                networks.width,
+                networks.hidden or "none",
+                f"{networks.image_size}x{networks.image_size}x{networks.channels}",
+                f"{memory.num_slots}, {memory.key_dim}, {memory.top_k}",
+                f"{settings.training.steps:,}",
             ]
         )
-    head = ["preset", "kappa, alpha", "`correct_in_top`", "`touch`", "oldest slot of", "loss of G", "Z", "lambda"]
-    return markdown([*head, "rates of G, D", "rates fall from"], rows)
+    head = ["preset", "networks", "channels", "hidden layer", "image", "N, M, k", "steps"]
+    return markdown(head, rows, texts=2)
+
+
+def preset_rules() -> str:
+    """The memory's rule and the generator's loss of every preset."""
+    rows = []
+    for name, settings in PRESETS.items():
+        memory = settings.memory
+        replaced = "its label" if memory.replace_within_label else "all"
+        loss = settings.training.generator_loss.replace("_", "-")
+        rows.append(
+            [f"`{name}`", memory.touch, replaced, loss, f"{memory.kappa:g}", f"{memory.alpha:g}", memory.correct_in_top]
+        )
+    head = ["preset", "`touch`", "oldest slot of", "loss of G", "kappa", "alpha", "`correct_in_top`"]
+    return markdown(head, rows, texts=4)
+
+
+def preset_training() -> str:
+    """Noise, lambda and learning rates of every preset."""
+    rows = []
+    for name, settings in PRESETS.items():
+        training = settings.training
+        numbers = [training.mi_weight, training.generator_lr, training.discriminator_lr, training.decay_from]
+        rows.append([f"`{name}`", settings.networks.noise_dim, *(f"{number:g}" for number in numbers)])
+    return markdown(["preset", "Z", "lambda", "rate of G", "rate of D", "rates fall from"], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -345,7 +339,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "memory-speed": memory_speed,
     "step-speed": step_speed,
     "presets": presets,
-    "preset-settings": preset_settings,
+    "preset-rules": preset_rules,
+    "preset-training": preset_training,
 }
 
 
