@@ -310,7 +310,7 @@ def preset_rules() -> str:
     for name, settings in PRESETS.items():
         memory = settings.memory
         replaced = "its label" if memory.replace_within_label else "all"
-        loss = settings.training.generator_loss.replace("_", "-")
+        loss = settings.training.generator_loss.replace("_", "\u2011")  # a hyphen that does not break
         rows.append(
             [f"`{name}`", memory.touch, replaced, loss, f"{memory.kappa:g}", f"{memory.alpha:g}", memory.correct_in_top]
         )
