@@ -187,7 +187,7 @@ class SlotUpdate(NamedTuple):
     slot: int
     key: Vector
     value: int
-    count: float
+    mass: float
 
 
 class PublishedMemory(ReferenceMemory):
@@ -260,7 +260,7 @@ class PublishedMemory(ReferenceMemory):
         for update in updates:
             self.keys[update.slot] = update.key
             self.values[update.slot] = update.value
-            self.histogram[update.slot] = update.count
+            self.histogram[update.slot] = update.mass
             self.ages[update.slot] = 0
         self.lost += len(updates) - len({update.slot for update in updates})
 

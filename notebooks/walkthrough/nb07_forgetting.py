@@ -18,10 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from memgan import MemoryGAN, VMFMemory
+from memgan import VMFMemory
 from memgan.data import load_dataset
 from memgan.engines import Candidates, marked
-from memgan.gan import discriminator_loss
+from memgan.gan import AdversarialModel, discriminator_loss
 from memgan.lab.baselines.models import build_model
 from memgan.networks import InferenceNetwork
 from memgan.plots import image_grid
@@ -429,5 +429,5 @@ def stationary(name: str, seed: int) -> Stationary:
 
 
 @torch.no_grad()
-def made_by(gan: MemoryGAN, seed: int) -> Tensor:
+def made_by(gan: AdversarialModel, seed: int) -> Tensor:
     return gan.generate(KEPT, generator=torch.Generator().manual_seed(seed)).images
