@@ -40,7 +40,10 @@ class RepeatedStep:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._refused = False
-        self._begin()
+        self._warmed_up = 0
+        self._made_for: Hashable = None
+        self._replay: Callable[[], None] | None = None
+        self._numbers: Numbers = ()
 
     @property
     def is_recorded(self) -> bool:
@@ -58,7 +61,7 @@ class RepeatedStep:
         state = list(state)
         made_for = (constants, tuple(tensor.data_ptr() for tensor in state))
         if made_for != self._made_for:
-            self._begin()
+            self._forget()
             self._made_for = made_for
         if self._warmed_up < WARM_UP:
             self._warmed_up += 1
@@ -80,11 +83,10 @@ class RepeatedStep:
         torch.autograd.graph.increment_version(state)  # a replay does not, and who follows the model looks at versions
         return tuple(number.clone() for number in self._numbers)  # before the next replay overwrites them
 
-    def _begin(self) -> None:
+    def _forget(self) -> None:
         self._warmed_up = 0
-        self._made_for: Hashable = None
-        self._replay: Callable[[], None] | None = None
-        self._numbers: Numbers = ()
+        self._replay = None
+        self._numbers = ()
 
 
 class CudaRecorder:

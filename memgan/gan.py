@@ -109,10 +109,9 @@ class AdversarialModel(nn.Module, ABC):
         return images.unflatten(0, (num_slots, samples)), slots
 
     def _noise(self, num_samples: int, keys: Tensor, generator: torch.Generator | None) -> Tensor:
-        """z, uniform on (-1, 1), [num_samples, Z]: on the device and in the precision of `keys`, not in the default."""
-        noise = torch.empty(num_samples, self.noise_dim, dtype=keys.dtype, device=keys.device)
-        # the same draws as torch.rand, which under torch.compile takes no generator and a number of unknown size
-        return noise.uniform_(generator=generator) * 2 - 1
+        """z, uniform on (-1, 1), [num_samples, Z]; on the device and in the precision of `keys`."""
+        noise = keys.new_empty(num_samples, self.noise_dim)
+        return noise.uniform_(generator=generator) * 2 - 1  # torch.rand takes no size that a compiler does not know
 
 
 class MemoryGAN(AdversarialModel):
@@ -128,6 +127,8 @@ class MemoryGAN(AdversarialModel):
     shape of an image, `image_shape`, is found out by a `Trainer` where it is not given. Raises TypeError for what is no
     module and where Z is nowhere to be found.
     """
+
+    memory: VMFMemory
 
     def __init__(
         self,

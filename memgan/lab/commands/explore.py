@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from memgan.data import as_float
+from memgan.gan import MemoryGAN
 from memgan.lab.baselines.memories import MEMORIES
 from memgan.lab.baselines.models import load_model
 from memgan.lab.commands.options import add_data, add_run, data_of, writable
@@ -28,7 +29,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write the page."""
     gan, settings = load_model(options.folder)
-    if settings.model not in ("memorygan", *MEMORIES):
+    if not isinstance(gan, MemoryGAN) or settings.model not in ("memorygan", *MEMORIES):
         raise ValueError(f"{options.folder} holds a {settings.model}: its generator is given no slot to explore")
     out = writable(options.out or _default_page(options.folder), "a page such as explore.html")
     torch.set_num_threads(1)  # small networks run fastest on one
