@@ -6,7 +6,7 @@
 
 Slot i is a mean direction K_i (`keys`), a label v_i (`values`: 1 real, 0 generated), an age a_i (`ages`: writes
 since it was last touched) and an effective count of data h_i (`histogram`). Equation numbers refer to
-docs/notation.md; `memgan.reference` states the same method as plain loops, and `memgan.engines` makes it fast.
+docs/notation.md; `memgan.reference` states the same method as plain loops, and memgan/engines/ makes it fast.
 """
 
 import dataclasses
