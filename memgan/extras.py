@@ -16,13 +16,15 @@ def required(extra: str, purpose: str) -> Iterator[None]:
 
     Raises:
         ModuleNotFoundError: where an import inside fails because a library of somebody else is not installed. A
-            missing module of this package is a fault of this package and passes through as it is.
+            missing module of this package is a fault of this package and passes through as it is, and so does a
+            report of a `required` further inside.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
-        if library in ("", "memgan"):
+        already_explained = isinstance(error.__cause__, ModuleNotFoundError)
+        if library in ("", "memgan") or already_explained:
             raise
         message = f"{purpose} needs {library}: pip install 'memgan[{extra}]'"
         raise ModuleNotFoundError(message, name=error.name) from error

@@ -4,12 +4,12 @@ import pytest
 
 from memgan.extras import required
 
+MISSING = r"drawing needs no_such_library: pip install 'memgan\[lab\]'"
+
 
 def test_a_missing_library_is_named_with_the_command_that_brings_it():
     with (
-        pytest.raises(
-            ModuleNotFoundError, match=r"drawing needs no_such_library: pip install 'memgan\[lab\]'"
-        ) as caught,
+        pytest.raises(ModuleNotFoundError, match=MISSING) as caught,
         required("lab", "drawing"),
     ):
         import no_such_library.part  # noqa: F401
@@ -29,3 +29,12 @@ def test_other_errors_and_successful_imports_pass_through():
     assert math.sqrt(4) == 2
     with pytest.raises(ValueError, match="something else"), required("lab", "drawing"):
         raise ValueError("something else")
+
+
+def test_the_innermost_report_stands():
+    with (
+        pytest.raises(ModuleNotFoundError, match=MISSING),
+        required("notebooks", "exploring"),
+        required("lab", "drawing"),
+    ):
+        import no_such_library  # noqa: F401
