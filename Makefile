@@ -15,31 +15,32 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two installers must not meet in one .venv
 .DELETE_ON_ERROR:
-.PHONY: help lab test check format train figures results study studies benchmark benchmark-training notebooks site serve soak clean
+.PHONY: help lab test check format train figures results study studies benchmark benchmark-training docs-tables notebooks site serve soak clean
 
 help: ## list every task
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 lab: .venv/.installed-notebooks ## open JupyterLab on the walkthrough (PORT=8888, BROWSER=none for no window)
 	$(BIN)/jupyter lab --port=$(PORT) --LabApp.default_url=/lab/tree/$(firstword $(sort $(wildcard notebooks/*.ipynb))) \
 		$(if $(filter none,$(BROWSER)),--no-browser) $(if $(filter 0,$(shell id -u)),--allow-root)
 
-test: .venv/.installed-test ## run the unit tests, the widgets in a browser, then every notebook against its stored outputs
+test: .venv/.installed-test ## what a merge must pass: all tests, the widgets in a browser, every notebook against its stored outputs
 	$(PYTEST) -m "not slow and not browser"
 	$(PYTEST) -m "not slow and browser"
 	$(PYTEST) --nbval notebooks/
 
-check: .venv/.installed-dev ## what a commit must pass: format, lint, types, fast tests
+check: .venv/.installed-dev ## what a commit must pass, within a minute: format, lint, types, import contract, fast tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(PYTEST) -m "not slow and not thorough and not browser"
 
 format: .venv/.installed-dev ## format the code and mend what the linter can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-train: .venv/.installed-notebooks ## train a preset into runs/ (PRESET=digits, ARGS="--seed 1")
+train: .venv/.installed-lab ## train a preset into runs/ (PRESET=digits, ARGS="--seed 1")
 	$(BIN)/memgan train --preset $(PRESET) --out $(RUN) $(ARGS)
 
 figures: .venv/.installed-notebooks ## draw the pictures of README.md and the notebooks into figures/ (NAMES=dataflow.svg)
@@ -48,17 +49,20 @@ figures: .venv/.installed-notebooks ## draw the pictures of README.md and the no
 results: .venv/.installed-test ## run the long comparisons: results/NAME.json (NAMES="digits plane forgetting")
 	for name in $(or $(NAMES),digits plane forgetting); do $(BIN)/python -m scripts.measure_$$name || exit 1; done
 
-study: .venv/.installed-notebooks ## compare configurations on several seeds: results/study-NAME-PRESET.json (NAME=ablation, PRESET=digits)
+study: .venv/.installed-lab ## compare configurations on several seeds: results/study-NAME-PRESET.json (NAME=ablation, PRESET=digits)
 	$(BIN)/memgan study $(or $(NAME),ablation) --preset $(PRESET) $(ARGS)
 
-studies: .venv/.installed-notebooks ## put the results of studies into docs/studies.md, and draw their figures
+studies: .venv/.installed-lab ## put the results of studies into docs/studies.md, and draw their figures
 	$(BIN)/python -m scripts.studies_page
 
 benchmark: .venv/.installed-benchmark ## time the memory for README.md's table: results/benchmark-memory-cpu.json (ARGS="--device cuda")
 	$(BIN)/python -m scripts.benchmark_memory $(ARGS)
 
-benchmark-training: .venv/.installed-notebooks ## time a training step and the memory's share: results/benchmark-training-cpu.json (ARGS="--device cuda")
+benchmark-training: .venv/.installed-lab ## time a training step and the memory's share: results/benchmark-training-cpu.json (ARGS="--device cuda")
 	$(BIN)/python -m scripts.benchmark_training $(ARGS)
+
+docs-tables: .venv/.installed-notebooks ## fill the tables of README.md and docs/ from results/ and the presets
+	$(BIN)/python -m scripts.docs_tables
 
 notebooks: .venv/.installed-notebooks ## run the notebooks from their .py and store them (NOTEBOOKS=notebooks/06_x.py, ARGS=--prose)
 	$(BIN)/python scripts/run_notebooks.py $(ARGS) $(NOTEBOOKS)
@@ -70,7 +74,7 @@ site: .venv/.installed-site ## build the walkthrough as pages from the stored no
 serve: site ## build the pages and show them at http://127.0.0.1 (PORT=8888)
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site $(PORT)
 
-soak: .venv/.installed-test ## run the tests that take minutes and that `make test` leaves out
+soak: .venv/.installed-test ## the tests that take minutes and that `make test` leaves out; a workflow runs them every week
 	$(PYTEST) -m slow
 
 clean: ## remove caches and build products; .venv/ and runs/ stay

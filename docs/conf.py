@@ -1,4 +1,4 @@
-"""How Sphinx makes the site: `make site`. The source is the repository itself, from index.md in its root."""
+"""How Sphinx makes the site: `make site`. The source is the repository itself, and its first page is docs/index.md."""
 
 import importlib.util
 import sys
@@ -21,8 +21,9 @@ extensions = [
     "docstrings",
 ]
 
-root_doc = "index"
-include_patterns = ["index.md", "README.md", "CONTRIBUTING.md", "docs/**.md"]
+root_doc = "docs/index"
+html_extra_path = ["_root"]  # index.html, which leads from the root of the site to its first page
+include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**.md"]
 include_patterns += ["memgan/pretrained/*.md", "notebooks/**.ipynb"]
 exclude_patterns = [".*", "build", "dist", "node_modules", "runs", "data", "**/.ipynb_checkpoints"]
 nitpicky = True

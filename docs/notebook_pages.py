@@ -116,12 +116,6 @@ class LinksToCode(SphinxTransform):
                 link.replace_self(to_code)
 
 
-def folder_as_page(app: Sphinx, docname: str, source: list[str]) -> None:
-    """README.md links to the folder of solutions; here that is a page."""
-    if docname == "README":
-        source[0] = source[0].replace("(notebooks/solutions)", "(docs/solutions.md)")
-
-
 def finish(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     """Pages with a widget load what runs it; a fold is called what it says."""
     body = context.get("body", "")
@@ -135,6 +129,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("widget", Widget)
     app.add_transform(LinksToCode)
     app.add_post_transform(Outputs)
-    app.connect("source-read", folder_as_page)
     app.connect("html-page-context", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""What to install when a part of the package needs a library that the core does not bring."""
+"""Libraries that only a part of memgan needs, and what to say where one of them is not installed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,23 +8,14 @@ __all__ = ["required"]
 
 @contextmanager
 def required(extra: str, purpose: str) -> Iterator[None]:
-    """Around imports: a library that is missing is reported with the `pip` command that brings it.
+    """Import, within this block, what the extra `extra` brings: `with required("lab", "the digits"): import sklearn`.
 
-    Args:
-        extra: the optional dependencies of this package that hold the library, such as "lab".
-        purpose: what needs the library; the subject of the message.
-
-    Raises:
-        ModuleNotFoundError: where an import inside fails because a library of somebody else is not installed. A
-            missing module of this package is a fault of this package and passes through as it is, and so does a
-            report of a `required` further inside.
+    Raises ModuleNotFoundError with the `pip install` that brings a missing library, and `purpose`, which needs it.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
-        already_explained = isinstance(error.__cause__, ModuleNotFoundError)
-        if library in ("", "memgan") or already_explained:
+        if library in ("", "memgan"):  # already explained by an inner block, or a fault of our own
             raise
-        message = f"{purpose} needs {library}: pip install 'memgan[{extra}]'"
-        raise ModuleNotFoundError(message, name=error.name) from error
+        raise ModuleNotFoundError(f"{purpose} needs {library}: pip install 'memgan[{extra}]'") from error

@@ -1,14 +1,31 @@
-"""MemoryGAN: the inference network, the memory and the generator, joined. The losses stand beside it."""
+"""MemoryGAN: the inference network, the memory and the generator, joined. The losses stand beside it.
 
-from typing import Literal, NamedTuple
+    image -> inference network -> query -> memory.read   (D)
+    memory.sample -> key, and noise -> generator -> image   (G)
+
+`AdversarialModel` is what training, sessions and evaluation ask of a model; MemoryGAN and every baseline are one.
+"""
+
+import operator
+from abc import ABC, abstractmethod
+from typing import Any, Literal, NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from memgan.memory import MemorySettings, VMFMemory
 from memgan.networks import Generator, InferenceNetwork, NetworkSettings
 
-__all__ = ["Generated", "GeneratorLoss", "MemoryGAN", "discriminator_loss", "generator_loss", "information_loss"]
+__all__ = [
+    "AdversarialModel",
+    "Generated",
+    "GeneratorLoss",
+    "MemoryGAN",
+    "discriminator_loss",
+    "generator_loss",
+    "information_loss",
+]
 
 GeneratorLoss = Literal["saturating", "non_saturating"]
 
@@ -16,66 +33,204 @@ GeneratorLoss = Literal["saturating", "non_saturating"]
 class Generated(NamedTuple):
     """What G made, and from what."""
 
-    images: Tensor  # [B, C, H, W] in [-1, 1]
-    keys: Tensor  # [B, M], the K_c that conditioned each image
-    slots: Tensor  # [B], their places in the memory
-    noise: Tensor  # [B, Z]
+    images: Float[Tensor, "batch channels height width"]  # in [-1, 1]
+    keys: Float[Tensor, "batch key_dim"]  # the K_c that conditioned each image
+    slots: Int[Tensor, " batch"]  # their places in the memory
+    noise: Float[Tensor, "batch noise_dim"]
 
 
-class MemoryGAN(nn.Module):
-    """D(x) = memory.read(mu(x)); x = G(K_c, z) with c drawn from the real slots of the same memory. (6, 11)"""
+class AdversarialModel(nn.Module, ABC):
+    """A GAN as training, sessions and evaluation see it: G is given the key of a slot, D reads what mu makes of images.
 
-    def __init__(self, memory: MemorySettings, networks: NetworkSettings, *, validate: bool = True) -> None:
-        super().__init__()
-        self.memory = VMFMemory.from_settings(memory, validate=validate)
-        self.inference = InferenceNetwork(networks, memory.key_dim)
-        self.generator = Generator(networks, memory.key_dim)
-        self.image_shape = (networks.channels, networks.image_size, networks.image_size)
+    A model without a memory has slots too: the values of its code, whose keys are one-hot. Where it has no code there
+    is one slot, with a key of no numbers.
+    """
 
-    def discriminate(self, images: Tensor) -> Tensor:
-        """P(real) [B] of `images` [B, C, H, W]."""
-        return self.memory.read(self.inference(images))
+    inference: nn.Module  # mu: images [B, C, H, W] to queries [B, M]
+    generator: nn.Module  # G: keys [B, M] and noise [B, Z] to images [B, C, H, W] in [-1, 1]
+    noise_dim: int  # Z
+    image_shape: tuple[int, int, int] | None  # [C, H, W]; None where nobody has said it: a Trainer finds it out
+
+    # ---------------------------------------------------------------- what each model has its own way to do
+
+    @abstractmethod
+    def sample_keys(
+        self, num_samples: int, *, generator: torch.Generator | None = None
+    ) -> tuple[Float[Tensor, "batch key_dim"], Int[Tensor, " batch"]]:
+        """Slots as G is given them: their keys [num_samples, M] and their places [num_samples]."""
+
+    @abstractmethod
+    def read(self, queries: Float[Tensor, "batch query_dim"]) -> Float[Tensor, " batch"]:
+        """D: the probability of being real, [B], of images with the given `queries`; it changes nothing."""
+
+    @abstractmethod
+    def read_write(
+        self, queries: Float[Tensor, "batch query_dim"], labels: Int[Tensor, " batch"]
+    ) -> Float[Tensor, " batch"]:
+        """`read`, and then remember `queries` with their `labels` (1 real, 0 generated), where there is a memory."""
+
+    @abstractmethod
+    def information(self, generated: Generated, queries: Float[Tensor, "batch query_dim"]) -> Float[Tensor, ""]:
+        """What bounds the information between slots and images, to be minimised, given mu's `queries` of images."""
+
+    @abstractmethod
+    def slot_probabilities(self) -> Float[Tensor, " num_slots"]:
+        """How often G is given each slot, [N]."""
+
+    @abstractmethod
+    def slots_in_use(self) -> Float[Tensor, ""]:
+        """exp of the entropy of `slot_probabilities`: so many slots, equally often drawn, would be as varied."""
+
+    # ---------------------------------------------------------------- what all models do in one way
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next(self.parameters()).device
+
+    def discriminate(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, " batch"]:
+        """P(real), [B], of `images` [B, C, H, W] in [-1, 1]."""
+        return self.read(self.inference(images))
 
     def generate(self, num_samples: int, *, generator: torch.Generator | None = None) -> Generated:
-        """Images of slots that the memory offers and of uniform noise on (-1, 1). (11)"""
-        keys, slots = self.memory.sample(num_samples, generator)
-        noise = self._noise(num_samples, generator)
+        """Images of randomly drawn slots and of uniform noise on (-1, 1). (11)"""
+        keys, slots = self.sample_keys(num_samples, generator=generator)
+        noise = self._noise(num_samples, keys, generator)
         return Generated(self.generator(keys, noise), keys, slots, noise)
-
-    def information(self, generated: Generated, queries: Tensor) -> Tensor:
-        """I_hat of `generated` images, given what mu makes of them, `queries` [B, M]. (14)"""
-        return information_loss(generated.keys, queries, self.memory.kappa)
 
     @torch.no_grad()
     def sample_slots(
         self, num_slots: int, samples: int, *, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Images [num_slots, samples, C, H, W] of slots [num_slots] that the memory offers, and those slots."""
-        keys, slots = self.memory.sample(num_slots, generator)
-        noise = self._noise(num_slots * samples, generator)
+    ) -> tuple[Float[Tensor, "num_slots samples channels height width"], Int[Tensor, " num_slots"]]:
+        """Images [num_slots, samples, C, H, W] of randomly drawn slots, and the places of these slots [num_slots]."""
+        keys, slots = self.sample_keys(num_slots, generator=generator)
+        noise = self._noise(num_slots * samples, keys, generator)
         images = self.generator(keys.repeat_interleave(samples, dim=0), noise)
         return images.unflatten(0, (num_slots, samples)), slots
 
-    def _noise(self, num_samples: int, generator: torch.Generator | None) -> Tensor:
-        shape = (num_samples, self.generator.noise_dim)
-        return torch.rand(shape, device=self.memory.keys.device, generator=generator) * 2 - 1
+    def _noise(self, num_samples: int, keys: Tensor, generator: torch.Generator | None) -> Tensor:
+        """z, uniform on (-1, 1), [num_samples, Z]; on the device and in the precision of `keys`."""
+        noise = keys.new_empty(num_samples, self.noise_dim)
+        return noise.uniform_(generator=generator) * 2 - 1  # torch.rand takes no size that a compiler does not know
 
 
-def discriminator_loss(real: Tensor, generated: Tensor) -> Tensor:
+class MemoryGAN(AdversarialModel):
+    """D(x) = memory.read(mu(x)); x = G(K_c, z) with c drawn from the real slots of the same memory. (6, 11)
+
+    The three parts are modules of your own or of this package:
+
+        memory = VMFMemory(num_slots=1024, key_dim=64, top_k=32)
+        gan = MemoryGAN(memory, encoder, decoder, noise_dim=4)
+
+    `inference` maps images [B, C, H, W] in [-1, 1] to features [B, M] of any length: the memory sees their directions.
+    `generator` maps keys [B, M] and noise [B, Z] to images. `noise_dim` is Z, by default `generator.noise_dim`. The
+    shape of an image, `image_shape`, is found out by a `Trainer` where it is not given. Raises TypeError for what is no
+    module and where Z is nowhere to be found.
+    """
+
+    memory: VMFMemory
+
+    def __init__(
+        self,
+        memory: VMFMemory,
+        inference: nn.Module,
+        generator: nn.Module,
+        *,
+        noise_dim: int | None = None,
+        image_shape: tuple[int, int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(memory, MemorySettings):
+            raise TypeError("expected a memory, got its settings: MemoryGAN.from_settings builds a model from settings")
+        for name, module in (("memory", memory), ("inference", inference), ("generator", generator)):
+            if not isinstance(module, nn.Module):
+                raise TypeError(f"{name} must be a torch.nn.Module, got {type(module).__name__}")
+        self.memory = memory
+        self.inference = inference
+        self.generator = generator
+        self.noise_dim = _noise_dim_of(generator) if noise_dim is None else operator.index(noise_dim)
+        self.image_shape = image_shape
+
+    @classmethod
+    def from_settings(
+        cls, memory: MemorySettings, networks: NetworkSettings, *, validate: bool | None = None
+    ) -> "MemoryGAN":
+        """The model of this package's own parts, with random weights. `validate` is that of `VMFMemory`."""
+        return cls(
+            VMFMemory.from_settings(memory, validate=validate),
+            InferenceNetwork(networks, memory.key_dim),
+            Generator(networks, memory.key_dim),
+            image_shape=networks.image_shape,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the memory and of the weights."""
+        return self.memory.keys.device
+
+    def sample_keys(
+        self, num_samples: int, *, generator: torch.Generator | None = None
+    ) -> tuple[Float[Tensor, "batch key_dim"], Int[Tensor, " batch"]]:
+        """c ~ p(c=i|v=1): keys [num_samples, M] and slots [num_samples]. (11)"""
+        return self.memory.sample(num_samples, generator)
+
+    def read(self, queries: Float[Tensor, "batch key_dim"]) -> Float[Tensor, " batch"]:
+        """D(x), [B]. (6)"""
+        return self.memory.read(queries)
+
+    def read_write(
+        self, queries: Float[Tensor, "batch key_dim"], labels: Int[Tensor, " batch"]
+    ) -> Float[Tensor, " batch"]:
+        """D(x), [B], as it is before the memory is written. (6-10)"""
+        return self.memory.read_write(queries, labels)
+
+    def information(self, generated: Generated, queries: Float[Tensor, "batch key_dim"]) -> Float[Tensor, ""]:
+        """I_hat of `generated` images, given what mu makes of them, `queries` [B, M]. (14)"""
+        return information_loss(generated.keys, _directions(queries), self.memory.kappa)
+
+    def slot_probabilities(self) -> Float[Tensor, " num_slots"]:
+        """p(c=i|v=1), [N]. (11)"""
+        return self.memory.slot_probabilities()
+
+    def slots_in_use(self) -> Float[Tensor, ""]:
+        """exp of the entropy of p(c|v=1)."""
+        return self.memory.slots_in_use()
+
+
+def discriminator_loss(real: Float[Tensor, " real"], generated: Float[Tensor, " generated"]) -> Float[Tensor, ""]:
     """-E log D(x) - E log(1 - D(G)), from the two probabilities of being real. (12)"""
     return -real.log().mean() - (1 - generated).log().mean()
 
 
-def generator_loss(generated: Tensor, kind: GeneratorLoss) -> Tensor:
-    """E log(1 - D(G)), or -E log D(G) where that saturates. (13)"""
+def generator_loss(generated: Float[Tensor, " batch"], kind: GeneratorLoss) -> Float[Tensor, ""]:
+    """E log(1 - D(G)), or -E log D(G), whose gradient does not vanish where D is sure that G's images are fake. (13)"""
     if kind == "saturating":
         return (1 - generated).log().mean()
     return -generated.log().mean()
 
 
-def information_loss(keys: Tensor, queries: Tensor, kappa: float) -> Tensor:
-    """I_hat = -E[kappa K_c . mu(G(z, K_c))], from `keys` [B, M] and `queries` [B, M]. (14)
+def information_loss(
+    keys: Float[Tensor, "batch key_dim"], queries: Float[Tensor, "batch key_dim"], kappa: float
+) -> Float[Tensor, ""]:
+    """I_hat = -E[kappa K_c . mu(G(z, K_c))], from unit `keys` [B, M] and unit `queries` [B, M]. (14)
 
     log C_M(kappa) + H(K_c) - I_hat bounds the mutual information between a key and its images from below.
     """
     return -kappa * (keys * queries).sum(dim=1).mean()
+
+
+def _directions(queries: Tensor) -> Tensor:
+    """`queries` [B, M] scaled to unit length. Rows that have it already stay as they are, bit for bit.
+
+    So networks that normalise their queries themselves train to the same numbers as without this function.
+    """
+    length = queries.norm(dim=1, keepdim=True)
+    is_unit = (length - 1).abs() < 1e-6
+    return queries / torch.where(is_unit, 1.0, length)
+
+
+def _noise_dim_of(generator: Any) -> int:
+    noise_dim = getattr(generator, "noise_dim", None)
+    if not isinstance(noise_dim, int):
+        raise TypeError(f"{type(generator).__name__} does not say its noise_dim: give MemoryGAN(..., noise_dim=Z)")
+    return noise_dim

@@ -6,8 +6,8 @@ and ELU, after the residual networks of Gulrajani et al. 2017 for 32x32.
 
 The authors' code has other details in its DCGANs. For Fashion-MNIST a third convolution replaces the inference
 network's fully connected layer, and the generator's first transposed convolution keeps its channels; for
-affine-MNIST there is no such layer, and inner stages end in a 1x1 convolution. In both the batch normalises the
-queries, and images lie in [0, 1].
+affine-MNIST there is no such layer, and inner stages end in a 1x1 convolution. In both, batch normalisation is
+applied to the queries, and images lie in [0, 1].
 """
 
 import math
@@ -16,6 +16,7 @@ from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 __all__ = ["Generator", "InferenceNetwork", "NetworkSettings"]
@@ -39,22 +40,31 @@ class NetworkSettings:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind must be one of {get_args(Kind)}, got {self.kind!r}")
-        least = {"image_size": 1, "channels": 1, "width": 1, "stages": 1, "hidden": 0, "noise_dim": 0}
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise ValueError(f"{name} must be at least {smallest}, got {getattr(self, name)}")
-        if self.image_size % 2**self.stages:
+        for name in ("image_size", "channels", "width", "stages"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("hidden", "noise_dim"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.image_size % 2**self.stages != 0:
             raise ValueError(f"image_size must be divisible by 2^stages = {2**self.stages}, got {self.image_size}")
-        if self.kind == "residual" and (self.hidden or self.stages < 2):
+        if self.kind == "residual" and (self.hidden != 0 or self.stages < 2):
             raise ValueError(
                 f"residual networks have two stages or more and hidden = 0, got {self.stages} and {self.hidden}"
             )
 
     @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape [C, H, W] of an image."""
+        return self.channels, self.image_size, self.image_size
+
+    @property
     def innermost(self) -> tuple[int, int, int]:
         """Shape [C, H, W] between the convolutions and the fully connected layers."""
         side = self.image_size // 2**self.stages
-        return self.width if self.kind == "residual" else self.width * 2 ** (self.stages - 1), side, side
+        if self.kind == "residual":
+            return self.width, side, side
+        return self.width * 2 ** (self.stages - 1), side, side
 
 
 class InferenceNetwork(nn.Module):
@@ -62,13 +72,20 @@ class InferenceNetwork(nn.Module):
 
     def __init__(self, settings: NetworkSettings, key_dim: int) -> None:
         super().__init__()
-        layers = _residual_inference if settings.kind == "residual" else _dcgan_inference
-        self.layers = layers(settings, key_dim)
+        if settings.kind == "residual":
+            self.layers = _residual_inference(settings, key_dim)
+        else:
+            self.layers = _dcgan_inference(settings, key_dim)
         self.apply(_initialise)
 
-    def forward(self, images: Tensor) -> Tensor:
-        features = self.layers(images)  # under autocast in half precision: the direction is taken in the weights' own
-        return F.normalize(features.to(next(self.parameters()).dtype), dim=1)
+    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch key_dim"]:
+        """The direction of each image's features.
+
+        Under autocast the layers give half precision; the direction is taken in the precision of the weights.
+        """
+        features = self.layers(images)
+        weight = next(self.parameters())
+        return F.normalize(features.to(weight.dtype), dim=1)
 
 
 class Generator(nn.Module):
@@ -77,45 +94,67 @@ class Generator(nn.Module):
     def __init__(self, settings: NetworkSettings, key_dim: int) -> None:
         super().__init__()
         self.noise_dim = settings.noise_dim
-        layers = _residual_generator if settings.kind == "residual" else _dcgan_generator
-        self.layers = layers(settings, key_dim + settings.noise_dim)
+        num_inputs = key_dim + settings.noise_dim
+        if settings.kind == "residual":
+            self.layers = _residual_generator(settings, num_inputs)
+        else:
+            self.layers = _dcgan_generator(settings, num_inputs)
         self.apply(_initialise)
 
-    def forward(self, keys: Tensor, noise: Tensor) -> Tensor:
-        # a unit key weighs about as much as all the noise; scaled up it would drown it, and slots would lose variety
+    def forward(
+        self, keys: Float[Tensor, "batch key_dim"], noise: Float[Tensor, "batch noise_dim"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """One image for each pair of a key and a noise vector.
+
+        A unit key weighs about as much as all the noise. Scaled up it would drown the noise, and the images of a slot
+        would lose their variety.
+        """
         return self.layers(torch.cat([keys, noise], dim=1))
 
 
 def _dcgan_inference(settings: NetworkSettings, key_dim: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    before = settings.channels
+    channels = settings.channels
     for stage in range(settings.stages):
-        after = settings.width * 2**stage
-        layers.append(nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1, bias=stage == 0))
-        layers += [nn.BatchNorm2d(after)] if stage else []  # as in DCGAN, none on the input's own layer
+        is_first = stage == 0
+        channels_after = settings.width * 2**stage
+        layers.append(nn.Conv2d(channels, channels_after, kernel_size=4, stride=2, padding=1, bias=is_first))
+        if not is_first:  # as in DCGAN, the layer on the images themselves is not normalised
+            layers.append(nn.BatchNorm2d(channels_after))
         layers.append(nn.LeakyReLU(0.2))
-        before = after
+        channels = channels_after
     layers.append(nn.Flatten())
     features = math.prod(settings.innermost)
-    if settings.hidden:
-        layers += [nn.Linear(features, settings.hidden, bias=False), nn.BatchNorm1d(settings.hidden)]
+    if settings.hidden > 0:
+        layers.append(nn.Linear(features, settings.hidden, bias=False))
+        layers.append(nn.BatchNorm1d(settings.hidden))
         layers.append(nn.LeakyReLU(0.2))
         features = settings.hidden
-    return nn.Sequential(*layers, nn.Linear(features, key_dim))
+    layers.append(nn.Linear(features, key_dim))
+    return nn.Sequential(*layers)
 
 
-def _dcgan_generator(settings: NetworkSettings, features: int) -> nn.Sequential:
+def _dcgan_generator(settings: NetworkSettings, num_inputs: int) -> nn.Sequential:
+    widths = [math.prod(settings.innermost)]
+    if settings.hidden > 0:
+        widths.insert(0, settings.hidden)
     layers: list[nn.Module] = []
-    for width in [settings.hidden] * bool(settings.hidden) + [math.prod(settings.innermost)]:
-        layers += [nn.Linear(features, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
+    features = num_inputs
+    for width in widths:
+        layers.append(nn.Linear(features, width, bias=False))
+        layers.append(nn.BatchNorm1d(width))
+        layers.append(nn.ReLU())
         features = width
     layers.append(nn.Unflatten(1, settings.innermost))
-    before = settings.innermost[0]
-    for stage in reversed(range(settings.stages)):
-        after = settings.width * 2 ** (stage - 1) if stage else settings.channels
-        layers.append(nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1, bias=not stage))
-        layers += [nn.BatchNorm2d(after), nn.ReLU()] if stage else [nn.Tanh()]
-        before = after
+    channels = settings.innermost[0]
+    for stage in reversed(range(1, settings.stages)):
+        channels_after = settings.width * 2 ** (stage - 1)
+        layers.append(nn.ConvTranspose2d(channels, channels_after, kernel_size=4, stride=2, padding=1, bias=False))
+        layers.append(nn.BatchNorm2d(channels_after))
+        layers.append(nn.ReLU())
+        channels = channels_after
+    layers.append(nn.ConvTranspose2d(channels, settings.channels, kernel_size=4, stride=2, padding=1))
+    layers.append(nn.Tanh())
     return nn.Sequential(*layers)
 
 
@@ -124,7 +163,8 @@ class ResidualBlock(nn.Module):
 
     "up" doubles H and W before the body, "down" halves them after it. Normalised after the sum, as in the authors'
     code, not before the body as by Gulrajani et al. Between the convolutions their code leaves batch normalisation,
-    the default of an operation; here it is the layer normalisation of the rest.
+    the default of an operation; here it is the layer normalisation of the rest. A block `on_images` does not normalise
+    there, because its first convolution sees the images themselves.
     """
 
     def __init__(
@@ -133,36 +173,48 @@ class ResidualBlock(nn.Module):
         super().__init__()
         up: list[nn.Module] = [nn.Upsample(scale_factor=2)] if resample == "up" else []
         down: list[nn.Module] = [nn.AvgPool2d(2)] if resample == "down" else []
-        inner = [] if on_images else [_layer_norm(after)]
+        norm: list[nn.Module] = [] if on_images else [_layer_norm(after)]
         first = nn.Conv2d(before, after, kernel_size=3, padding=1, bias=on_images)
         second = nn.Conv2d(after, after, kernel_size=3, padding=1)
-        self.body = nn.Sequential(*up, first, *inner, nn.ELU(), second, *down)
-        # a 1x1 convolution commutes with both resamplings: it goes where the image is small
-        self.shortcut = (
-            nn.Sequential(*down, nn.Conv2d(before, after, kernel_size=1), *up) if resample else nn.Identity()
-        )
+        self.body = nn.Sequential(*up, first, *norm, nn.ELU(), second, *down)
+        self.shortcut: nn.Module = nn.Identity()
+        if resample:  # a 1x1 convolution commutes with both resamplings: it goes where the image is small
+            self.shortcut = nn.Sequential(*down, nn.Conv2d(before, after, kernel_size=1), *up)
         self.output = nn.Sequential(_layer_norm(after), nn.ELU())
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(
+        self, images: Float[Tensor, "batch before height width"]
+    ) -> Float[Tensor, "batch after new_height new_width"]:
         return self.output(self.body(images) + self.shortcut(images))
 
 
 def _residual_inference(settings: NetworkSettings, key_dim: int) -> nn.Sequential:
     width = settings.width
-    blocks = [ResidualBlock(settings.channels, width, "down", on_images=True)]
-    blocks += [ResidualBlock(width, width, "down") for _ in range(settings.stages - 2)]
-    blocks += [ResidualBlock(width, width), ResidualBlock(width, width)]
-    query = nn.Conv2d(width, key_dim, kernel_size=4, stride=2, padding=1)  # the last halving
-    layers = nn.Sequential(*blocks, query, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return layers.to(memory_format=torch.channels_last)  # a third faster on a CPU
+    layers: list[nn.Module] = [ResidualBlock(settings.channels, width, "down", on_images=True)]
+    for _ in range(settings.stages - 2):
+        layers.append(ResidualBlock(width, width, "down"))
+    layers.append(ResidualBlock(width, width))
+    layers.append(ResidualBlock(width, width))
+    layers.append(nn.Conv2d(width, key_dim, kernel_size=4, stride=2, padding=1))  # the last halving
+    layers.append(nn.AdaptiveAvgPool2d(1))
+    layers.append(nn.Flatten())
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)  # a third faster on a CPU
 
 
-def _residual_generator(settings: NetworkSettings, features: int) -> nn.Sequential:
-    width, inner = settings.width, math.prod(settings.innermost)
-    start = [nn.Linear(features, inner, bias=False), nn.LayerNorm(inner), nn.ELU(), nn.Unflatten(1, settings.innermost)]
-    blocks = [ResidualBlock(width, width, "up") for _ in range(settings.stages)]
-    layers = nn.Sequential(*start, *blocks, nn.Conv2d(width, settings.channels, kernel_size=3, padding=1), nn.Tanh())
-    return layers.to(memory_format=torch.channels_last)
+def _residual_generator(settings: NetworkSettings, num_inputs: int) -> nn.Sequential:
+    width = settings.width
+    features = math.prod(settings.innermost)
+    layers: list[nn.Module] = [
+        nn.Linear(num_inputs, features, bias=False),
+        nn.LayerNorm(features),
+        nn.ELU(),
+        nn.Unflatten(1, settings.innermost),
+    ]
+    for _ in range(settings.stages):
+        layers.append(ResidualBlock(width, width, "up"))
+    layers.append(nn.Conv2d(width, settings.channels, kernel_size=3, padding=1))
+    layers.append(nn.Tanh())
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
 
 def _layer_norm(channels: int) -> nn.GroupNorm:

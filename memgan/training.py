@@ -1,19 +1,41 @@
 """Training, step by step: a `training_step` that reads like the algorithm, and a `Trainer` that repeats it."""
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
 
+from memgan.batches import batches_from
+from memgan.cuda_graph import CudaRecorder, RepeatedStep
 from memgan.data import ImageData, batch_of
-from memgan.gan import GeneratorLoss, MemoryGAN, discriminator_loss, generator_loss
+from memgan.gan import AdversarialModel, GeneratorLoss, discriminator_loss, generator_loss
 
-__all__ = ["Optimisers", "Step", "Trainer", "TrainingSettings", "is_large", "prepare", "train", "training_step"]
+__all__ = [
+    "Optimisers",
+    "Step",
+    "StepNumbers",
+    "Trainer",
+    "TrainingSettings",
+    "adam_optimisers",
+    "gradient_penalty",
+    "is_large",
+    "prepare",
+    "rate_factor",
+    "train",
+    "training_step",
+]
 
 Precision = Literal["float32", "bfloat16"]
-Numbers = tuple[Tensor, ...]  # of a `Step`: both losses, mean D on real and on generated images
+Data = Tensor | ImageData | DataLoader[Any]
+
+LOOK_EVERY = 50  # steps between two looks at whether the losses are finite: each look waits for a GPU
+LARGE = 2**18  # weights from which a CPU gains from channels last and from fused Adam
 
 
 @dataclass(frozen=True)
@@ -21,7 +43,7 @@ class TrainingSettings:
     """How long and how fast to train."""
 
     steps: int
-    batch_size: int = 64  # B, of real images and of generated ones
+    batch_size: int = 64  # B, of real images and of generated ones; a DataLoader has a size of its own
     generator_lr: float = 2e-4  # Adam's rate for G
     discriminator_lr: float = 1e-4  # Adam's rate for mu
     beta1: float = 0.5  # Adam's moments
@@ -29,22 +51,136 @@ class TrainingSettings:
     decay_from: float = 0.5  # share of the steps after which both rates fall linearly to 0
     generator_loss: GeneratorLoss = "non_saturating"
     mi_weight: float = 1e-2  # lambda
+    gradient_penalty: float = 0.0  # gamma, weight of R1 on real images; 0, the method's own choice, leaves it out
     flip: bool = False  # mirror half of the real images left to right
     brightness: float = 0.0  # add to each real image up to this much, or take it away; 1 is from grey to white
     shift: int = 0  # move each real image by up to so many pixels either way
     precision: Precision = "float32"  # of the networks' layers; the memory's scores are always in float32
+    cuda_graph: bool = True  # on a CUDA device, record a step as a graph and replay it; the numbers are the same
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 2:
-            raise ValueError(f"expected steps >= 1 and batch_size >= 2, got {self.steps} and {self.batch_size}")
-        for name in ("generator_lr", "discriminator_lr", "mi_weight", "brightness", "shift"):
+        if self.steps < 1:
+            raise ValueError(f"expected steps >= 1, got {self.steps}")
+        if self.batch_size < 2:
+            raise ValueError(f"expected batch_size >= 2, got {self.batch_size}")
+        for name in ("generator_lr", "discriminator_lr", "mi_weight", "gradient_penalty", "brightness", "shift"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.decay_from <= 1:
             raise ValueError(f"decay_from must be a share of the steps in [0, 1], got {self.decay_from}")
-        for name, choices in (("generator_loss", get_args(GeneratorLoss)), ("precision", get_args(Precision))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
+        if self.generator_loss not in get_args(GeneratorLoss):
+            raise ValueError(f"generator_loss must be one of {get_args(GeneratorLoss)}, got {self.generator_loss!r}")
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision must be one of {get_args(Precision)}, got {self.precision!r}")
+
+
+# ---------------------------------------------------------------- one step
+
+
+class Optimisers(NamedTuple):
+    """What steps each network."""
+
+    discriminator: Optimizer  # of mu
+    generator: Optimizer  # of G
+
+
+class StepNumbers(NamedTuple):
+    """What there is to say of a training step, each a tensor without dimensions on the model's device."""
+
+    discriminator_loss: Tensor
+    generator_loss: Tensor
+    real: Tensor  # D(x), mean over the batch
+    generated: Tensor  # D(G(z, K_c)), mean over the batch
+
+
+def training_step(
+    gan: AdversarialModel, images: Tensor, optimisers: Optimisers, settings: TrainingSettings
+) -> StepNumbers:
+    """One step of (11-14) on real `images` [B, C, H, W]: one of D, whose memory is written, and then one of G."""
+    networks = torch.autocast(images.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
+    batch = len(images)
+
+    # D: a batch of real images and one of generated ones, each normalised by its own statistics
+    with torch.no_grad(), networks:
+        generated = gan.generate(batch)
+    with networks:
+        real_queries = gan.inference(images)
+        generated_queries = gan.inference(generated.images)
+    penalty = gradient_penalty(gan, images) if settings.gradient_penalty > 0 else None
+
+    # read both, and write both: the memory learns without a gradient, mu by it
+    queries = torch.cat([real_queries, generated_queries])
+    is_real = torch.arange(2 * batch, device=images.device) < batch
+    d_real, d_generated = gan.read_write(queries, is_real.long()).chunk(2)
+    loss_d = discriminator_loss(d_real, d_generated)
+    loss_d = loss_d + settings.mi_weight * gan.information(generated, generated_queries)
+    if penalty is not None:
+        loss_d = loss_d + settings.gradient_penalty * penalty
+    optimisers.discriminator.zero_grad()
+    loss_d.backward()
+    optimisers.discriminator.step()
+
+    # G: a fresh batch, read but not written; the gradient passes through mu and stops at G's weights
+    with networks:
+        generated = gan.generate(batch)
+        queries = gan.inference(generated.images)
+    loss_g = generator_loss(gan.read(queries), settings.generator_loss)
+    loss_g = loss_g + settings.mi_weight * gan.information(generated, queries)
+    optimisers.generator.zero_grad()
+    loss_g.backward(inputs=[weight for weight in gan.generator.parameters() if weight.requires_grad])
+    optimisers.generator.step()
+    return StepNumbers(loss_d.detach(), loss_g.detach(), d_real.detach().mean(), d_generated.detach().mean())
+
+
+def gradient_penalty(gan: AdversarialModel, images: Tensor) -> Tensor:
+    """R1 on real `images` [B, C, H, W], a scalar that can be differentiated by the weights of mu:
+
+        R1 = 1/2 E_x || grad_x logit D(x) ||^2
+
+    Its weight gamma is `TrainingSettings.gradient_penalty`. (Mescheder, Geiger & Nowozin, *Which training methods for
+    GANs do actually converge?*, ICML 2018, eq. 9. Their D is the score before the sigmoid, which is the logit here.)
+    An image whose D is clipped, at epsilon or at 1 - epsilon, adds nothing, because D does not change around it.
+    """
+    images = images.detach().requires_grad_()
+    logits = gan.discriminate(images).logit()
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient.square().flatten(1).sum(dim=1).mean() / 2
+
+
+# ---------------------------------------------------------------- optimisers and their rates
+
+
+def adam_optimisers(gan: AdversarialModel, settings: TrainingSettings, *, capturable: bool = False) -> Optimisers:
+    """Adam for both networks. `capturable`: fit for a CUDA graph, which finds the rate in a tensor on the device."""
+    fused = gan.device.type == "cuda" or is_large(gan)  # in one pass over all weights
+
+    def adam(network: torch.nn.Module, rate: float) -> Adam:
+        lr = torch.tensor(rate, dtype=torch.float32, device=gan.device) if capturable else rate
+        # "initial_lr" is where LambdaLR starts from. From a number it sets a tensor without waiting for the device.
+        group = {"params": list(network.parameters()), "initial_lr": rate}
+        betas = (settings.beta1, settings.beta2)
+        return Adam([group], lr, betas, fused=fused or None, capturable=capturable)
+
+    return Optimisers(
+        discriminator=adam(gan.inference, settings.discriminator_lr),
+        generator=adam(gan.generator, settings.generator_lr),
+    )
+
+
+def rate_factor(done: int, settings: TrainingSettings) -> float:
+    """What both rates are multiplied by after `done` steps: 1 up to `decay_from`, then less, linearly to 0."""
+    left = 1 - done / settings.steps
+    return min(1.0, left / max(1 - settings.decay_from, 1e-12))
+
+
+def _schedule(optimiser: Optimizer, settings: TrainingSettings, done: int) -> LambdaLR:
+    """The rate's scheduler as it is after `done` steps; it sets the rate."""
+    for group in optimiser.param_groups:
+        group.setdefault("initial_lr", float(group["lr"]))
+    return LambdaLR(optimiser, functools.partial(rate_factor, settings=settings), last_epoch=done - 1)
+
+
+# ---------------------------------------------------------------- all steps
 
 
 class Step(NamedTuple):
@@ -57,163 +193,155 @@ class Step(NamedTuple):
     generated: Tensor  # D(G(z, K_c)), mean over the batch
 
 
-class Optimisers:
-    """Adam for both networks, with rates that hold and then fall linearly to 0."""
-
-    NAMES = ("discriminator", "generator")
-
-    def __init__(self, gan: MemoryGAN, settings: TrainingSettings) -> None:
-        self._settings, betas, on_gpu = settings, (settings.beta1, settings.beta2), gan.memory.keys.is_cuda
-        # fused: in one pass over the weights; capturable, with rates in tensors: fit for a CUDA graph
-        how: dict[str, Any] = {"betas": betas, "fused": on_gpu or is_large(gan) or None, "capturable": on_gpu}
-        rates = [gan.memory.keys.new_zeros(()) if on_gpu else 0.0 for _ in self.NAMES]
-        self.discriminator = torch.optim.Adam(gan.inference.parameters(), rates[0], **how)
-        self.generator = torch.optim.Adam(gan.generator.parameters(), rates[1], **how)
-        self.set_rates(done=0)
-
-    def set_rates(self, done: int) -> None:
-        """Set both rates to what they are after `done` steps."""
-        share = min(1.0, (1 - done / self._settings.steps) / max(1 - self._settings.decay_from, 1e-12))
-        for name in self.NAMES:
-            (group,), rate = getattr(self, name).param_groups, getattr(self._settings, f"{name}_lr") * share
-            group["lr"] = group["lr"].fill_(rate) if torch.is_tensor(group["lr"]) else rate
-
-
-def training_step(gan: MemoryGAN, images: Tensor, optimisers: Optimisers, settings: TrainingSettings) -> Numbers:
-    """One step of (11-14) on real `images` [B, C, H, W]: both losses, and mean D on real and on generated images."""
-    networks = torch.autocast(images.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
-    # D: a batch of real images and one of generated ones, each normalised by its own statistics
-    with torch.no_grad(), networks:
-        generated = gan.generate(len(images))
-    with networks:
-        real_queries, generated_queries = gan.inference(images), gan.inference(generated.images)
-    labels = (torch.arange(2 * len(images), device=images.device) < len(images)).long()
-    # read both, and write both: the memory learns without a gradient, mu by it
-    real, fake = gan.memory.read_write(torch.cat([real_queries, generated_queries]), labels).chunk(2)
-    information = gan.information(generated, generated_queries)
-    loss_d = discriminator_loss(real, fake) + settings.mi_weight * information
-    optimisers.discriminator.zero_grad()
-    loss_d.backward()
-    optimisers.discriminator.step()
-
-    # G: a fresh batch, read but not written
-    gan.inference.requires_grad_(False)
-    with networks:
-        generated = gan.generate(len(images))
-        queries = gan.inference(generated.images)
-    information = gan.information(generated, queries)
-    loss_g = generator_loss(gan.memory.read(queries), settings.generator_loss) + settings.mi_weight * information
-    optimisers.generator.zero_grad()
-    loss_g.backward()
-    optimisers.generator.step()
-    gan.inference.requires_grad_(True)
-    return loss_d.detach(), loss_g.detach(), real.detach().mean(), fake.detach().mean()
-
-
 class Trainer:
-    """Trains `gan` on images [n, C, H, W], on the device of both: `for step in Trainer(gan, data, settings): ...`
+    """Trains `gan` on real images: `for step in Trainer(gan, data, settings): ...`, or `Trainer(...).run()`.
 
-    It goes on from wherever it is: `state_dict` holds all that the next step depends on. On a GPU a whole step becomes
-    a CUDA graph, unless the memory looks at values on the host (`validate`). Raises ValueError for images of another
-    size and for fewer than a batch, FloatingPointError where a loss is not finite.
+    `data` are images [n, C, H, W] on the model's device, bytes in 0..255 or floating-point numbers in [-1, 1], as a
+    tensor or as `ImageData`; or a DataLoader of batches of such images, with labels beside them or without, which are
+    brought to the device. `optimisers` are those of mu and of G, by default Adam at the rates of `settings`; the rates
+    of your own optimisers fall as `decay_from` says, too (1: never).
+
+    It goes on from wherever it is: `state_dict` holds all that the next step depends on, but for a DataLoader's order.
+    Before each step the model is set to training mode. On a CUDA device a step is recorded as a graph and replayed
+    (`settings.cuda_graph`), which is faster.
+
+    Raises TypeError and ValueError for images that are not as said, and for fewer than a batch; FloatingPointError
+    where a loss is not finite.
     """
 
-    def __init__(self, gan: MemoryGAN, data: ImageData | Tensor, settings: TrainingSettings) -> None:
-        if isinstance(data, Tensor):
-            data = ImageData(data, labels=torch.zeros(len(data), dtype=torch.long))
-        (number, *shape), device = data.images.shape, data.images.device
-        if tuple(shape) != gan.image_shape:
-            raise ValueError(f"expected images of shape {list(gan.image_shape)}, got {shape}")
-        if number < settings.batch_size:
-            raise ValueError(f"training needs at least a batch of {settings.batch_size} images, got {number}")
-        if device.type == "cuda" or is_large(gan):
+    def __init__(
+        self,
+        gan: AdversarialModel,
+        data: Data,
+        settings: TrainingSettings,
+        optimisers: Sequence[Optimizer] | None = None,
+    ) -> None:
+        self.gan = gan
+        self.settings = settings
+        self.number = 0  # of steps that are done
+        self._device = gan.device
+        self._dtype = next(gan.parameters()).dtype
+        if gan.image_shape is None:
+            gan.image_shape = _shape_of_generated(gan)
+        self._batches = batches_from(
+            data,
+            batch_size=settings.batch_size,
+            image_shape=gan.image_shape,
+            device=self._device,
+            dtype=self._dtype,
+        )
+        if self._device.type == "cuda" or is_large(gan):
             gan.to(memory_format=torch.channels_last)  # many channels: convolutions are faster so
-        self.gan, self.data, self.settings, self.number = gan, data, settings, 0
-        self.optimisers = Optimisers(gan, settings)
-        self._order, self._position = torch.arange(number), number  # as after an epoch
-        self._index = self._order[: settings.batch_size].to(device)  # of each batch, always in the same place
-        self._step = self._graph_or_plain()
+        on_cuda = self._device.type == "cuda"
+        if optimisers is None:
+            optimisers = adam_optimisers(gan, settings, capturable=on_cuda and settings.cuda_graph)
+        self.optimisers = Optimisers(*optimisers)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Make what depends on how many steps are done and on where the state lies."""
+        self._schedulers = [_schedule(optimiser, self.settings, self.number) for optimiser in self.optimisers]
+        self._repeated_step: RepeatedStep | None = None
+        if self._device.type == "cuda" and self.settings.cuda_graph:
+            self._repeated_step = RepeatedStep(CudaRecorder(self._device))
+
+    def run(self, callback: Callable[[Step], object] | None = None) -> None:
+        """Train to the last step, and call `callback` with each step when it is done."""
+        for step in self:
+            if callback is not None:
+                callback(step)
 
     def __iter__(self) -> Iterator[Step]:
-        self.gan.train()
         while self.number < self.settings.steps:
-            self._index.copy_(self._next_batch())
-            self.optimisers.set_rates(self.number)
-            step = Step(self.number + 1, *self._step())
-            self.number += 1
-            looked_at = self.number % 50 == 0 or self.number == self.settings.steps  # each look waits for a GPU
-            if looked_at and not bool((step.discriminator_loss + step.generator_loss).isfinite()):
+            yield self._next_step()
+
+    def _next_step(self) -> Step:
+        self.gan.train()  # whatever was done with the model since the last step
+        self._batches.advance()
+        for scheduler in self._schedulers:
+            if scheduler.last_epoch < self.number:
+                scheduler.step()
+        step = Step(self.number + 1, *self._step())
+        self.number += 1
+        is_last = self.number == self.settings.steps
+        if self.number % LOOK_EVERY == 0 or is_last:
+            losses = step.discriminator_loss + step.generator_loss
+            if not bool(losses.isfinite()):
                 raise FloatingPointError(f"the losses are no longer finite at step {self.number}")
-            yield step
+        return step
 
-    def _next_batch(self) -> Tensor:
-        """The places in the data of the next whole batch, each epoch in a new order."""
-        if self._position + self.settings.batch_size > len(self._order):
-            self._order, self._position = torch.randperm(len(self._order)), 0
-        self._position += self.settings.batch_size
-        return self._order[self._position - self.settings.batch_size : self._position]
+    def _step(self) -> tuple[Tensor, ...]:
+        if self._repeated_step is None:
+            return self._plain_step()
+        state = [*self.gan.parameters(), *self.gan.buffers()]
+        memory_settings = getattr(getattr(self.gan, "memory", None), "settings", None)
+        return self._repeated_step(self._plain_step, state, constants=(self.settings, memory_settings))
 
-    def _plain_step(self) -> Numbers:
-        how = {name: getattr(self.settings, name) for name in ("flip", "brightness", "shift")}
-        return training_step(self.gan, batch_of(self.data, self._index, **how), self.optimisers, self.settings)
-
-    def _graph_or_plain(self) -> Callable[[], Numbers]:
-        waits_for_nobody = self._index.is_cuda and not getattr(self.gan.memory, "validate", False)
-        return _Replayed(self._plain_step) if waits_for_nobody else self._plain_step
+    def _plain_step(self) -> StepNumbers:
+        settings = self.settings
+        images = batch_of(
+            self._batches.data,
+            self._batches.index,
+            flip=settings.flip,
+            brightness=settings.brightness,
+            shift=settings.shift,
+        )
+        return training_step(self.gan, images.to(self._dtype), self.optimisers, settings)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, but for the data and the settings: references, not copies."""
         random = {"cpu": torch.get_rng_state()}
-        if self._index.is_cuda:
-            random["cuda"] = torch.cuda.get_rng_state(self._index.device)
-        moments = {name: getattr(self.optimisers, name).state_dict()["state"] for name in Optimisers.NAMES}
-        place = {"number": self.number, "order": self._order, "position": self._position}
-        return {**place, "gan": dict(self.gan.state_dict()), "random": random, **moments}
+        if self._device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self._device)
+        return {
+            "number": self.number,
+            **self._batches.state_dict(),
+            "gan": dict(self.gan.state_dict()),
+            "random": random,
+            "discriminator": self.optimisers.discriminator.state_dict()["state"],
+            "generator": self.optimisers.generator.state_dict()["state"],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was made, which trusts it: the laboratory's checkpoints are checked first."""
+        """Go on where `state` was made, which is trusted: the laboratory's checkpoints are checked first."""
         self.gan.load_state_dict(state["gan"])
-        for name in Optimisers.NAMES:
-            optimiser = getattr(self.optimisers, name)
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": state[name]})
-        self.number, self._order, self._position = state["number"], state["order"], state["position"]
+        _load_moments(self.optimisers.discriminator, state["discriminator"])
+        _load_moments(self.optimisers.generator, state["generator"])
+        self.number = state["number"]
+        self._batches.load_state_dict(state)
         torch.set_rng_state(state["random"]["cpu"])
-        if self._index.is_cuda:
-            torch.cuda.set_rng_state(state["random"]["cuda"], self._index.device)
-        self._step = self._graph_or_plain()
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(state["random"]["cuda"], self._device)
+        self._begin()
 
 
-def train(gan: MemoryGAN, data: ImageData | Tensor, settings: TrainingSettings) -> Iterator[Step]:
+def train(gan: AdversarialModel, data: Data, settings: TrainingSettings) -> Iterator[Step]:
     """Train from the first step to the last, handing out each as it is done; raises what a `Trainer` does."""
     yield from Trainer(gan, data, settings)
 
 
-class _Replayed:
-    """A step on a GPU: three run as they are, to warm up; then it is recorded as a CUDA graph, and replayed."""
-
-    def __init__(self, step: Callable[[], Numbers]) -> None:
-        self._step, self._done, self._stream = step, 0, torch.cuda.Stream()
-        self._graph: torch.cuda.CUDAGraph | None = None
-
-    def __call__(self) -> Numbers:
-        self._done += 1
-        if self._done <= 3:
-            self._stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self._stream):
-                numbers = self._step()
-            torch.cuda.current_stream().wait_stream(self._stream)
-            return numbers
-        if self._graph is None:
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):  # records, and runs nothing
-                self._numbers = self._step()
-        self._graph.replay()
-        return tuple(number.clone() for number in self._numbers)  # before the next replay overwrites them
+def _load_moments(optimiser: Optimizer, moments: dict[Any, Any]) -> None:
+    """Put an optimiser's state back, but not its rates: those follow from the settings."""
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
 
 
-def is_large(gan: MemoryGAN) -> bool:
-    """Whether a CPU gains from channels last and from fused Adam: the networks hold 2^18 weights or more."""
-    return sum(parameter.numel() for parameter in gan.parameters()) >= 2**18
+@torch.no_grad()
+def _shape_of_generated(gan: AdversarialModel) -> tuple[int, int, int]:
+    """Shape [C, H, W] of what G makes. The model and the random state stay as they are."""
+    modes = {module: module.training for module in gan.modules()}
+    draw = torch.Generator(gan.device).manual_seed(0)
+    gan.eval()
+    shape = tuple(gan.generate(2, generator=draw).images.shape[1:])
+    for module, was_training in modes.items():
+        module.training = was_training
+    if len(shape) != 3:
+        raise ValueError(f"the generator must make images [B, C, H, W], it makes [B, {', '.join(map(str, shape))}]")
+    return shape
+
+
+def is_large(gan: AdversarialModel) -> bool:
+    """Whether a CPU gains from channels last and from fused Adam."""
+    return sum(weight.numel() for weight in gan.parameters()) >= LARGE
 
 
 def prepare(seed: int, threads: int = 1) -> None:

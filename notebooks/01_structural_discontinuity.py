@@ -285,7 +285,7 @@ show(
 confidence = walked.confidence
 middle = (confidence[:, 5] < walks.IN_BETWEEN).double().mean().item()
 interior, random = walks.in_between(walked), walks.base_rate(dcgan, judge)
-real = (walks.judged(judge, test.images)[0] < walks.IN_BETWEEN).double().mean().item()
+real = (walks.classify(judge, test.images)[0] < walks.IN_BETWEEN).double().mean().item()
 
 # %% tags=["nbval-ignore-output"]
 print(f"exactly half-way {middle:.2f}, interior of the walks {interior:.2f}")

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from memgan import VMFMemory, vmf
+from memgan.presets import paper_memory
 from memgan.training import prepare
 from walkthrough import nb02_posterior as posterior, show, source
 from walkthrough.circle import direction, reference_of
@@ -454,7 +455,7 @@ for kappa in [1, 10, 60]:
 # %%
 def life(kappa, queries, labels):
     prepare(seed=0)
-    memory = VMFMemory.from_preset("paper", num_slots=512, key_dim=64, top_k=32, kappa=kappa)
+    memory = VMFMemory.from_settings(paper_memory(512, 64, 32), kappa=kappa)
     for query, label in zip(queries, labels, strict=True):
         memory.write(query.unsqueeze(0), label.unsqueeze(0))
     return memory
@@ -518,7 +519,7 @@ print(f"D(real) = {d[labels_0 == 1].mean():.3f}, D(generated) = {d[labels_0 == 0
 
 # %%
 prepare(seed=0)
-at_once = VMFMemory.from_preset("paper", num_slots=512, key_dim=64, top_k=32)
+at_once = VMFMemory.from_settings(paper_memory(512, 64, 32))
 at_once.write(queries, labels)
 d = at_once.read(queries)
 print(f"kappa = 1, one batch: D(real) = {d[labels == 1].mean():.1f}", end=", ")

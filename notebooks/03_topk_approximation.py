@@ -23,9 +23,9 @@ import torch.nn.functional as F
 
 from memgan import VMFMemory
 from memgan.data import load_dataset
+from memgan.engines import blocked, expected_value
 from memgan.presets import PRESETS
 from memgan.reference import ReferenceMemory
-from memgan.search import nearest_slots
 from memgan.training import prepare
 from walkthrough import nb00_dataflow as dataflow, nb02_posterior as posterior, nb03_topk as topk, show, source
 from walkthrough.circle import direction, reference_of
@@ -289,14 +289,14 @@ print(f"gradient over S:    {B * k * M / 1e6:6.1f} million more, {N // k} times 
 # %% [markdown]
 # So the top k does not save the matrix product. It saves what comes after: the softmax, the sum, the gradient, and in notebook 4 the write, where touching k keys instead of N makes the difference.
 #
-# Is the search itself approximate? No. `memgan.search` finds exactly the k best, in blocks of columns: it looks at each block's maximum first, and only searches blocks that can hold one of the k best.
+# Is the search itself approximate? No. `memgan.engines.blocked`, the engine for a CPU, finds exactly the k best, in blocks of columns: it looks at each block's maximum first, and only searches blocks that can hold one of the k best.
 
 # %%
-source(nearest_slots)
+source(blocked.nearest)
 
 # %%
 log_prior = (trained.histogram + trained.beta).log()
-found = nearest_slots(real, trained.keys, log_prior, trained.kappa, 32)
+found = blocked.nearest(real, trained.keys, log_prior, trained.kappa, 32)
 plain = (trained.kappa * real @ trained.keys.T + log_prior).topk(32, dim=1)
 scores = found.scores.sort(dim=1, descending=True).values
 equal = torch.allclose(scores, plain.values, atol=1e-4)
@@ -327,7 +327,7 @@ print(f"all slots {1e3 * whole:.1f} ms, k best {1e3 * part:.1f} ms")
 # Real keys pull ($v_i - D > 0$), generated ones push, each in proportion to its posterior. **Predict:** what is the gradient when all of $S$ is real?
 
 # %%
-source(VMFMemory._probability_real)
+source(expected_value)
 
 # %% [markdown]
 # The package computes it with the value, and hands it to autograd: a write before the backward pass, which changes keys in place, then does no harm. Is it right? Three oracles: finite differences, autograd through a plain softmax, and the formula.
@@ -336,7 +336,8 @@ source(VMFMemory._probability_real)
 bank = topk.reread(random, top_k=32, kappa=10.0)
 asked = strangers[:5].clone().requires_grad_()
 (package,) = torch.autograd.grad(bank.read(asked).sum(), asked)
-plain = (bank.kappa * asked @ bank.keys.T + (bank.histogram + bank.beta).log()).topk(32, dim=1)
+directions = F.normalize(asked, dim=1)
+plain = (bank.kappa * directions @ bank.keys.T + (bank.histogram + bank.beta).log()).topk(32, dim=1)
 value = (plain.values.softmax(dim=1) * bank.values[plain.indices]).sum()
 (by_autograd,) = torch.autograd.grad(value, asked)
 same = torch.allclose(package, by_autograd, atol=1e-9)
@@ -347,11 +348,11 @@ weights, slots = bank.top_k_posterior(asked.detach())
 values = bank.values[slots].double()
 pull = weights * (values - (weights * values).sum(dim=1, keepdim=True))
 formula = bank.kappa * torch.einsum("bk,bkm->bm", pull, bank.keys[slots])
+formula = formula - (formula * asked).sum(dim=1, keepdim=True) * asked  # read normalises: no part along q
 print("the formula agrees:", torch.allclose(package, formula, atol=1e-9))
 
 # %%
 step, along = 1e-6, F.normalize(torch.randn(5, 64, dtype=torch.float64), dim=1)
-bank.validate = False  # a shifted query is not of length 1
 up, down = bank.read(asked.detach() + step * along), bank.read(asked.detach() - step * along)
 slope = (package * along).sum(dim=1)
 print("finite differences agree:", torch.allclose((up - down) / (2 * step), slope, atol=1e-6))

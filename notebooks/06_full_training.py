@@ -21,8 +21,7 @@ import textwrap
 import torch
 
 from memgan.data import load_dataset
-from memgan.lab.evaluation.classifier import classifier_for
-from memgan.lab.evaluation.evaluation import evaluate
+from memgan.lab.evaluation import classifier_for, evaluate
 from memgan.plots import image_grid
 from memgan.presets import PRESETS
 from memgan.runs import build

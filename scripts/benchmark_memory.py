@@ -16,7 +16,6 @@ import argparse
 import json
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan import VMFMemory
+from memgan.lab.studies.provenance import commit
 
 SIZES = [(64, 4096, 256, 128), (64, 16384, 512, 256), (256, 131072, 512, 256)]  # B, N, M, k
 GOALS = {  # read + write: how many times faster than each, by size; "limit" is how many times slower at most
@@ -278,8 +278,7 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
 
 def machine(device: torch.device) -> dict[str, Any]:
     name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
-    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "commit": commit}
+    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "commit": commit()}
 
 
 def processor() -> str:

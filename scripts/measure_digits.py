@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from memgan.data import load_dataset
-from memgan.lab.evaluation.classifier import classifier_for
-from memgan.lab.evaluation.evaluation import evaluate
-from memgan.lab.studies.runner import commit
+from memgan.lab.evaluation import classifier_for, evaluate
+from memgan.lab.studies.provenance import commit
 from memgan.presets import PRESETS
 from memgan.runs import build
 from memgan.training import prepare, train

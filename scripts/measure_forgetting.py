@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from memgan.lab.studies.runner import commit
+from memgan.lab.studies.provenance import commit
 from walkthrough.nb07_forgetting import (
     KEPT_AT,
     MARKS,

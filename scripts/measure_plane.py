@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from memgan.lab.studies.runner import commit
+from memgan.lab.studies.provenance import commit
 from walkthrough import nb01_plane as plane
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,8 +1,7 @@
 """Run the notebooks from their .py halves and write the paired .ipynb, byte for byte the same each time.
 
-Without names, every notebook. --prose is for when only text, or the look of a widget, changed: it keeps the outputs and
-runs nothing.
---check writes nothing and says which pairs are out of sync.
+Without names it runs every notebook. --prose is for changes of text, or of the look of a widget: it keeps the outputs
+and runs nothing. --check writes nothing and says which pairs are out of sync.
 """
 
 import argparse
@@ -42,7 +41,8 @@ def read_source(path: Path) -> nbformat.NotebookNode:
     notebook = jupytext.read(path, fmt="py:percent", config=load_jupytext_config(str(path)))
     seen: dict[str, int] = {}
     for cell in notebook.cells:
-        repeat = seen[cell.source] = seen.get(cell.source, -1) + 1
+        repeat = seen.get(cell.source, 0)
+        seen[cell.source] = repeat + 1
         cell.id = hashlib.sha256(f"{repeat}:{cell.source}".encode()).hexdigest()[:8]
     return notebook
 
@@ -98,7 +98,8 @@ def with_kept_outputs(notebook: nbformat.NotebookNode, path: Path) -> nbformat.N
     if [cell.source for cell in code_cells(notebook)] != [cell.source for cell in code_cells(stored)]:
         raise RuntimeError("code has changed since the outputs were stored: run it without --prose")
     for cell, old in zip(code_cells(notebook), code_cells(stored), strict=True):
-        cell.outputs, cell.execution_count = old.outputs, old.execution_count
+        cell.outputs = old.outputs
+        cell.execution_count = old.execution_count
     notebook.metadata = stored.metadata
     for state, scripts in widget_scripts(notebook):
         state.update(scripts)
@@ -156,7 +157,8 @@ def main() -> int:
             problem = out_of_sync(path)
         except (CellExecutionError, RuntimeError, OSError) as error:
             problem = str(error)
-        failures += bool(problem)
+        if problem:
+            failures += 1
         spent = os.times().children_user - before  # CPU time of its kernel: other processes do not count
         done = f"in sync, ran for {spent:.0f} s of one core" if spent > 1 else "in sync"
         print(f"{path.name}: {problem or done}", file=sys.stderr if problem else sys.stdout)

@@ -1,4 +1,4 @@
-"""Judges and images that the tests of the evaluation share."""
+"""Classifiers and images that the tests of the evaluation share."""
 
 import torch
 from torch import nn
@@ -6,7 +6,7 @@ from torch import nn
 from memgan.data import ImageData, load_dataset
 
 
-class Remembered(nn.Module):
+class FirstPixels(nn.Module):
     """A classifier that reads the class off an image's first pixels: 10 logits, far apart."""
 
     def __init__(self):

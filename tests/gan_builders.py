@@ -42,7 +42,7 @@ def tiny_gan(*, seed=0, memory=None, networks=None):
     settings = tiny_settings(memory=memory, networks=networks)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MemoryGAN(settings.memory, settings.networks)
+        return MemoryGAN.from_settings(settings.memory, settings.networks)
 
 
 def random_images(number, *, seed=0, channels=3, side=SIDE):

@@ -1,5 +1,5 @@
-"""The laboratory around `memgan`: the command line, the judge and its metrics, baselines and studies.
+"""The laboratory around `memgan`: what trains from the command line, measures and compares.
 
-Here is what measures and compares; the method itself, and everything that a model needs, is in `memgan`, which never
-imports this package.
+The method itself, and everything that a model needs, is in `memgan`, which never imports this package. Its libraries
+come with `pip install 'memgan[lab]'`.
 """

@@ -89,7 +89,7 @@ class ExplorerWidget(PictureWidget):
     _views: frozenset[str] = frozenset()
 
     def __init__(self, gan: MemoryGAN, **state: Any) -> None:
-        state = {"gan": export_gan(gan), "slot": (gan.memory.histogram * gan.memory.values).argmax()} | state
+        state = {"gan": export_gan(gan), "slot": gan.memory.slot_probabilities().argmax()} | state
         self._live, self._seen = gan, _version(gan)
         super().__init__(**state)
         self.on_msg(self._viewed)

@@ -75,12 +75,12 @@ def export_gan(gan: MemoryGAN) -> dict[str, Any]:
 
 def export_generator(gan: MemoryGAN) -> dict[str, Any]:
     """The generator of `gan`, baselines included, for explorer.js; its input is `key_dim` numbers of a key, then z."""
-    generator = gan.generator
-    inputs = next(layer.in_features for layer in generator.modules() if isinstance(layer, nn.Linear))
-    return export_network(generator.layers, torch.zeros(1, inputs)) | {
-        "key_dim": inputs - generator.noise_dim,
-        "noise_dim": generator.noise_dim,
-        "image_shape": list(gan.image_shape),
+    layers: Any = gan.generator.layers
+    inputs = next(layer.in_features for layer in layers.modules() if isinstance(layer, nn.Linear))
+    return export_network(layers, torch.zeros(1, inputs)) | {
+        "key_dim": inputs - gan.noise_dim,
+        "noise_dim": gan.noise_dim,
+        "image_shape": list(gan.image_shape or ()),
     }
 
 

@@ -44,13 +44,13 @@ class Interpolation(ExplorerWidget):
             state["slot"] = state["slots"][0]
         if baseline is not None:
             state["baseline"] = exported = export_generator(baseline)
-            state = {"baseline_noises": random_noises(2, baseline.generator.noise_dim)} | state
+            state = {"baseline_noises": random_noises(2, baseline.noise_dim)} | state
             shape, got = list(getattr(gan, "image_shape", ())), exported["image_shape"]
             if exported["key_dim"] or got != shape:
                 what = f"{type(baseline).__name__} with {exported['key_dim']} numbers of a key and images {got}"
                 raise ValueError(f"expected a baseline without keys and with images {shape}, got {what}")
         if classifier is not None:
-            state["classifier"] = export_network(classifier, torch.zeros(1, *gan.image_shape))
+            state["classifier"] = export_network(classifier, torch.zeros(1, *(gan.image_shape or ())))
         self._baseline = baseline
         super().__init__(gan, **state)
 
@@ -79,7 +79,7 @@ class Interpolation(ExplorerWidget):
     def _far_apart(self) -> list[int]:
         """The most used slot, and of the 20 most used the one whose key is farthest from it."""
         memory = self._live.memory
-        used = (memory.histogram * memory.values).argsort(descending=True)[:20]
+        used = memory.slot_probabilities().argsort(descending=True)[:20]
         return [int(used[0]), int(used[(memory.keys[used] @ memory.keys[used[0]]).argmin()])]
 
     @traitlets.default("noises")

@@ -38,8 +38,8 @@ class SlotExplorer(ExplorerWidget):
         self._images, self._classifier = images, classifier
         super().__init__(gan, **state)
         self.noises = self.noises or random_noises(SAMPLES, self.gan["noise_dim"])
-        if images is not None and (not len(images) or list(images.shape[1:]) != list(gan.image_shape)):
-            raise ValueError(f"expected real images [n, *{list(gan.image_shape)}], got {list(images.shape)}")
+        if images is not None and (not len(images) or list(images.shape[1:]) != list(gan.image_shape or ())):
+            raise ValueError(f"expected real images [n, *{list(gan.image_shape or ())}], got {list(images.shape)}")
         self.table = self._tabulate()
 
     def refresh(self) -> None:
@@ -50,12 +50,12 @@ class SlotExplorer(ExplorerWidget):
     def _tabulate(self) -> dict[str, Any]:
         """A list for each property, with an entry for each slot that can be drawn, most used first."""
         gan = still(self._live)
-        mass = gan.memory.histogram * gan.memory.values
+        mass = gan.memory.slot_probabilities()
         slots = mass.argsort(descending=True, stable=True)[: int((mass > 0).sum())]
         keys = gan.memory.keys[slots]
         table: dict[str, Any] = {"slots": slots.tolist(), "places": _places(keys)}
         if self._classifier is not None and len(keys):
-            noise = torch.tensor(random_noises(JUDGED, gan.generator.noise_dim))
+            noise = torch.tensor(random_noises(JUDGED, gan.noise_dim))
             pairs = keys.repeat_interleave(JUDGED, dim=0), noise.repeat(len(keys), 1)
             drawn = [gan.generator(*part) for part in zip(*(pair.split(512) for pair in pairs), strict=True)]
             judge = still(self._classifier)

@@ -1,5 +1,6 @@
 """Memories whose keys lie on a circle (M = 2): made from angles, printed as a table, drawn, filmed."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +14,11 @@ from torch import Tensor
 from memgan import VMFMemory, vmf
 from memgan.plots import GENERATED, REAL, UNUSED
 from memgan.reference import ReferenceMemory
+from walkthrough.drawing import INK, draw_unit_circle
 
 __all__ = ["angles", "direction", "finds_its_label", "reference_of", "ring", "slots_of", "table"]
 
-INK = "#222222"
 Frame = dict[str, Any]  # of a `walkthrough.widgets.MemoryFilm`: the memory after a write, and what the write did
-SETTINGS = ("top_k", "kappa", "alpha", "beta", "em_steps", "correct_in_top", "touch", "replace_within_label", "epsilon")
 
 
 def direction(degrees: float | Sequence[float] | Tensor) -> Tensor:
@@ -51,7 +51,8 @@ def ring(
     memory.keys.copy_(direction(degrees))
     memory.values.copy_(torch.tensor(values))
     memory.histogram.copy_(torch.tensor(histogram))
-    memory.ages.copy_(torch.tensor([0] * len(degrees) if ages is None else ages))
+    if ages is not None:
+        memory.ages.copy_(torch.tensor(ages))
     return memory
 
 
@@ -62,7 +63,15 @@ def reference_of(memory: VMFMemory) -> ReferenceMemory:
         values=memory.values.tolist(),
         ages=memory.ages.tolist(),
         histogram=memory.histogram.double().tolist(),
-        **{name: getattr(memory, name) for name in SETTINGS},
+        top_k=memory.top_k,
+        kappa=memory.kappa,
+        alpha=memory.alpha,
+        beta=memory.beta,
+        em_steps=memory.em_steps,
+        correct_in_top=memory.correct_in_top,
+        touch=memory.touch,
+        replace_within_label=memory.replace_within_label,
+        epsilon=memory.epsilon,
     )
 
 
@@ -78,7 +87,8 @@ def table(memory: VMFMemory) -> str:
 def finds_its_label(memory: VMFMemory, queries: Tensor, labels: Tensor) -> Tensor:
     """Whether one of the `correct_in_top` nearest slots of each query carries its label, [B]: EM, not replacement."""
     _, slots = memory.top_k_posterior(queries)
-    return (memory.values[slots[:, : memory.correct_in_top]] == labels.unsqueeze(1)).any(dim=1)
+    looked_at = slots[:, : memory.correct_in_top]
+    return (memory.values[looked_at] == labels.unsqueeze(1)).any(dim=1)
 
 
 def slots_of(memory: VMFMemory, queries: Tensor, labels: Tensor) -> Tensor:
@@ -98,43 +108,52 @@ def life(writes: int = 24, seed: int = 0) -> tuple[VMFMemory, list[tuple[Tensor,
     generator = torch.Generator().manual_seed(seed)
     start = (torch.rand(12, generator=generator, dtype=torch.float64) * 360).tolist()
     memory = ring(start, [1] * 6 + [0] * 6, [1e-5] * 12, top_k=4, kappa=20.0, alpha=0.8)
-    labels, batches = torch.tensor([1] * 4 + [0] * 4), []
+    labels = torch.tensor([1] * 4 + [0] * 4)
+    jump = writes // 2
+    batches = []
     for step in range(writes):
-        wander = 330 - 6 * step if step < writes // 2 else 100 + 3 * (step - writes // 2)
-        parts = [cluster(60, 60, 2, generator), cluster(170, 60, 2, generator), cluster(wander, 60, 4, generator)]
-        batches.append((torch.cat(parts), labels))
+        centre = 330 - 6 * step if step < jump else 100 + 3 * (step - jump)  # of the generated queries
+        first_real = cluster(60, 60, 2, generator)
+        second_real = cluster(170, 60, 2, generator)
+        generated = cluster(centre, 60, 4, generator)
+        batches.append((torch.cat([first_real, second_real, generated]), labels))
     return memory, batches
 
 
 def draw(axes: Axes, now: Frame, before: Frame, *, numbers: bool = False) -> None:
     """A frame on its circle: colour is v, area is h, fading is age; ticks outside are the queries just written."""
-    circle = np.linspace(0, 2 * np.pi, 200)
-    axes.plot(np.cos(circle), np.sin(circle), color="#DDDDDD", linewidth=1, zorder=0)
+    draw_unit_circle(axes, "#DDDDDD", zorder=0)
     for (x, y), label in zip(now["queries"], now["labels"], strict=True):
         colour = REAL if label else GENERATED
         axes.plot([1.17 * x, 1.31 * x], [1.17 * y, 1.31 * y], color=colour, linewidth=1.6, solid_capstyle="butt")
     for slot in now["moved"]:
-        _arc(axes, before["keys"][slot], now["keys"][slot], REAL if now["values"][slot] else GENERATED)
+        colour = REAL if now["values"][slot] else GENERATED
+        _draw_arc(axes, before["keys"][slot], now["keys"][slot], colour)
     for slot, (x, y) in enumerate(now["keys"]):
-        _dot(axes, now, slot)
+        _draw_slot(axes, now, slot)
         if numbers:
             axes.text(0.8 * x, 0.8 * y, str(slot), ha="center", va="center", fontsize=8, color="#555555")
     axes.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal", xticks=[], yticks=[])
     axes.axis("off")
 
 
-def _dot(axes: Axes, now: Frame, slot: int) -> None:
-    real, count = now["values"][slot] == 1, now["histogram"][slot]
-    colour = (REAL if real else GENERATED) if count > 1e-3 else UNUSED
+def _draw_slot(axes: Axes, now: Frame, slot: int) -> None:
+    count = now["histogram"][slot]
+    if now["values"][slot] == 1:
+        marker, colour = "o", REAL
+    else:
+        marker, colour = "s", GENERATED
+    if count <= 1e-3:
+        colour = UNUSED
     opacity = max(0.25, 1 - now["ages"][slot] / 12)
     x, y = now["keys"][slot]
-    look = {"marker": "o" if real else "s", "color": colour, "alpha": opacity, "edgecolor": "white"}
-    axes.scatter(x, y, s=28 + 22 * count, **look, zorder=2)
+    area = 28 + 22 * count
+    axes.scatter(x, y, s=area, marker=marker, color=colour, alpha=opacity, edgecolor="white", zorder=2)
     if slot in now["replaced"]:
         axes.scatter(x, y, s=190, facecolors="none", edgecolors=INK, marker="o", linewidths=1.4, zorder=3)
 
 
-def _arc(axes: Axes, start: Sequence[float], end: Sequence[float], colour: str) -> None:
+def _draw_arc(axes: Axes, start: Sequence[float], end: Sequence[float], colour: str) -> None:
     """Where EM moved a key: a thin line just inside the circle."""
     first, last = angles(torch.tensor([start, end])).tolist()
     turn = (last - first + 180) % 360 - 180
@@ -143,23 +162,26 @@ def _arc(axes: Axes, start: Sequence[float], end: Sequence[float], colour: str) 
 
 
 def _legend(figure: Figure, columns: int) -> None:
-    def dot(colour: str, marker: str, label: str, **style: Any) -> Line2D:
-        return Line2D([], [], linestyle="", marker=marker, color=colour, label=label, **{"markersize": 7} | style)
+    def mark(colour: str, marker: str, label: str, *, size: float = 7, filled: bool = True) -> Line2D:
+        face = colour if filled else "none"
+        return Line2D(
+            [], [], linestyle="", marker=marker, color=colour, label=label, markersize=size, markerfacecolor=face
+        )
 
     entries = [
-        dot(REAL, "o", "real slot, area ~ h"),
-        dot(GENERATED, "s", "generated slot"),
-        dot(UNUSED, "o", "count still near 0"),
-        dot(INK, "o", "just replaced", markerfacecolor="none", markersize=10),
+        mark(REAL, "o", "real slot, area ~ h"),
+        mark(GENERATED, "s", "generated slot"),
+        mark(UNUSED, "o", "count still near 0"),
+        mark(INK, "o", "just replaced", size=10, filled=False),
         Line2D([], [], color=INK, linewidth=1.6, label="arc inside: moved by EM"),
-        dot(INK, "|", "ticks outside: queries written"),
+        mark(INK, "|", "ticks outside: queries written"),
     ]
     figure.legend(handles=entries, loc="outside lower center", ncols=columns, frameon=False, fontsize=8.5)
 
 
 def film_strip(frames: Sequence[Frame], writes: Sequence[int], *, numbers: bool = False, columns: int = 4) -> Figure:
     """The frames after these `writes` side by side."""
-    rows = -(-len(writes) // columns)
+    rows = math.ceil(len(writes) / columns)
     figure = Figure(figsize=(8.4, 8.4 / columns * rows * 1.1 + 0.55), layout="constrained")
     panels = np.atleast_1d(figure.subplots(rows, columns)).flat
     for axes, write in zip(panels, writes, strict=True):

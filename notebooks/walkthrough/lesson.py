@@ -5,12 +5,12 @@ import inspect
 import io
 import textwrap
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
-__all__ = ["Wrong", "attempt", "png", "show", "source"]
+__all__ = ["Mistake", "Wrong", "answered", "attempt", "png", "show", "source"]
 
 PIXELS_PER_INCH = 96  # on the page; drawn at 1.5 times that, so that it stays sharp
 
@@ -23,9 +23,9 @@ def png(figure: Figure) -> bytes:
 
 
 def show(figure: Figure, caption: str, alt: str) -> None:
-    """Show `figure` with a `caption` that says what to see and `alt`, its content for who cannot see it."""
+    """Show `figure` with a `caption` that says what to see and `alt`, its content for readers who cannot see it."""
     if not caption.strip() or not alt.strip():
-        raise ValueError("a figure needs a caption and a text that can stand in its place (alt)")
+        raise ValueError(f"expected a caption and an alternative text, got {caption!r} and {alt!r}")
     width = round(figure.get_size_inches()[0] * PIXELS_PER_INCH)
     picture = {"image/png": base64.b64encode(png(figure)).decode(), "text/plain": f"<Figure: {alt}>"}
     display(picture, raw=True, metadata={"image/png": {"alt": alt, "width": width}})
@@ -44,6 +44,13 @@ def source(thing: Callable[..., Any] | type, *, docstring: bool = False) -> Mark
 
 class Wrong(Exception):  # noqa: N818  it reads as what it says: raise Wrong("...")
     """What is wrong with an answer to an exercise, for the reader."""
+
+
+class Mistake(NamedTuple):
+    """What a common mistake makes of an exercise."""
+
+    result: Any  # a number or a tensor, as the answer is
+    reason: str  # why it is wrong, for the reader
 
 
 def attempt(check: Callable[..., str]) -> Callable[..., None]:
@@ -65,7 +72,8 @@ def attempt(check: Callable[..., str]) -> Callable[..., None]:
         except Exception as error:
             print(f"Not yet. Your code stops with {type(error).__name__}: {error}")
 
-    checked.__name__, checked.__doc__ = check.__name__, check.__doc__
+    checked.__name__ = check.__name__
+    checked.__doc__ = check.__doc__
     return checked
 
 

@@ -7,10 +7,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from memgan.plots import GENERATED, REAL
+from walkthrough.drawing import INK
 
 __all__ = ["STAGES", "alt", "dataflow"]
 
-HIGHLIGHT, PLAIN, INK = "#FFE9A8", "#F4F4F4", "#222222"
+HIGHLIGHT = "#FFE9A8"
+PLAIN = "#F4F4F4"
 
 
 class Box(NamedTuple):
@@ -24,7 +26,9 @@ class Box(NamedTuple):
     equations: str
 
 
-TOP, MIDDLE, BOTTOM = 2.95, 1.6, 0.25
+TOP = 2.95  # the lower edge of each row of boxes
+MIDDLE = 1.6
+BOTTOM = 0.25
 STAGES = {
     "images": Box(0.0, TOP, 1.5, "images $x$", "real and generated", ""),
     "inference": Box(1.9, TOP, 2.1, "inference network", r"query $q = \mu(x)$, a direction", ""),
@@ -65,7 +69,9 @@ def alt(stage: str | None = None) -> str:
         "are written into the memory. From the memory a real slot is sampled; its key and noise go into the generator, "
         "whose images go round again."
     )
-    return text + (f" Highlighted: {STAGES[stage].title}." if stage else "")
+    if stage is None:
+        return text
+    return f"{text} Highlighted: {STAGES[stage].title}."
 
 
 def _draw(axes: Axes, box: Box, *, highlighted: bool) -> None:
@@ -86,17 +92,19 @@ def _draw(axes: Axes, box: Box, *, highlighted: bool) -> None:
 
 
 def _arrows(axes: Axes) -> None:
-    across = [TOP + HEIGHT / 2, MIDDLE + HEIGHT / 2, BOTTOM + HEIGHT / 2]
+    top = TOP + HEIGHT / 2  # the height at which an arrow crosses a row of boxes
+    middle = MIDDLE + HEIGHT / 2
+    bottom = BOTTOM + HEIGHT / 2
     for start, end in [(1.5, 1.9), (4.0, 4.4), (6.15, 6.65), (8.2, 8.7)]:
-        _arrow(axes, (start, across[0]), (end, across[0]))
+        _arrow(axes, (start, top), (end, top))
     _arrow(axes, (2.95, TOP), (2.95, MIDDLE + HEIGHT))  # queries -> write
-    _arrow(axes, (4.0, across[1]), (4.4, across[1]))  # write -> memory
+    _arrow(axes, (4.0, middle), (4.4, middle))  # write -> memory
     _arrow(axes, (5.27, MIDDLE + HEIGHT), (5.27, TOP))  # memory -> posterior
     _arrow(axes, (9.57, TOP), (9.57, MIDDLE + HEIGHT))  # read -> losses
     _arrow(axes, (6.3, MIDDLE), (6.3, BOTTOM + HEIGHT), colour=REAL)  # memory -> sample
-    _arrow(axes, (4.4, across[2]), (1.5, across[2]), colour=REAL)  # key -> generator
+    _arrow(axes, (4.4, bottom), (1.5, bottom), colour=REAL)  # key -> generator
     _arrow(axes, (0.75, BOTTOM + HEIGHT), (0.75, TOP), colour=GENERATED)  # generator -> images
-    axes.text(2.95, across[2] + 0.13, "key $K_c$, and noise $z$", ha="center", fontsize=8, color=INK)
+    axes.text(2.95, bottom + 0.13, "key $K_c$, and noise $z$", ha="center", fontsize=8, color=INK)
     axes.text(3.03, 2.7, "with label $y$", ha="left", va="center", fontsize=8, color=INK)
     axes.text(0.83, 2.05, "generated", ha="left", va="center", fontsize=8, color=INK)
     axes.text(0.83, 4.1, "real, from the data", ha="left", va="center", fontsize=8, color=INK)

@@ -10,11 +10,20 @@ import torch
 from torch import Tensor
 
 from walkthrough import nb01_plane as plane
-from walkthrough.lesson import Wrong, answered, attempt
+from walkthrough.lesson import Mistake, Wrong, answered, attempt
 from walkthrough.nb01_isoperimetry import STRETCH, least_off_mode, least_slope
 from walkthrough.nb01_plane_figures import Series
 
-__all__ = ["Square", "check_bound", "check_share", "check_slope", "check_staircase", "latent", "runs", "series"]
+__all__ = [
+    "Square",
+    "check_bound",
+    "check_share",
+    "check_slope",
+    "check_staircase",
+    "latent",
+    "runs",
+    "series",
+]
 
 RESULT = Path(__file__).resolve().parents[2] / "results" / "plane.json"
 
@@ -28,7 +37,9 @@ def runs(*kinds: str) -> list[dict[str, Any]]:
 def series(label: str, of: Iterable[dict[str, Any]], colour: str, marker: str) -> Series:
     """Those runs as points of the plane of slope and off-mode share."""
     chosen = list(of)
-    return Series(label, [run["slope"] for run in chosen], [run["off_mode"] for run in chosen], colour, marker)
+    slopes = [run["slope"] for run in chosen]
+    off_mode = [run["off_mode"] for run in chosen]
+    return Series(label, slopes, off_mode, colour, marker)
 
 
 class Square(NamedTuple):
@@ -42,9 +53,12 @@ class Square(NamedTuple):
 def latent(gan: plane.PlaneGAN, side: int = 150, piece: int = 0) -> Square:
     """The square of one piece of the latent space of `gan`, on a grid of `side` x `side` points."""
     noise = plane.latent_grid(side).view(-1, 2)
-    code = gan.codes()[0][piece]
+    codes, _ = gan.codes()
+    code = codes[piece]
     points = gan(code.expand(len(noise), -1), noise)
-    return Square(plane.mode_of(points).view(side, side), plane.slopes(gan, code, noise).view(side, side))
+    modes = plane.mode_of(points).view(side, side)
+    slope = plane.slopes(gan, code, noise).view(side, side)
+    return Square(modes, slope)
 
 
 # ------------------------------------------------------------------ checks
@@ -54,17 +68,16 @@ def latent(gan: plane.PlaneGAN, side: int = 150, piece: int = 0) -> Square:
 def check_bound(answer: Callable[[float, float, int], float]) -> str:
     """Exercise: `answer(L, g, m)` is the least share of points off m equally likely modes."""
     for slope, gap, modes in [(20.0, 0.73, 8), (5.0, 1.0, 2), (1.0, 0.4, 3)]:
-        got, right = float(answered(answer(slope, gap, modes))), float(least_off_mode(slope, gap, modes))
-        mistakes = {
-            "You give what is left in the modes: subtract it from 1.": 1 - right,
-            "The whole gap g belongs to two neighbours: each has half of it.": float(
-                least_off_mode(slope, 2 * gap, modes)
-            ),
-            "z is uniform, not normal: its slope counts sqrt(2/pi) times.": float(
-                least_off_mode(slope / STRETCH, gap, modes)
-            ),
-            "That is for one mode: there are m of them.": 1 - (1 - right) / modes,
-        }
+        got = float(answered(answer(slope, gap, modes)))
+        right = float(least_off_mode(slope, gap, modes))
+        with_whole_gap = float(least_off_mode(slope, 2 * gap, modes))
+        without_stretch = float(least_off_mode(slope / STRETCH, gap, modes))
+        mistakes = [
+            Mistake(1 - right, "You give what is left in the modes: subtract it from 1."),
+            Mistake(with_whole_gap, "The whole gap g belongs to two neighbours: each has half of it."),
+            Mistake(without_stretch, "z is uniform, not normal: its slope counts sqrt(2/pi) times."),
+            Mistake(1 - (1 - right) / modes, "That is for one mode: there are m of them."),
+        ]
         case = f"For L = {slope:g}, g = {gap:g}, m = {modes}"
         _compare(got, right, mistakes, case, tolerance=2e-3)  # 1.596 for the constant is right, too
     return "Equal to isoperimetry.least_off_mode for three cases."
@@ -73,11 +86,12 @@ def check_bound(answer: Callable[[float, float, int], float]) -> str:
 @attempt
 def check_slope(answer: float) -> str:
     """Exercise: the slope that a generator needs for at most 1 % of its points off the eight modes."""
-    right = float(least_slope(0.01, plane.gap(), plane.MODES))
-    mistakes = {
-        "That is for 10 %.": float(least_slope(0.1, plane.gap(), plane.MODES)),
-        "That is for 0.1 %.": float(least_slope(0.001, plane.gap(), plane.MODES)),
-    }
+    gap = plane.gap()
+    right = float(least_slope(0.01, gap, plane.MODES))
+    mistakes = [
+        Mistake(float(least_slope(0.1, gap, plane.MODES)), "That is for 10 %."),
+        Mistake(float(least_slope(0.001, gap, plane.MODES)), "That is for 0.1 %."),
+    ]
     _compare(float(answered(answer)), right, mistakes, "For 1 %", tolerance=0.01)
     return f"At least {right:.0f} units of the plane for each unit of z, at the steepest place."
 
@@ -90,12 +104,14 @@ def check_staircase(answer: Callable[[np.ndarray], np.ndarray]) -> str:
     if x.shape != z.shape:
         raise Wrong(f"For z of shape {z.shape} the map must give as many points; it gives shape {x.shape}.")
     steepest = float(np.abs(np.diff(x) / np.diff(z)).max())
-    left, right = float((np.abs(x + 1) <= 0.4 + 1e-9).mean()), float((np.abs(x - 1) <= 0.4 + 1e-9).mean())
+    left = float((np.abs(x + 1) <= 0.4 + 1e-9).mean())
+    right = float((np.abs(x - 1) <= 0.4 + 1e-9).mean())
     if steepest > 10 * (1 + 1e-6):
         raise Wrong(f"The map is as steep as {steepest:.3g}; at most 10 is allowed.")
     if abs(left - right) > 1e-3:
         raise Wrong(f"The modes must be equally likely; they get {left:.3f} and {right:.3f}.")
-    off, least = 1 - left - right, 1.2 / (2 * 10)
+    off = 1 - left - right
+    least = 1.2 / (2 * 10)
     if off > least * 1.01:
         raise Wrong(f"{off:.1%} of the points are off both modes; {least:.1%} is possible. Is it steep all the way?")
     bound = float(least_off_mode(10, 1.2, 2))
@@ -105,24 +121,30 @@ def check_staircase(answer: Callable[[np.ndarray], np.ndarray]) -> str:
 @attempt
 def check_share(answer: Callable[[Tensor], float]) -> str:
     """Exercise: `answer(confidence)` is the share of interior images of walks [walks, points] that are in between."""
-    sure, unsure = [0.99, 0.90, 0.90, 0.90, 0.99], [0.99, 0.50, 0.60, 0.90, 0.99]
-    confidence = torch.tensor([[0.99, 0.70, 0.80, 0.30, 0.96], sure, unsure, sure])
+    confidence = torch.tensor(
+        [
+            [0.99, 0.70, 0.80, 0.30, 0.96],
+            [0.99, 0.90, 0.90, 0.90, 0.99],
+            [0.99, 0.50, 0.60, 0.90, 0.99],
+            [0.99, 0.90, 0.90, 0.90, 0.99],
+        ]
+    )
     got = float(answered(answer(confidence)))
-    mistakes = {
-        "You count the two ends of each walk: they were chosen to be sure.": 4 / 20,
-        "That is the share of images that the judge is sure of.": 8 / 12,
-        "That is the share of walks with at least one such image.": 2 / 4,
-        "An image at exactly 0.8 counts as sure.": 5 / 12,
-    }
+    mistakes = [
+        Mistake(4 / 20, "You count the two ends of each walk: they were chosen to be sure."),
+        Mistake(8 / 12, "That is the share of images that the classifier is sure of."),
+        Mistake(2 / 4, "That is the share of walks with at least one such image."),
+        Mistake(5 / 12, "An image at exactly 0.8 counts as sure."),
+    ]
     _compare(got, 4 / 12, mistakes, "For a small example")
     return "The same as walks.in_between counts."
 
 
-def _compare(got: float, right: float, mistakes: dict[str, float], case: str, tolerance: float = 1e-6) -> None:
+def _compare(got: float, right: float, mistakes: list[Mistake], case: str, tolerance: float = 1e-6) -> None:
     """Raise `Wrong` unless `got` is `right`, with the reason where it is one of the `mistakes`."""
     if np.isclose(got, right, rtol=tolerance, atol=1e-9):
         return
-    for text, value in mistakes.items():
-        if np.isclose(got, value, rtol=tolerance, atol=1e-9):
-            raise Wrong(f"{case}: {got:.4g}. {text}")
+    for mistake in mistakes:
+        if np.isclose(got, mistake.result, rtol=tolerance, atol=1e-9):
+            raise Wrong(f"{case}: {got:.4g}. {mistake.reason}")
     raise Wrong(f"{case} you get {got:.4g}, which is {'too large' if got > right else 'too small'}.")

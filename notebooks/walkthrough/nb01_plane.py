@@ -46,7 +46,9 @@ __all__ = [
     "training_plain",
 ]
 
-MODES, RADIUS, SIGMA = 8, 2.0, 0.1  # how many Gaussians, on a circle of which radius, how wide each is
+MODES = 8  # Gaussians
+RADIUS = 2.0  # of the circle that they lie on
+SIGMA = 0.1  # how wide each is
 EQUAL = (1.0,) * MODES  # how much of the data each mode has
 REACH = 4.0  # a point belongs to a mode if it lies within this many sigma of its centre
 
@@ -102,12 +104,16 @@ class PlaneGAN(nn.Module):
 
     def __init__(self, num_pieces: int, code_dim: int, noise_dim: int, width: int, *, normalise: bool) -> None:
         super().__init__()
-        self.num_pieces, self.code_dim, self.noise_dim = num_pieces, code_dim, noise_dim
+        self.num_pieces = num_pieces
+        self.code_dim = code_dim
+        self.noise_dim = noise_dim
         self.layers = _mlp(code_dim + noise_dim, width, 2, normalise=normalise)
 
     def codes(self) -> tuple[Tensor, Tensor]:
         """The code [pieces, code_dim] of each piece and the probability [pieces] that the generator is given it."""
-        return torch.eye(self.num_pieces)[:, : self.code_dim], torch.full((self.num_pieces,), 1 / self.num_pieces)
+        codes = torch.eye(self.num_pieces)[:, : self.code_dim]
+        probabilities = torch.full((self.num_pieces,), 1 / self.num_pieces)
+        return codes, probabilities
 
     def pick(self, number: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Codes [number, code_dim], drawn as often as their probabilities say, and their pieces [number]."""
@@ -129,22 +135,23 @@ class PlaneMemoryGAN(PlaneGAN):
     """MemoryGAN for points of the plane: D(x) = memory.read(mu(x)), x = G(K_c, z). (6, 11)"""
 
     def __init__(self, settings: "MemorySettings") -> None:
-        s = settings
-        code_dim = s.key_dim if s.conditional else 0
-        super().__init__(s.num_slots if s.conditional else 1, code_dim, s.noise_dim, s.width, normalise=True)
-        self.conditional = s.conditional
+        num_pieces = settings.num_slots if settings.conditional else 1
+        code_dim = settings.key_dim if settings.conditional else 0
+        super().__init__(num_pieces, code_dim, settings.noise_dim, settings.width, normalise=True)
+        self.conditional = settings.conditional
         # without the checks that need a look at values: with few slots, replacements beyond their number are dropped
         self.memory = VMFMemory(
-            s.num_slots,
-            s.key_dim,
-            s.top_k,
-            kappa=s.kappa,
-            alpha=s.alpha,
-            correct_in_top=s.correct_in_top,
+            settings.num_slots,
+            settings.key_dim,
+            settings.top_k,
+            kappa=settings.kappa,
+            alpha=settings.alpha,
+            correct_in_top=settings.correct_in_top,
             validate=False,
         )
-        spread = nn.BatchNorm1d(s.key_dim, affine=False) if s.spread_queries else nn.Identity()
-        self.query = nn.Sequential(_mlp(2, s.width, s.key_dim, leak=0.2), spread)
+        layers = _mlp(2, settings.width, settings.key_dim, leak=0.2)
+        spread = nn.BatchNorm1d(settings.key_dim, affine=False) if settings.spread_queries else nn.Identity()
+        self.query = nn.Sequential(layers, spread)
 
     def inference(self, points: Tensor) -> Tensor:
         """mu: unit queries [n, M] of `points` [n, 2]."""
@@ -154,16 +161,18 @@ class PlaneMemoryGAN(PlaneGAN):
         """The keys [N, M] and how often the memory offers each, [N]: never, where a slot is not real. (11)"""
         if not self.conditional:
             return super().codes()
-        mass = self.memory.histogram * self.memory.values
-        return self.memory.keys, mass / mass.sum()
+        return self.memory.keys, self.memory.slot_probabilities()
 
     def pick(self, number: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Keys and slots as the memory draws them. (11)"""
-        return self.memory.sample(number, generator) if self.conditional else super().pick(number, generator)
+        if not self.conditional:
+            return super().pick(number, generator)
+        return self.memory.sample(number, generator)
 
     def forward(self, codes: Tensor, noise: Tensor) -> Tensor:
         # scaled by sqrt(M): each number of the key then weighs about as much as one of the noise
-        return super().forward(codes * math.sqrt(max(codes.shape[1], 1)), noise)
+        scale = math.sqrt(max(codes.shape[1], 1))
+        return super().forward(codes * scale, noise)
 
 
 def _mlp(before: int, width: int, after: int, *, normalise: bool = False, leak: float = 0.0) -> nn.Sequential:
@@ -171,7 +180,8 @@ def _mlp(before: int, width: int, after: int, *, normalise: bool = False, leak: 
     layers: list[nn.Module] = []
     for inputs in (before, width):
         layers.append(nn.Linear(inputs, width))
-        layers += [nn.BatchNorm1d(width)] if normalise else []
+        if normalise:
+            layers.append(nn.BatchNorm1d(width))
         layers.append(nn.LeakyReLU(leak))
     return nn.Sequential(*layers, nn.Linear(width, after))
 
@@ -231,71 +241,91 @@ class MemorySettings(CodeSettings):
 
 def train_plain(seed: int, steps: int = PlainSettings.steps, **changes: Any) -> PlaneGAN:
     """A plain GAN after `steps` steps; `changes` are fields of `PlainSettings`. Seeds PyTorch."""
-    *_, (_, gan) = training_plain(seed, steps=steps, **changes)
+    *_, last = training_plain(seed, steps=steps, **changes)
+    _, gan = last
     return gan.eval()
 
 
 def training_plain(seed: int, **changes: Any) -> Iterator[tuple[int, PlaneGAN]]:
     """The same, handing out the number of steps done, from 0, and the model after each of them."""
-    s = PlainSettings(**changes)
+    settings = PlainSettings(**changes)
     prepare(seed)
-    gan = PlaneGAN(1, 0, s.noise_dim, s.width, normalise=False)
-    discriminator = _mlp(2, s.width, 1, leak=0.2)
-    of_d, of_g = _adam(discriminator, s.rate, s.beta1), _adam(gan, s.rate, s.beta1)
+    gan = PlaneGAN(1, 0, settings.noise_dim, settings.width, normalise=False)
+    discriminator = _mlp(2, settings.width, 1, leak=0.2)
+    optimiser_of_d = _adam(discriminator, settings.rate, settings.beta1)
+    optimiser_of_g = _adam(gan, settings.rate, settings.beta1)
     yield 0, gan
-    for step in range(1, s.steps + 1):
-        real, generated = real_points(s.batch_size, s.sigma, s.shares), gan.draw(s.batch_size).points.detach()
-        loss = F.softplus(-discriminator(real)).mean() + F.softplus(discriminator(generated)).mean()
-        _descend(of_d, loss)
-        _descend(of_g, F.softplus(-discriminator(gan.draw(s.batch_size).points)).mean())
+    for step in range(1, settings.steps + 1):
+        real = real_points(settings.batch_size, settings.sigma, settings.shares)
+        generated = gan.draw(settings.batch_size).points.detach()
+        loss_of_d = F.softplus(-discriminator(real)).mean() + F.softplus(discriminator(generated)).mean()
+        _descend(optimiser_of_d, loss_of_d)
+
+        generated = gan.draw(settings.batch_size).points
+        loss_of_g = F.softplus(-discriminator(generated)).mean()
+        _descend(optimiser_of_g, loss_of_g)
         yield step, gan
 
 
 def train_memory(seed: int, **changes: Any) -> PlaneMemoryGAN:
     """A memoryGAN on the ring; `changes` are fields of `MemorySettings`. Seeds PyTorch."""
-    s = MemorySettings(**changes)
+    settings = MemorySettings(**changes)
     prepare(seed)
-    gan = PlaneMemoryGAN(s)
-    of_d, of_g = _adam(gan.query, s.discriminator_rate, s.beta1), _adam(gan.layers, s.generator_rate, s.beta1)
-    labels = torch.tensor([1] * s.batch_size + [0] * s.batch_size)
-    weight = s.mi_weight if s.conditional else 0.0  # without a key there is nothing to inform about
+    gan = PlaneMemoryGAN(settings)
+    optimiser_of_d = _adam(gan.query, settings.discriminator_rate, settings.beta1)
+    optimiser_of_g = _adam(gan.layers, settings.generator_rate, settings.beta1)
+    labels = torch.tensor([1] * settings.batch_size + [0] * settings.batch_size)
+    for blur in _schedule(settings, optimiser_of_d, optimiser_of_g):
+        drawn = gan.draw(settings.batch_size)
+        queries = _queries_of_both(gan, settings, drawn.points.detach(), blur)
+        real, generated = gan.memory.read_write(queries, labels).chunk(2)
+        information = _weighted_information(drawn.codes, queries[settings.batch_size :], settings)
+        _descend(optimiser_of_d, discriminator_loss(real, generated) + information)
 
-    def queries(generated: Tensor, blur: float) -> Tensor:
-        points = torch.cat([real_points(s.batch_size, s.sigma, s.shares), generated])
-        return gan.inference(points + blur * torch.randn_like(points))
-
-    for blur in _schedule(s, of_d, of_g):
-        drawn = gan.draw(s.batch_size)
-        both = queries(drawn.points.detach(), blur)
-        real, fake = gan.memory.read_write(both, labels).chunk(2)
-        information = information_loss(drawn.codes, both[s.batch_size :], s.kappa) if weight else 0.0
-        _descend(of_d, discriminator_loss(real, fake) + weight * information)
-
-        drawn = gan.draw(s.batch_size)
-        of_drawn = queries(drawn.points, blur)[s.batch_size :]
-        information = information_loss(drawn.codes, of_drawn, s.kappa) if weight else 0.0
-        _descend(of_g, generator_loss(gan.memory.read(of_drawn), "non_saturating") + weight * information)
+        drawn = gan.draw(settings.batch_size)
+        queries = _queries_of_both(gan, settings, drawn.points, blur)[settings.batch_size :]
+        information = _weighted_information(drawn.codes, queries, settings)
+        loss_of_g = generator_loss(gan.memory.read(queries), "non_saturating")
+        _descend(optimiser_of_g, loss_of_g + information)
     return gan.eval()
+
+
+def _queries_of_both(gan: PlaneMemoryGAN, settings: MemorySettings, generated: Tensor, blur: float) -> Tensor:
+    """Queries [2B, M] of new real points and of `generated` ones [B, 2], all blurred alike."""
+    real = real_points(settings.batch_size, settings.sigma, settings.shares)
+    points = torch.cat([real, generated])
+    return gan.inference(points + blur * torch.randn_like(points))
+
+
+def _weighted_information(codes: Tensor, queries: Tensor, settings: MemorySettings) -> Tensor | float:
+    """lambda I_hat, (14); 0 for a generator without key, which has nothing to inform about."""
+    if not settings.conditional or settings.mi_weight == 0:
+        return 0.0
+    return settings.mi_weight * information_loss(codes, queries, settings.kappa)
 
 
 def train_one_hot(seed: int, **changes: Any) -> PlaneGAN:
     """InfoGAN (Chen et al. 2016) with a one-hot code, all codes equally often; `changes` as in `CodeSettings`."""
-    s = CodeSettings(**changes)
+    settings = CodeSettings(**changes)
     prepare(seed)
-    gan = PlaneGAN(s.num_codes, s.num_codes, s.noise_dim, s.width, normalise=True)
-    discriminator = _mlp(2, s.width, 1 + s.num_codes, leak=0.2)  # a logit of being real, then one for each code
-    of_d, of_g = _adam(discriminator, s.discriminator_rate, s.beta1), _adam(gan, s.generator_rate, s.beta1)
-    for blur in _schedule(s, of_d, of_g):
-        drawn = gan.draw(s.batch_size)
-        points = torch.cat([real_points(s.batch_size, s.sigma, s.shares), drawn.points.detach()])
-        real, fake = discriminator(points + blur * torch.randn_like(points)).chunk(2)
-        loss = F.softplus(-real[:, 0]).mean() + F.softplus(fake[:, 0]).mean()
-        _descend(of_d, loss + s.mi_weight * F.cross_entropy(fake[:, 1:], drawn.pieces))
+    gan = PlaneGAN(settings.num_codes, settings.num_codes, settings.noise_dim, settings.width, normalise=True)
+    # its first output is the logit of being real, the others are the logits of the codes
+    discriminator = _mlp(2, settings.width, 1 + settings.num_codes, leak=0.2)
+    optimiser_of_d = _adam(discriminator, settings.discriminator_rate, settings.beta1)
+    optimiser_of_g = _adam(gan, settings.generator_rate, settings.beta1)
+    for blur in _schedule(settings, optimiser_of_d, optimiser_of_g):
+        drawn = gan.draw(settings.batch_size)
+        points = torch.cat([real_points(settings.batch_size, settings.sigma, settings.shares), drawn.points.detach()])
+        real, generated = discriminator(points + blur * torch.randn_like(points)).chunk(2)
+        loss = F.softplus(-real[:, 0]).mean() + F.softplus(generated[:, 0]).mean()
+        information = settings.mi_weight * F.cross_entropy(generated[:, 1:], drawn.pieces)
+        _descend(optimiser_of_d, loss + information)
 
-        drawn = gan.draw(s.batch_size)
-        fake = discriminator(drawn.points + blur * torch.randn_like(drawn.points))
-        loss = F.softplus(-fake[:, 0]).mean()
-        _descend(of_g, loss + s.mi_weight * F.cross_entropy(fake[:, 1:], drawn.pieces))
+        drawn = gan.draw(settings.batch_size)
+        generated = discriminator(drawn.points + blur * torch.randn_like(drawn.points))
+        loss = F.softplus(-generated[:, 0]).mean()
+        information = settings.mi_weight * F.cross_entropy(generated[:, 1:], drawn.pieces)
+        _descend(optimiser_of_g, loss + information)
     return gan.eval()
 
 
@@ -311,13 +341,13 @@ def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
 
 def _schedule(settings: CodeSettings, *optimisers: torch.optim.Optimizer) -> Iterator[float]:
     """The blur of each step; the rates hold and then fall linearly to 0."""
-    s = settings
     rates = [optimiser.param_groups[0]["lr"] for optimiser in optimisers]
-    for step in range(s.steps):
-        share = min(1.0, (1 - step / s.steps) / max(1 - s.decay_from, 1e-12))
+    for step in range(settings.steps):
+        done = step / settings.steps
+        share = min(1.0, (1 - done) / max(1 - settings.decay_from, 1e-12))
         for optimiser, rate in zip(optimisers, rates, strict=True):
             optimiser.param_groups[0]["lr"] = share * rate
-        yield s.blur * max(0.0, 1 - step / (s.blur_until * s.steps))
+        yield settings.blur * max(0.0, 1 - step / (settings.blur_until * settings.steps))
 
 
 # ------------------------------------------------------------------ what is measured
@@ -363,9 +393,14 @@ def measure(gan: PlaneGAN, sigma: float = SIGMA, number: int = 20_000, seed: int
 
 def _spread(points: Tensor, mode: Tensor) -> float:
     """Standard deviation per axis of `points` [n, 2] around the mean of their mode [n], those in no mode left out."""
-    groups = [points[mode == number] for number in range(MODES)]
-    apart = torch.cat([group - group.mean(dim=0) for group in groups if len(group)] or [points[:0]])
-    return float(apart.square().mean().sqrt()) if len(apart) else float("nan")
+    deviations = []
+    for number in range(MODES):
+        group = points[mode == number]
+        if len(group):
+            deviations.append(group - group.mean(dim=0))
+    if not deviations:
+        return float("nan")
+    return float(torch.cat(deviations).square().mean().sqrt())
 
 
 def latent_grid(side: int) -> Tensor:
@@ -380,10 +415,14 @@ def slopes(gan: PlaneGAN, code: Tensor, noise: Tensor) -> Tensor:
     with torch.enable_grad():
         z = noise.detach().requires_grad_()
         points = gan(code.expand(len(z), -1), z)
-        rows = [torch.autograd.grad(points[:, i].sum(), z, retain_graph=True)[0] for i in range(2)]
-    # the larger eigenvalue of J J^T, a 2x2 matrix ((a, b), (b, c))
-    a, b, c = (rows[0] ** 2).sum(dim=1), (rows[0] * rows[1]).sum(dim=1), (rows[1] ** 2).sum(dim=1)
-    return ((a + c + ((a - c) ** 2 + 4 * b**2).sqrt()) / 2).sqrt()
+        (first,) = torch.autograd.grad(points[:, 0].sum(), z, retain_graph=True)  # the rows of each Jacobian J
+        (second,) = torch.autograd.grad(points[:, 1].sum(), z)
+    # J J^T is the 2x2 matrix ((a, b), (b, c)); its larger eigenvalue is the square of the largest singular value
+    a = (first**2).sum(dim=1)
+    b = (first * second).sum(dim=1)
+    c = (second**2).sum(dim=1)
+    eigenvalue = (a + c + ((a - c) ** 2 + 4 * b**2).sqrt()) / 2
+    return eigenvalue.sqrt()
 
 
 def spectral_bound(gan: PlaneGAN) -> float:

@@ -17,6 +17,7 @@ from scipy.ndimage import distance_transform_edt
 
 from memgan.plots import GENERATED, REAL
 from walkthrough import nb01_plane as plane
+from walkthrough.drawing import hide_top_and_right
 from walkthrough.nb01_isoperimetry import least_off_mode
 
 __all__ = ["MODE_COLOURS", "Series", "forbidden_region", "latent_square", "measures_by_kind", "rings", "slot_squares"]
@@ -129,7 +130,7 @@ def forbidden_region(series: Sequence[Series], slopes: tuple[float, float] = (0.
         va="center",
         bbox={"facecolor": "#EEEEEE", "edgecolor": "none", "pad": 3},
     )
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     figure.legend(frameon=False, loc="outside upper left", ncols=2)
     return figure
 
@@ -150,7 +151,7 @@ def measures_by_kind(runs: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     for axes in (left, right):
         axes.grid(axis="y", color="#EEEEEE")
         axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_top_and_right(axes)
     return figure
 
 
@@ -164,7 +165,7 @@ def _ring(axes: Axes, points: NDArray[np.float64], modes: NDArray[np.int64]) -> 
         axes.text(1.36 * centre[0], 1.36 * centre[1], str(number), ha="center", va="center", fontsize=10)
     axes.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), aspect="equal", xticks=[-2, 0, 2], yticks=[-2, 0, 2])
     axes.set(xlabel="$x_1$", ylabel="$x_2$")
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
 
 
 def _square(axes: Axes, modes: NDArray[np.int64]) -> None:

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from memgan.lab.evaluation.classifier import classify
 from memgan.lab.evaluation.walks import (
     IN_BETWEEN,
     KINDS,
@@ -19,7 +20,6 @@ from memgan.lab.evaluation.walks import (
     base_rate,
     find_ends,
     in_between,
-    judged,
     pick,
     shares,
     walk,
@@ -27,9 +27,10 @@ from memgan.lab.evaluation.walks import (
     widget_state,
 )
 from memgan.plots import GENERATED, REAL, UNUSED, tile
+from walkthrough.drawing import hide_top_and_right
 
 __all__ = ["IN_BETWEEN", "KINDS", "LABELS", "POINTS", "SURE", "Ends", "Walk", "WalkKind", "base_rate", "find_ends"]
-__all__ += ["in_between", "judged", "pick", "shares", "walk", "walk_between", "widget_state"]
+__all__ += ["in_between", "classify", "pick", "shares", "walk", "walk_between", "widget_state"]
 __all__ += ["confidence_figure", "outcome", "share_figure", "walk_figure"]
 
 
@@ -69,7 +70,7 @@ def _bars(axes: Axes, confidence: Tensor, classes: Tensor) -> None:
         xlim=(-0.55, len(confidence) - 0.45), ylim=(0, 1.25), yticks=[0, IN_BETWEEN], xticks=range(len(confidence))
     )
     axes.set_ylabel("confidence", fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
 
 
 def confidence_figure(walks: Mapping[str, Walk]) -> Figure:
@@ -81,7 +82,7 @@ def confidence_figure(walks: Mapping[str, Walk]) -> Figure:
         share = (walked.confidence < IN_BETWEEN).double().mean(dim=0)
         axes.plot(np.arange(len(share)), share, color=colour, marker=marker, linestyle=line, label=name)
     axes.set(xlabel="step of the walk", ylabel=f"share below confidence {IN_BETWEEN}", ylim=(-0.02, None))
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     figure.legend(frameon=False, loc="outside upper left", fontsize=9)
     return figure
 
@@ -100,7 +101,7 @@ def share_figure(rates: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     axes.set_yticks(range(len(rows)), [f"{model}: {LABELS.get(kind, kind)}" for model, kind, _ in rows], fontsize=9)
     axes.invert_yaxis()
     axes.set(xlabel=f"share of images below confidence {IN_BETWEEN}", xlim=(0, None))
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     return figure
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from memgan import VMFMemory, vmf
 from memgan.plots import GENERATED, REAL, UNUSED
 from walkthrough.circle import direction, ring
+from walkthrough.drawing import hide_top_and_right
 from walkthrough.lesson import Wrong, answered, attempt
 
 __all__ = [
@@ -140,7 +141,7 @@ def contrast(kappa: float) -> Figure:
         line.text(*at, f"half at {half:.0f}°", va="center", fontsize=10)
     line.set(xlabel="angle to the mean (degrees)", ylabel="density / its peak", xticks=range(-180, 181, 90))
     line.set(ylim=(0, 1.05), title=rf"$\kappa$ = {kappa:.3g}")
-    line.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(line)
     _ring(ring, density / density.max(), degrees)
     _ball(ball, kappa)
     return figure
@@ -219,7 +220,7 @@ def bayes_on_the_circle(memory: VMFMemory) -> Figure:
     below.set(ylabel="posterior $p(c=i|x)$", xlabel="direction of the query (degrees)", ylim=(0, 1), xlim=(0, 360))
     below.set_xticks(range(0, 361, 45))
     figure.legend(loc="outside right center", frameon=False)
-    above.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(above)
     return figure
 
 
@@ -271,7 +272,7 @@ def cosine_histograms(cosines: dict[int, Array]) -> Figure:
         width = 1 / math.sqrt(key_dim)
         axes.axvspan(-width, width, color="black", alpha=0.12, linewidth=0)
         axes.set(title=f"M = {key_dim}", xlabel="cosine", xticks=(-1, 0, 1))
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_top_and_right(axes)
     panels[0].set_ylabel("density")
     return figure
 
@@ -293,7 +294,7 @@ def vote_curves(kappas: Array, key_dims: Sequence[int], sizes: dict[str, int]) -
     axes.set_xticks([0.5, 1, 2, 5, 10, 20, 60, 100], ["0.5", "1", "2", "5", "10", "20", "60", "100"])
     axes.minorticks_off()
     axes.legend(frameon=False, loc="upper left")
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     return figure
 
 
@@ -326,7 +327,7 @@ def stranger_picture(densities: dict[str, Tensor], probabilities: dict[str, Tens
         axes.plot(density, probabilities[name], linestyle="", marker=marker, color=colour, markersize=4, label=name)
     axes.set(xlabel="$\\log p(x)$ of the mixture, equation (3) (nats)", ylabel="$D(x)$, probability of real")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     return figure
 
 

@@ -16,10 +16,11 @@ from torch import Tensor
 from memgan import VMFMemory
 from memgan.gan import MemoryGAN
 from memgan.plots import GENERATED, REAL, UNUSED
-from memgan.presets import Settings
+from memgan.presets import PRESETS, Settings
 from memgan.runs import build
 from memgan.training import prepare, train
 from walkthrough.circle import direction, ring
+from walkthrough.drawing import hide_top_and_right
 from walkthrough.lesson import Wrong, answered, attempt
 from walkthrough.nb04_update import write_one_by_one
 
@@ -120,7 +121,7 @@ def twelve_slots(kappa: float = 5.0, top_k: int = 3) -> VMFMemory:
 def written(num_slots: int, real: Tensor, generated: Tensor, *, batches: int = 30) -> VMFMemory:
     """A memory of this size, else as in the digits' preset, that `batches` of 64 of each of these queries went into."""
     generator = torch.Generator().manual_seed(0)
-    memory = VMFMemory.from_preset("digits", num_slots=num_slots)
+    memory = VMFMemory.from_settings(PRESETS["digits"].memory, num_slots=num_slots)
     labels = torch.tensor([1] * 64 + [0] * 64)
     for _ in range(batches):
         picks = [queries[torch.randint(0, len(queries), (64,), generator=generator)] for queries in (real, generated)]
@@ -134,8 +135,7 @@ def written(num_slots: int, real: Tensor, generated: Tensor, *, batches: int = 3
 def reread(memory: VMFMemory, **settings: float) -> VMFMemory:
     """A float64 copy of `memory` with other settings of the read: `top_k`, `kappa`, `epsilon`."""
     other = copy.deepcopy(memory).double()
-    for name, value in settings.items():
-        setattr(other, name, value)
+    other.settings = other.settings.changed(**settings)
     return other
 
 
@@ -202,7 +202,7 @@ def mass_picture(posteriors: dict[str, Tensor]) -> Figure:
     axes.set(xscale="log", ylim=(0, 1.02), xlabel="k, number of best slots", ylabel="posterior mass in them")
     _ticks_of_k(axes, mass.shape[1])
     axes.legend(frameon=False, loc="lower right")
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     return figure
 
 
@@ -228,7 +228,7 @@ def error_picture(tables: dict[str, dict[float, dict[int, Approximation]]]) -> F
         axes.set(title=name, xlabel="k", xscale="log", yscale="log", ylim=(1e-6, 2))
         axes.axvline(32, color=UNUSED, linewidth=0.8)
         _ticks_of_k(axes, max(max(by_k) for by_k in by_kappa.values()))
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_top_and_right(axes)
     panels[0].set_ylabel("missed mass, error of D(x)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False)
@@ -247,7 +247,7 @@ def size_picture(missed: dict[str, dict[int, float]]) -> Figure:
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     return figure
 
 
@@ -274,7 +274,7 @@ def approximation_picture(memory: VMFMemory, query: Tensor, top_k: int, shown: i
     right.set(xlabel="k", ylabel="$D(x)$", ylim=(-0.03, 1.03), title="grey: bounds")
     right.legend(frameon=False, loc="lower right")
     for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_top_and_right(axes)
     return figure
 
 
@@ -287,13 +287,13 @@ def steps_picture(memory: VMFMemory, ks: Sequence[int]) -> Figure:
     axes = figure.subplots()
     degrees = torch.linspace(0, 360, 1441, dtype=torch.float64)
     for top_k, colour, line in zip(ks, (UNUSED, GENERATED, "black"), (":", "--", "-"), strict=True):
-        value = reread(memory, top_k=top_k, epsilon=0.0).read(direction(degrees))
+        value = reread(memory, top_k=top_k, epsilon=1e-12).read(direction(degrees))
         name = f"k = {top_k}" + (", all slots" if top_k == memory.num_slots else "")
         axes.plot(degrees, value, color=colour, linestyle=line, linewidth=2, label=name)
     axes.set(xlabel="direction of the query (degrees)", ylabel="$D(x)$", xlim=(0, 360))
     axes.set_xticks(range(0, 361, 45))
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     return figure
 
 
@@ -341,7 +341,7 @@ def clip_picture(epsilon: float) -> Figure:
         axes.axvspan(edge, 12, color=UNUSED, alpha=0.25, linewidth=0)
         axes.set(xlabel="log-odds of real (nats)", xlim=(-12, 12))
         axes.legend(frameon=False, loc="upper left" if axes is left else "upper center")
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_top_and_right(axes)
     return figure
 
 
@@ -353,7 +353,7 @@ def silent_picture(runs: dict[str, Watched]) -> Figure:
         axes.plot(run.steps, run.silent, color=colour, linestyle=line, marker=marker, markersize=4, label=name)
     axes.set(xlabel="training step", ylabel="share of generated images\nwithout gradient", ylim=(-0.04, 1.04))
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     return figure
 
 
@@ -374,7 +374,7 @@ def _contested() -> tuple[VMFMemory, Tensor]:
 def check_no_gradient(answer: float) -> str:
     """Exercise 3.1: the length of the gradient of D(x) with respect to the query at k = 1."""
     memory, queries = _contested()
-    memory.top_k = 1
+    memory.settings = memory.settings.changed(top_k=1)
     share = float(silent(memory, queries).double().mean())
     if answer != 0:
         raise Wrong("It was run for you: with k = 1 the one slot has weight 1 wherever the query stands. Think again.")
@@ -390,7 +390,7 @@ def check_read(answer: ReadAnswer) -> str:
     memory, queries = _contested()
     log_prior = (memory.histogram + memory.beta).log()
     queries = torch.cat([queries, memory.keys[:1]])
-    memory.kappa = 30.0  # so that the clip acts on the last query
+    memory.settings = memory.settings.changed(kappa=30.0)  # so that the clip acts on the last query
     given = torch.as_tensor(
         answered(answer(memory.keys, memory.values, memory.histogram, queries, memory.kappa, memory.top_k))
     ).double()
@@ -424,14 +424,15 @@ def check_read(answer: ReadAnswer) -> str:
 
 @attempt
 def check_gradient(answer: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> str:
-    """Exercise 3.3: kappa sum_i p_i (v_i - D) K_i for one query; the oracle is autograd through `VMFMemory.read`."""
+    """Exercise 3.3: kappa sum_i p_i (v_i - D) K_i for one query; the oracle is autograd through a softmax over S."""
     memory, queries = _contested()
     for query in queries:
         weights, slots = memory.top_k_posterior(query.unsqueeze(0))
         weights, values, keys = weights[0], memory.values[slots[0]].double(), memory.keys[slots[0]]
         given = torch.as_tensor(answered(answer(weights, values, keys, memory.kappa)))
         leaf = query.unsqueeze(0).requires_grad_()
-        (truth,) = torch.autograd.grad(memory.read(leaf).sum(), leaf)
+        scores = memory.kappa * leaf @ keys.T + (memory.histogram + memory.beta).log()[slots]
+        (truth,) = torch.autograd.grad((scores.softmax(dim=1) * values).sum(), leaf)
         if given.shape != truth[0].shape:
             raise Wrong(f"Expected a gradient of shape {list(truth[0].shape)}, got {list(given.shape)}.")
         mistakes = {
@@ -446,8 +447,8 @@ def check_gradient(answer: Callable[[Tensor, Tensor, Tensor, float], Tensor]) ->
             if torch.allclose(given, result, atol=1e-9):
                 raise Wrong(mistake)
         if not torch.allclose(given, truth[0], atol=1e-6):
-            raise Wrong(f"Autograd through memory.read differs by {float((given - truth[0]).abs().max()):.2g}.")
-    return "Equal to autograd through memory.read to 1e-6."
+            raise Wrong(f"Autograd through a softmax over S differs by {float((given - truth[0]).abs().max()):.2g}.")
+    return "Equal to autograd through a softmax over S to 1e-6."
 
 
 @attempt

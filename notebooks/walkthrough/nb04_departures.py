@@ -6,7 +6,7 @@ float64, from the papers and from what the published code does; the experiments 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,12 +19,11 @@ from torch import Tensor
 from memgan import VMFMemory, vmf
 from memgan.plots import GENERATED, REAL, UNUSED
 from memgan.reference import ReferenceMemory
-from walkthrough.circle import INK, SETTINGS, angles, cluster, direction, finds_its_label, reference_of, ring
+from walkthrough.circle import angles, cluster, direction, finds_its_label, reference_of, ring
+from walkthrough.drawing import GREEN, INK, hide_top_and_right
 from walkthrough.lesson import Wrong, attempt
 
 Vector = NDArray[np.float64]
-
-GREEN = "#009E73"  # Okabe and Ito's, beside the palette's blue and orange
 
 
 # ---------------------------------------------------------------- life-long memory
@@ -38,7 +37,9 @@ class LifelongMemory:
     """
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
-        self.keys, self.values, self.ages = keys.clone(), values.clone(), torch.zeros_like(values)
+        self.keys = keys.clone()
+        self.values = values.clone()
+        self.ages = torch.zeros_like(values)
 
     def read(self, queries: Tensor) -> Tensor:
         """The value of the nearest key, [B]."""
@@ -74,12 +75,17 @@ class Stream:
     All three spread alike (kappa = 12), so the rare mode and the generated one (10 in 20) overlap.
     """
 
-    centres, shares, values, kappa = (180.0, 60.0, 0.0), (9, 1, 10), (1, 1, 0), 12.0
+    centres = (180.0, 60.0, 0.0)  # degrees
+    shares = (9, 1, 10)  # of 20
+    values = (1, 1, 0)
+    kappa = 12.0
 
     def batch(self, generator: torch.Generator, times: int = 1) -> tuple[Tensor, Tensor]:
         """20 queries for each of `times`, in the proportions of the stream and in random order, and their labels."""
         numbers = [times * share for share in self.shares]
-        parts = [cluster(c, self.kappa, n, generator) for c, n in zip(self.centres, numbers, strict=True)]
+        parts = []
+        for centre, number in zip(self.centres, numbers, strict=True):
+            parts.append(cluster(centre, self.kappa, number, generator))
         labels = torch.tensor(self.values).repeat_interleave(torch.tensor(numbers))
         order = torch.randperm(len(labels), generator=generator)
         return torch.cat(parts)[order], labels[order]
@@ -87,8 +93,9 @@ class Stream:
     def probability_real(self, queries: Tensor) -> Tensor:
         """P(real | query), [B]: Bayes' rule on the densities that the queries are drawn from."""
         density = torch.stack([vmf.log_density(queries, direction(c), self.kappa).exp() for c in self.centres])
-        weighted = density * torch.tensor(self.shares).unsqueeze(1)
-        return (weighted * torch.tensor(self.values).unsqueeze(1)).sum(dim=0) / weighted.sum(dim=0)
+        joint = density * torch.tensor(self.shares).unsqueeze(1)
+        joint_and_real = joint * torch.tensor(self.values).unsqueeze(1)
+        return joint_and_real.sum(dim=0) / joint.sum(dim=0)
 
 
 class Raised(NamedTuple):
@@ -100,7 +107,8 @@ class Raised(NamedTuple):
 
 def raise_both(writes: int = 80, seed: int = 0) -> Raised:
     """Both memories, 16 slots from the same random keys, after `writes` batches of the stream (20 queries each)."""
-    stream, generator = Stream(), torch.Generator().manual_seed(seed)
+    stream = Stream()
+    generator = torch.Generator().manual_seed(seed)
     start = (360 * torch.rand(16, generator=generator, dtype=torch.float64)).tolist()
     values = [1] * 8 + [0] * 8
     memory = ring(start, values, [1e-5] * 16, top_k=16, kappa=stream.kappa, alpha=0.95, correct_in_top=16)
@@ -114,7 +122,8 @@ def raise_both(writes: int = 80, seed: int = 0) -> Raised:
 
 def share_replaced(correct_in_top: int, *, writes: int = 30, seed: int = 0) -> float:
     """The share of the stream's queries that replace a slot (N 32, k 8), the first third of the writes apart."""
-    stream, generator = Stream(), torch.Generator().manual_seed(seed)
+    stream = Stream()
+    generator = torch.Generator().manual_seed(seed)
     start = (360 * torch.rand(32, generator=generator, dtype=torch.float64)).tolist()
     memory = ring(start, [1] * 16 + [0] * 16, [1e-5] * 32, top_k=8, kappa=12.0, correct_in_top=correct_in_top)
     replaces = []
@@ -148,20 +157,37 @@ def pulls(theta: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     memory = ring([0, 90], [1, 0], [1, 1], top_k=2, kappa=12.0)
     lifelong = LifelongMemory(memory.keys, memory.values)
     real = torch.ones(len(theta), dtype=torch.long)
-    losses = {
-        "memory loss (Kaiser et al.)": lambda queries: lifelong.loss(queries, real),
-        "GAN loss, -log D": lambda queries: -memory.read(queries).log(),
+
+    def memory_loss(queries: Tensor) -> Tensor:
+        return lifelong.loss(queries, real)
+
+    def gan_loss(queries: Tensor) -> Tensor:
+        return -memory.read(queries).log()
+
+    return {
+        "memory loss (Kaiser et al.)": _loss_and_slope(memory_loss, theta),
+        "GAN loss, -log D": _loss_and_slope(gan_loss, theta),
     }
-    result = {}
-    for name, loss in losses.items():
-        angle = theta.clone().requires_grad_()
-        value = loss(torch.stack([torch.deg2rad(angle).cos(), torch.deg2rad(angle).sin()], dim=1))
-        (slope,) = torch.autograd.grad(value.sum(), angle)
-        result[name] = (value.detach(), slope)
-    return result
+
+
+def _loss_and_slope(loss: Callable[[Tensor], Tensor], theta: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of queries at angles `theta` [n], in degrees, and its derivative by the angle, [n] each."""
+    angle = theta.clone().requires_grad_()
+    value = loss(torch.stack([torch.deg2rad(angle).cos(), torch.deg2rad(angle).sin()], dim=1))
+    (slope,) = torch.autograd.grad(value.sum(), angle)
+    return value.detach(), slope
 
 
 # ---------------------------------------------------------------- the authors' code
+
+
+class SlotUpdate(NamedTuple):
+    """What a sample writes into a slot."""
+
+    slot: int
+    key: Vector
+    value: int
+    mass: float
 
 
 class PublishedMemory(ReferenceMemory):
@@ -177,14 +203,20 @@ class PublishedMemory(ReferenceMemory):
     def first(cls, num_slots: int, key_dim: int, top_k: int) -> "PublishedMemory":
         """The published beginning: all keys zero, the first half real, every count 1e-5."""
         half = num_slots // 2
-        values, counts = [1] * half + [0] * (num_slots - half), [1e-5] * num_slots
-        return cls(np.zeros((num_slots, key_dim)), values, [0] * num_slots, counts, top_k, kappa=1.0, alpha=0.5)
+        return cls(
+            keys=np.zeros((num_slots, key_dim)),
+            values=[1] * half + [0] * (num_slots - half),
+            ages=[0] * num_slots,
+            histogram=[1e-5] * num_slots,
+            top_k=top_k,
+            kappa=1.0,
+            alpha=0.5,
+        )
 
     @classmethod
     def of(cls, memory: VMFMemory) -> "PublishedMemory":
         """The published rules on the contents and settings of `memory`."""
-        same = reference_of(memory)
-        return cls(**{name: getattr(same, name) for name in SETTINGS + ("keys", "values", "ages", "histogram")})
+        return cls(**vars(reference_of(memory)))
 
     def scores(self, query: Vector) -> Vector:
         """exp(kappa (K . q - 1))(h + beta), [N]."""
@@ -199,9 +231,9 @@ class PublishedMemory(ReferenceMemory):
 
     def joint(self, slot: int, query: Vector) -> float:
         """The read's prior is alpha h + beta."""
-        return float(
-            np.exp(self.kappa * (self.keys[slot] @ query - 1)) * (self.alpha * self.histogram[slot] + self.beta)
-        )
+        likelihood = np.exp(self.kappa * (self.keys[slot] @ query - 1))
+        prior = self.alpha * self.histogram[slot] + self.beta
+        return float(likelihood * prior)
 
     def em(self, query: Vector, slots: list[int]) -> tuple[Vector, Vector]:
         """The slots' new keys and counts for T = 1: each count grows by the sum of gamma, which is 1."""
@@ -214,19 +246,23 @@ class PublishedMemory(ReferenceMemory):
     def write_batch(self, queries: Vector, labels: list[int]) -> None:
         """Every sample's update starts from the memory as it was; of several for one slot, the last one stays."""
         oldest = sorted(self.slots, key=lambda slot: -self.ages[slot])
-        mean, updates = sum(self.histogram) / len(self.histogram), []
-        for b, (query, label) in enumerate(zip(queries, labels, strict=True)):
+        mean = sum(self.histogram) / len(self.histogram)
+        updates = []
+        for place, (query, label) in enumerate(zip(queries, labels, strict=True)):
             if self.values[self.nearest(query)[0]] != label:  # the nearest slot alone decides
-                updates.append((oldest[b], query, label, mean))
+                updates.append(SlotUpdate(oldest[place], query, label, mean))
                 continue
             slots = self.nearest(query, label)
             keys, counts = self.em(query, slots)
-            updates += [(s, key, self.values[s], h) for s, key, h in zip(slots, keys, counts, strict=True)]
+            for slot, key, count in zip(slots, keys, counts, strict=True):
+                updates.append(SlotUpdate(slot, key, self.values[slot], float(count)))
         self.grow_older()
-        for slot, key, value, count in updates:
-            self.keys[slot], self.values[slot], self.histogram[slot] = key, value, float(count)
-            self.ages[slot] = 0
-        self.lost += len(updates) - len({slot for slot, *_ in updates})
+        for update in updates:
+            self.keys[update.slot] = update.key
+            self.values[update.slot] = update.value
+            self.histogram[update.slot] = update.mass
+            self.ages[update.slot] = 0
+        self.lost += len(updates) - len({update.slot for update in updates})
 
     def write(self, query: Vector, label: int) -> None:
         self.write_batch(query[None], [label])
@@ -241,8 +277,10 @@ def two_modes(number: int, dim: int = 16, seed: int = 0) -> tuple[Tensor, Tensor
     homes = F.normalize(torch.randn(4, dim, generator=generator, dtype=torch.float64), dim=1)
     rare = number // 10
     numbers = [number - rare, rare, number // 2, number - number // 2]
-    queries = torch.cat([vmf.sample(home, 60.0, n, generator) for home, n in zip(homes, numbers, strict=True)])
-    return queries, torch.tensor([1] * number + [0] * number)
+    parts = []
+    for home, how_many in zip(homes, numbers, strict=True):
+        parts.append(vmf.sample(home, 60.0, how_many, generator))
+    return torch.cat(parts), torch.tensor([1] * number + [0] * number)
 
 
 def mean_read(memory: VMFMemory | ReferenceMemory, queries: Tensor, number: int = 64) -> float:
@@ -273,7 +311,7 @@ def reading_figure(curves: Mapping[str, Tensor], degrees: Tensor) -> Figure:
         axes.axvline(angle, color=UNUSED, linewidth=0.8, zorder=0)
         axes.text(angle + 3, 0.55, name, fontsize=8.5, color="#555555", rotation=90, va="center")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     return figure
 
 
@@ -288,7 +326,7 @@ def pulls_figure(theta: Tensor, losses: Mapping[str, tuple[Tensor, Tensor]]) -> 
     slope_axes.set(ylabel="|slope| (1/degree)", title="what the network feels", yscale="log", ylim=(1e-6, 1))
     for axes in (value_axes, slope_axes):
         axes.set(xlabel="angle of the query (0: real key, 90: generated key)", xticks=range(0, 91, 15))
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_top_and_right(axes)
     value_axes.legend(frameon=False)
     return figure
 
@@ -300,7 +338,7 @@ def counts_figure(series: Mapping[str, Sequence[float]]) -> Figure:
         ordered = sorted(counts, reverse=True)
         axes.bar(range(1, len(ordered) + 1), ordered, color=REAL, width=0.8)
         axes.set(xlabel="slots, fullest first", ylabel="h (effective count)", title=name)
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_top_and_right(axes)
     return figure
 
 

@@ -17,11 +17,9 @@ from torch import Tensor
 
 from memgan import VMFMemory, vmf
 from memgan.plots import GENERATED, REAL, UNUSED
-from walkthrough.circle import INK, angles, cluster, direction, finds_its_label, ring
+from walkthrough.circle import angles, cluster, direction, finds_its_label, ring
+from walkthrough.drawing import GREEN, INK, PURPLE, draw_unit_circle, hide_top_and_right
 from walkthrough.lesson import Wrong, answered, attempt
-
-GREEN, PURPLE = "#009E73", "#CC79A7"  # Okabe and Ito's, beside the palette's blue and orange
-
 
 # ---------------------------------------------------------------- EM for the mixture
 
@@ -29,7 +27,10 @@ GREEN, PURPLE = "#009E73", "#CC79A7"  # Okabe and Ito's, beside the palette's bl
 def three_clusters(seed: int = 1) -> Tensor:
     """45 queries [45, 2] in three clusters, the third one wide."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.cat([cluster(c, kappa, 15, generator) for c, kappa in [(40, 30), (120, 12), (250, 4)]])
+    first = cluster(40, 30, 15, generator)
+    second = cluster(120, 12, 15, generator)
+    third = cluster(250, 4, 15, generator)
+    return torch.cat([first, second, third])
 
 
 def untrained_mixture(queries: Tensor, alpha: float = 1.0) -> VMFMemory:
@@ -61,7 +62,9 @@ class IncrementalEM:
     """
 
     def __init__(self, memory: VMFMemory, queries: Tensor, *, keep_length: bool = True) -> None:
-        self.memory, self.queries, self.keep_length = memory, queries, keep_length
+        self.memory = memory
+        self.queries = queries
+        self.keep_length = keep_length
         self.gamma = memory.posterior(queries)
         counts = self.gamma.sum(dim=0)
         self.means = self.gamma.T @ queries / counts.unsqueeze(1)
@@ -107,7 +110,8 @@ def write_all(memory: VMFMemory, queries: Tensor, *, past: float = 1.0) -> None:
 
 def write_one_by_one(memory: VMFMemory, queries: Tensor, labels: Tensor | None = None) -> None:
     """One write after another, as the paper states its rule; without `labels` all are real."""
-    labels = torch.ones(len(queries), dtype=torch.long) if labels is None else labels
+    if labels is None:
+        labels = torch.ones(len(queries), dtype=torch.long)
     for query, label in zip(queries.split(1), labels.split(1), strict=True):
         memory.write(query, label)
 
@@ -120,13 +124,16 @@ def drift_from_maximum(queries: Tensor, alpha: float, *, writes: int = 1500, see
     memory = untrained_mixture(queries, alpha)
     for _ in range(100):
         write_all(memory, queries, past=0)
-    best, total = memory.keys.clone(), torch.zeros_like(memory.keys)
+    best = memory.keys.clone()
     memory.histogram.mul_(1 / (1 - alpha) / len(queries))  # one query a write keeps the counts' sum at 1/(1 - alpha)
     order = torch.randint(len(queries), (writes,), generator=torch.Generator().manual_seed(seed))
+    total = torch.zeros_like(memory.keys)
     for number, query in enumerate(queries[order].split(1)):
         memory.write(query, torch.tensor([1]))
-        total += memory.keys * (number >= writes // 3)
-    return float(torch.rad2deg(torch.acos(F.cosine_similarity(total, best).clamp(-1, 1))).max())
+        if number >= writes // 3:
+            total += memory.keys
+    cosine = F.cosine_similarity(total, best).clamp(-1, 1)
+    return float(torch.rad2deg(torch.acos(cosine)).max())
 
 
 def mean_length(kappa: float, dim: int) -> float:
@@ -145,9 +152,14 @@ def track(alpha: float, speed: float, *, clusters: int = 6, writes: int = 100, s
     """
     generator = torch.Generator().manual_seed(seed)
     start = torch.arange(clusters) * 360.0 / clusters
-    values, counts = [1] * clusters + [0], [1e-5] * (clusters + 1)
     memory = ring(
-        [*start.tolist(), 0.0], values, counts, top_k=clusters, kappa=30.0, alpha=alpha, correct_in_top=clusters
+        degrees=[*start.tolist(), 0.0],
+        values=[1] * clusters + [0],
+        histogram=[1e-5] * (clusters + 1),
+        top_k=clusters,
+        kappa=30.0,
+        alpha=alpha,
+        correct_in_top=clusters,
     )
     errors = []
     for write in range(writes):
@@ -167,7 +179,8 @@ def tracking_error(alpha: float, speed: float, spread: float = SPREAD) -> float:
 
     Lag alpha speed / (1 - alpha), and spread sqrt((1 - alpha) / (1 + alpha)) from averaging 1 / (1 - alpha) queries.
     """
-    lag, noise = alpha * speed / (1 - alpha), spread * math.sqrt((1 - alpha) / (1 + alpha))
+    lag = alpha * speed / (1 - alpha)
+    noise = spread * math.sqrt((1 - alpha) / (1 + alpha))
     return math.hypot(lag, noise)
 
 
@@ -215,7 +228,8 @@ def share_of_real(*, replace_within_label: bool, writes: int = 60, seed: int = 0
     memory = VMFMemory(128, 8, 8, kappa=20.0, replace_within_label=replace_within_label).double()
     memory.keys.copy_(_random_directions(128, 8, generator))
     homes = _random_directions(2, 8, generator)
-    labels, shares = torch.tensor([1] * 8 + [0] * 8), []
+    labels = torch.tensor([1] * 8 + [0] * 8)
+    shares = []
     for _ in range(writes):
         real = torch.cat([vmf.sample(home, 60.0, 4, generator) for home in homes])
         memory.write(torch.cat([real, _random_directions(8, 8, generator)]), labels)
@@ -242,14 +256,9 @@ def _random_directions(number: int, dim: int, generator: torch.Generator) -> Ten
 
 
 def _circle(axes: Axes) -> None:
-    turn = np.linspace(0, 2 * np.pi, 200)
-    axes.plot(np.cos(turn), np.sin(turn), color="#DDDDDD", linewidth=1, zorder=0)
+    draw_unit_circle(axes, "#DDDDDD", zorder=0)
     axes.set(aspect="equal", xlim=(-1.45, 1.45), ylim=(-1.45, 1.45))
     axes.axis("off")
-
-
-def _tidy(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def em_step_figure(before: VMFMemory, after: VMFMemory, query: Tensor) -> Figure:
@@ -261,7 +270,10 @@ def em_step_figure(before: VMFMemory, after: VMFMemory, query: Tensor) -> Figure
     circle.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.5})
     circle.text(0.45 * x, 0.45 * y - 0.16, "q, real", fontsize=9, ha="center")
     for slot, (old, new) in enumerate(zip(before.keys, after.keys, strict=True)):
-        colour, marker = (REAL, "o") if before.values[slot] else (GENERATED, "s")
+        if before.values[slot]:
+            colour, marker = REAL, "o"
+        else:
+            colour, marker = GENERATED, "s"
         circle.scatter(*old, s=110, facecolors="white", edgecolors=colour, marker=marker, linewidths=1.5)
         circle.scatter(*new, s=110, color=colour, marker=marker, zorder=3)
         circle.text(*(1.24 * new), str(slot), ha="center", va="center", fontsize=10)
@@ -272,7 +284,7 @@ def em_step_figure(before: VMFMemory, after: VMFMemory, query: Tensor) -> Figure
     bars.bar(number + 0.2, after.histogram, 0.36, color=colours, edgecolor=colours, linewidth=1.5)
     bars.set(xticks=number, xlabel="slot", ylabel="h (effective count of queries)")
     bars.set_title("histogram: hollow before, full after", fontsize=10)
-    _tidy(bars)
+    hide_top_and_right(bars)
     return figure
 
 
@@ -289,7 +301,7 @@ def mixture_figure(memories: Mapping[str, VMFMemory], queries: Tensor) -> Figure
     axes.plot(angles(queries), [0.0004] * len(queries), "|", color=INK, markersize=9, alpha=0.6)
     axes.set(xlabel="angle (degrees)", ylabel="density p(x) (1/degree)", xlim=(0, 360), xticks=range(0, 361, 60))
     axes.legend(frameon=False)
-    _tidy(axes)
+    hide_top_and_right(axes)
     return figure
 
 
@@ -305,7 +317,7 @@ def climbs_figure(series: Mapping[str, Sequence[float]]) -> Figure:
     axes.set(xlabel="sweeps over the queries", ylabel="log-likelihood below the best\n(nats per query)")
     axes.set(yscale="log", ylim=(5e-8, 2), xticks=range(0, len(missing), 5))
     axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
-    _tidy(axes)
+    hide_top_and_right(axes)
     return figure
 
 
@@ -330,18 +342,26 @@ def tracking_figure(
     for (speed, errors), (colour, marker) in zip(
         measured.items(), [(UNUSED, "o"), (REAL, "s"), (GENERATED, "^")], strict=False
     ):
-        shown = [alpha for alpha in fine if tracking_error(alpha, speed) < 30]
-        axes.plot([1 / (1 - a) for a in shown], [tracking_error(a, speed) for a in shown], color=colour)
-        memories = [1 / (1 - alpha) for alpha in errors]
-        hollow: dict[str, Any] = {"fillstyle": "none", "markersize": 7}  # some lie on each other
-        axes.plot(memories, list(errors.values()), marker, color=colour, label=f"{speed:g} degrees a write", **hollow)
+        expected = {
+            1 / (1 - alpha): tracking_error(alpha, speed) for alpha in fine if tracking_error(alpha, speed) < 30
+        }
+        axes.plot(list(expected), list(expected.values()), color=colour)
+        axes.plot(
+            [1 / (1 - alpha) for alpha in errors],
+            list(errors.values()),
+            marker,
+            color=colour,
+            label=f"{speed:g} degrees a write",
+            fillstyle="none",  # some lie on each other
+            markersize=7,
+        )
     axes.set(xscale="log", yscale="log", xticks=[1, 2, 5, 10, 20, 50], yticks=[1, 2, 5, 10, 20], ylim=(0.7, 35))
     axes.set_xticklabels(["1", "2", "5", "10", "20", "50"])
     axes.set_yticklabels(["1", "2", "5", "10", "20"])
     axes.minorticks_off()
     axes.set(xlabel="effective memory 1/(1 - alpha) (writes)", ylabel="error of the keys (degrees, rms)")
     axes.legend(frameon=False, title="the clusters turn by", fontsize=8.5, title_fontsize=8.5)
-    _tidy(axes)
+    hide_top_and_right(axes)
     return figure
 
 
@@ -353,7 +373,7 @@ def shares_figure(series: Mapping[str, Sequence[float]]) -> Figure:
         axes.plot(range(1, len(values) + 1), values, line, color=colour, label=name, linewidth=2)
     axes.set(xlabel="writes", ylabel="share of slots with v = 1", ylim=(0, 0.6))
     axes.legend(frameon=False)
-    _tidy(axes)
+    hide_top_and_right(axes)
     return figure
 
 
@@ -371,12 +391,10 @@ def check_cases(answer: Any) -> str:
     """ "EM" or "replace" for each of `four_writes`."""
     memory, queries, labels = four_writes()
     right = ["EM" if found else "replace" for found in finds_its_label(memory, queries, labels)]
-    if any(case is ... for case in answer):
-        answered(...)
-    answer = [{"em": "EM", "replace": "replace"}.get(str(case).strip().lower(), case) for case in answer]
-    if len(answer) != 4 or not set(answer) <= {"EM", "replace"}:
-        raise Wrong(f'Four words are asked for, each "EM" or "replace", not {answer!r}.')
-    for number, (given, case) in enumerate(zip(answer, right, strict=True)):
+    words = [_as_case(answered(case)) for case in answer]
+    if len(words) != 4 or not set(words) <= {"EM", "replace"}:
+        raise Wrong(f'Four words are asked for, each "EM" or "replace", not {words!r}.')
+    for number, (given, case) in enumerate(zip(words, right, strict=True)):
         if given != case and number == 0:
             raise Wrong(
                 "The first: slot 1 is nearest by angle, but exp(kappa K . q)(h + beta) decides, and its h is 0.2."
@@ -384,6 +402,16 @@ def check_cases(answer: Any) -> str:
         if given != case:
             raise Wrong(f"Number {number + 1} (counted from 1): look which value the most probable slot carries.")
     return "The most probable slot decides, and that need not be the nearest one."
+
+
+def _as_case(word: Any) -> Any:
+    """ "EM" or "replace" for a word that means it, however it is spelled; anything else as it is."""
+    spelling = str(word).strip().lower()
+    if spelling == "em":
+        return "EM"
+    if spelling == "replace":
+        return "replace"
+    return word
 
 
 @attempt
@@ -398,7 +426,8 @@ def check_responsibilities(answer: Callable[..., Any]) -> str:
         alpha=0.7,
         correct_in_top=3,
     )
-    before, query = copy.deepcopy(memory), direction([30])
+    before = copy.deepcopy(memory)
+    query = direction([30])
     memory.write(query, torch.tensor([1]))
     touched = memory.histogram != before.histogram
     right = torch.where(touched, memory.histogram - 0.7 * before.histogram, 0)
@@ -433,10 +462,14 @@ def check_batch_m_step(answer: Callable[..., Any]) -> str:
     """`answer(key, count, queries, gamma, alpha)` -> one slot's new key [M] and count after a batch."""
     memory = ring([0, 60, 200], [1, 1, 1], [2, 3, 1], top_k=3, kappa=5.0, alpha=0.8, beta=1e-300, correct_in_top=3)
     queries = direction([10.0, 40, 25, 80, 350])
-    key, count, gamma = memory.keys[0].clone(), float(memory.histogram[0]), memory.posterior(queries)[:, 0]
+    key = memory.keys[0].clone()
+    count = float(memory.histogram[0])
+    gamma = memory.posterior(queries)[:, 0]
+    mass = float(gamma.sum())
     memory.write(queries, torch.ones(5, dtype=torch.long))
-    new_key, new_count = answered(answer(key, count, queries, gamma, 0.8))
-    new_key, new_count, mass = torch.as_tensor(answered(new_key)), float(answered(new_count)), float(gamma.sum())
+    given_key, given_count = answered(answer(key, count, queries, gamma, 0.8))
+    new_key = torch.as_tensor(answered(given_key))
+    new_count = float(answered(given_count))
     if math.isclose(new_count, count + mass, rel_tol=1e-6):
         raise Wrong("The count has grown by the sum of gamma, but the past has not decayed: alpha h first.")
     if math.isclose(new_count, 0.8 * count + float(gamma[-1]), rel_tol=1e-6):
@@ -461,7 +494,8 @@ def _degrees(key: Tensor) -> str:
 @attempt
 def check_counts(answer: tuple[Any, Any]) -> str:
     """What h settles at for a mass of 4 a write at alpha = 0.9, and after how many writes 1 % of a query is left."""
-    steady, writes = answered(answer[0]), answered(answer[1])
+    steady = answered(answer[0])
+    writes = answered(answer[1])
     if math.isclose(steady, 36, rel_tol=1e-3):
         raise Wrong("36 is alpha times the answer: h after the decay and before the new mass. Solve h = alpha h + 4.")
     if math.isclose(steady, 10, rel_tol=1e-3):
@@ -482,9 +516,11 @@ def check_alpha(answer: float) -> str:
         raise Wrong("alpha must lie between 0 and 1, both excluded here.")
     candidates = np.linspace(0.01, 0.99, 981)
     best = min(candidates, key=lambda alpha: tracking_error(alpha, 1.0))
-    error, least = tracking_error(answer, 1.0), tracking_error(best, 1.0)
+    error = tracking_error(answer, 1.0)
+    least = tracking_error(best, 1.0)
     if error > 1.05 * least:
         why = "lags: it remembers too long" if answer > best else "jitters: it forgets too fast"
         raise Wrong(f"The error is {error:.1f} degrees, where {least:.1f} is possible. The key {why}.")
-    measured = float(track(float(answer), 1.0)[0][50:].pow(2).mean().sqrt())
+    errors, _ = track(float(answer), 1.0)
+    measured = float(errors[50:].square().mean().sqrt())
     return f"Expected error {error:.1f} degrees (least possible {least:.1f}); measured with real writes {measured:.0f}."

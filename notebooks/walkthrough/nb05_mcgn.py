@@ -18,6 +18,7 @@ from torch import Tensor
 from memgan import MemoryGAN, VMFMemory, vmf
 from memgan.lab.evaluation.classifier import Classifier
 from memgan.plots import REAL, UNUSED
+from walkthrough.drawing import hide_top_and_right
 from walkthrough.lesson import Wrong, answered, attempt
 
 __all__ = [
@@ -58,7 +59,7 @@ def crossed(gan: MemoryGAN, judge: Classifier, num_slots: int = 48, num_noises: 
     generator = torch.Generator().manual_seed(seed)
     drawn = gan.memory.sample(20 * num_slots, generator)[1].tolist()
     slots = torch.tensor(list(dict.fromkeys(drawn))[:num_slots])
-    noise = torch.rand(num_noises, gan.generator.noise_dim, generator=generator) * 2 - 1
+    noise = torch.rand(num_noises, gan.noise_dim, generator=generator) * 2 - 1
     keys = gan.memory.keys[slots].repeat_interleave(num_noises, dim=0)
     images = gan.generator(keys, noise.repeat(len(slots), 1))
     features = judge.features(images)
@@ -148,7 +149,7 @@ def sign_figure(kappas: Tensor, right: Tensor, printed: Tensor, information: flo
         axes.axvline(true_kappa, color=UNUSED, linewidth=1, linestyle=":")
         axes.text(true_kappa, limits[0], r" true $\kappa$", color="#555555", fontsize=9, va="bottom")
         axes.set(xlabel=r"$\kappa$ of the variational posterior", ylabel="nats", ylim=limits)
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_top_and_right(axes)
     axes.legend(frameon=False, loc="upper left")
     return figure
 
@@ -173,7 +174,7 @@ def sampled_and_expected(expected: Sequence[float], counts: Tensor, values: Sequ
     axes.set_xticks(place, [f"slot {i}\nv = {v}" for i, v in enumerate(values)])
     axes.set(ylabel="probability")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     return figure
 
 
@@ -188,7 +189,7 @@ def usage_figure(probabilities: Tensor, in_use: float) -> Figure:
         in_use + 3, float(ordered[0]) * 0.7, f"{in_use:.0f} slots in use: exp of the entropy", fontsize=9, va="top"
     )
     axes.set(yscale="log", xlabel="real slots, most probable first", ylabel=r"$p(c \mid v_c = 1)$", ylim=(1e-6, None))
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
     return figure
 
 
@@ -215,7 +216,7 @@ def grouped_bars(axes: Axes, groups: Sequence[Sequence[float]], names: Sequence[
         colour, hatch = ((REAL, ""), ("#D55E00", "//"))[number % 2]
         axes.bar(place, heights, width=width * 0.92, label=label, edgecolor="white", color=colour, hatch=hatch)
     axes.set_xticks(np.arange(len(names)), names)
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
 
 
 # ---------------------------------------------------------------- exercises

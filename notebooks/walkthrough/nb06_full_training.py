@@ -13,6 +13,7 @@ from tqdm.notebook import tqdm
 from memgan import VMFMemory
 from memgan.gan import MemoryGAN, discriminator_loss
 from memgan.plots import GENERATED, REAL
+from walkthrough.drawing import hide_top_and_right
 from walkthrough.lesson import Wrong, answered, attempt
 from walkthrough.nb05_mcgn import usage
 
@@ -50,7 +51,7 @@ def training_curves(history: Mapping[str, Sequence[float]], window: int = 25) ->
             axes.plot(np.arange(width, len(series) + 1), smooth, color=colour, label=name.replace("_", " "))
         axes.set(xlabel="training step", ylabel=label)
         axes.legend(frameon=False)
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_top_and_right(axes)
     scores.set_ylim(0, 1)
     return figure
 
@@ -108,7 +109,7 @@ def traced_shapes(gan: MemoryGAN, images: Tensor) -> list[str]:
 def latent_squares(gan: MemoryGAN, slots: Tensor, side: int = 5) -> Tensor:
     """Images [S, side^2, C, H, W] of `slots` [S]: z1 grows along a row, z2 from the last row up, the rest is 0."""
     at = (2 * torch.arange(side) + 1) / side - 1
-    noise = torch.zeros(side, side, gan.generator.noise_dim)
+    noise = torch.zeros(side, side, gan.noise_dim)
     noise[..., 0], noise[..., 1] = at, at.flip(0).unsqueeze(1)
     keys = gan.memory.keys[slots].repeat_interleave(side**2, dim=0)
     return gan.generator(keys, noise.flatten(0, 1).repeat(len(slots), 1)).unflatten(0, (len(slots), -1))
@@ -130,7 +131,7 @@ def histogram_life(moments: Sequence[Moment]) -> Figure:
     right.set(xlabel="training step", ylabel="number of slots", title="how many are in use")
     right.set_ylim(bottom=0)
     right.legend(frameon=False)
-    right.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(right)
     return figure
 
 

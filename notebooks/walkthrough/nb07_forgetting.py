@@ -18,15 +18,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from memgan import MemoryGAN, VMFMemory
+from memgan import VMFMemory
 from memgan.data import load_dataset
-from memgan.gan import discriminator_loss
+from memgan.engines import Candidates, marked
+from memgan.gan import AdversarialModel, discriminator_loss
 from memgan.lab.baselines.models import build_model
 from memgan.networks import InferenceNetwork
 from memgan.plots import image_grid
 from memgan.presets import PRESETS
-from memgan.search import Nearest
 from memgan.training import prepare, train
+from walkthrough.drawing import hide_top_and_right
 
 __all__ = [
     "MARKS",
@@ -169,12 +170,13 @@ class RehearsingMemory(VMFMemory):
         if bool(self.filled.any()):
             self.keys[self.filled] = encoder(self.images[self.filled])
 
-    def _update(self, queries: Tensor, labels: Tensor, nearest: Nearest, matching: Nearest) -> None:
+    def expectation_maximisation(self, queries: Tensor, matching: Candidates, belongs: Tensor, moves: Tensor) -> None:
+        """(8-10), and with `gentle` another decay: the counts that EM leaves are replaced by alpha^gamma h + gamma."""
         before = self.histogram.clone()
-        super()._update(queries, labels, nearest, matching)
+        super().expectation_maximisation(queries, matching, belongs, moves)
         if self.gentle:
             gamma = (self.histogram - self.alpha * before).clamp(min=0)  # the sum over the batch
-            touched = (self.histogram != before) & (self.histogram != before.mean())  # the mean: replaced
+            touched = marked(matching.slots, moves, self.num_slots)
             self.histogram.copy_(torch.where(touched, self.alpha**gamma * before + gamma, self.histogram))
 
 
@@ -390,7 +392,7 @@ def finish(axes: Axes, label: str) -> None:
     axes.set_xticks([0, 1, 2, 5, 10, 20, 50, 100, 300], ["0", "1", "2", "5", "10", "20", "50", "100", "300"])
     axes.minorticks_off()
     axes.set(xlabel="steps on B (log scale)", ylabel=label, ylim=(-0.03, 1.03))
-    axes.spines[["top", "right"]].set_visible(False)
+    hide_top_and_right(axes)
 
 
 KEPT_AT = (25, 50, 100, 200, 400, 600)  # steps of a GAN's training at which fakes are kept
@@ -427,5 +429,5 @@ def stationary(name: str, seed: int) -> Stationary:
 
 
 @torch.no_grad()
-def made_by(gan: MemoryGAN, seed: int) -> Tensor:
+def made_by(gan: AdversarialModel, seed: int) -> Tensor:
     return gan.generate(KEPT, generator=torch.Generator().manual_seed(seed)).images

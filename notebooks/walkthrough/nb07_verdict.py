@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from memgan.lab.studies.runner import load_study
+from memgan.lab.studies.result_file import load_study
 from memgan.plots import GENERATED, REAL, UNUSED
+from walkthrough.drawing import hide_top_and_right
 from walkthrough.lesson import Wrong, answered, attempt
 
 __all__ = [
@@ -121,7 +122,7 @@ def ablation_figure(runs: list[Run]) -> Figure:
             axes.plot([run[measure] for run in same], [place] * len(same), "o", color=colour, markersize=6)
         axes.axvline(runs[0][f"{measure}_real"], color=UNUSED, linestyle="--", linewidth=1.2)
         axes.grid(axis="y", color="#EEEEEE")
-        axes.spines[["top", "right"]].set_visible(False)
+        hide_top_and_right(axes)
     left.set(xlabel="Inception Score (higher is better)", xlim=(0, 10.5))
     left.set_yticks(range(len(models)), list(models))
     left.invert_yaxis()

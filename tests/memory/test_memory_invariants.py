@@ -161,7 +161,7 @@ def test_a_key_pulled_to_its_antipode_with_equal_force_keeps_a_unit_direction(dt
     memory.keys.copy_(torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
     memory.values.copy_(torch.tensor([1, 0]))
     memory.histogram.copy_(torch.tensor([2.0, 1e-30]))
-    memory.kappa = 1e-3  # so that the antipode is still the most probable
+    memory.settings = memory.settings.changed(kappa=1e-3)  # so that the antipode is still the most probable
     memory.write(torch.tensor([[0.0, -1.0, 0.0]], dtype=dtype), torch.tensor([1]))
     assert_valid(memory)
     assert float(memory.histogram[0]) == pytest.approx(2.0)

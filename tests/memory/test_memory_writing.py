@@ -17,6 +17,8 @@ from memory_builders import (
 )
 from scipy import special
 
+from memgan.engines import blocked, dense
+
 B, N, M, K = 7, 17, 3, 5
 OPEN_CHOICES = [
     {"em_steps": em_steps, "correct_in_top": look_at, "touch": touch, "replace_within_label": within, "alpha": alpha}
@@ -26,11 +28,11 @@ OPEN_CHOICES = [
 ]
 
 
-@pytest.fixture(params=["touched slots", "fixed shapes"])
+@pytest.fixture(params=["blocked", "dense"])
 def path(request, monkeypatch):
-    """The two ways to add up a batch: slot by slot on a CPU, and in fixed shapes on a GPU and under torch.compile."""
-    if request.param == "fixed shapes":
-        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    """Both engines: `blocked`, which a CPU has, and `dense`, which a GPU and torch.compile have."""
+    engine = {"blocked": blocked, "dense": dense}[request.param]
+    monkeypatch.setattr("memgan.memory.engine_for", lambda queries: engine)
     return request.param
 
 
@@ -238,8 +240,9 @@ def test_writes_of_many_batches_in_a_row_equal_the_dense_statement(num_slots, ke
 
 @pytest.mark.parametrize("elements", [1, M, 4 * M + 1])
 def test_writes_in_small_blocks_equal_the_dense_statement(elements, path, monkeypatch):
-    for name in ("_CACHED_ELEMENTS", "_MOST_ELEMENTS"):
-        monkeypatch.setattr(f"memgan.memory.{name}", elements)
+    monkeypatch.setattr("memgan.engines.blocked._CACHED_UPDATES", elements)
+    monkeypatch.setattr("memgan.engines.dense._MOST_KEYS", elements)
+    monkeypatch.setattr("memgan.memory._MOST_SCORES", elements)
     for seed in range(5):
         memory = lived_in_memory(seed=seed, em_steps=3)
         queries, labels = unit_rows(B, M, seed=seed + 70), random_labels(B, seed=seed + 80)

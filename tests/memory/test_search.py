@@ -5,8 +5,7 @@ import pytest
 import torch
 from memory_builders import unit_rows
 
-from memgan import search
-from memgan.search import nearest_and_matching, nearest_slots
+from memgan.engines import blocked, dense
 
 KAPPA = 6.0
 QUERIES, DIM = 7, 5
@@ -17,7 +16,7 @@ SIZES = [(13, 1), (13, 5), (13, 13), (17, 1), (61, 5), (60, 5), (59, 5), (97, 1)
 SIZES += [(211, 1), (211, 5), (211, 11)]
 # (elements of the keys in a block, columns in a group, scores held at once)
 LAYOUTS = {
-    "as shipped": (search._CACHED_KEYS, search._GROUP, search._MOST_SCORES),
+    "as shipped": (blocked._CACHED_KEYS, blocked._GROUP, blocked._MOST_SCORES),
     "one column in a block": (DIM, 3, 2**26),
     "blocks of two or three columns": (2 * DIM + 1, 3, 2**26),
     "blocks of about nine columns": (9 * DIM, 3, 2**26),
@@ -27,12 +26,20 @@ LAYOUTS = {
     "one query at a time": (9 * DIM, 3, 1),
     "three queries at a time": (9 * DIM, 3, 3 * 97),
 }
+DENSE = {"dense": 2**26, "dense, one query at a time": 1}
 
 
-@pytest.fixture(params=LAYOUTS, autouse=True)
-def layout(request, monkeypatch):
-    for name, size in zip(("_CACHED_KEYS", "_GROUP", "_MOST_SCORES"), LAYOUTS[request.param], strict=True):
-        monkeypatch.setattr(search, name, size)
+@pytest.fixture(params=[*LAYOUTS, *DENSE])
+def engine(request, monkeypatch):
+    """Both engines, the blocked one with every way of cutting up the scores."""
+    if request.param in DENSE:
+        monkeypatch.setattr(dense, "_MOST_SCORES", DENSE[request.param])
+        return dense
+    cached_keys, group, most_scores = LAYOUTS[request.param]
+    monkeypatch.setattr(blocked, "_CACHED_KEYS", cached_keys)
+    monkeypatch.setattr(blocked, "_GROUP", group)
+    monkeypatch.setattr(blocked, "_MOST_SCORES", most_scores)
+    return blocked
 
 
 def problem(num_slots, seed=0):
@@ -58,21 +65,21 @@ def values_and_labels(num_slots, share, seed=3):
 
 
 @pytest.mark.parametrize(("num_slots", "top_k"), SIZES)
-def test_nearest_slots_are_those_of_sorting_all_scores(num_slots, top_k):
+def test_nearest_slots_are_those_of_sorting_all_scores(engine, num_slots, top_k):
     queries, keys, log_prior = problem(num_slots)
     scores = all_scores(queries, keys, log_prior)
-    found_scores, found_slots = best_first(nearest_slots(queries, keys, log_prior, KAPPA, top_k))
+    found_scores, found_slots = best_first(engine.nearest(queries, keys, log_prior, KAPPA, top_k))
     order = np.argsort(-scores, axis=1)[:, :top_k]
     np.testing.assert_array_equal(found_slots, order)
     np.testing.assert_allclose(found_scores, np.take_along_axis(scores, order, 1), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("num_slots", "top_k"), SIZES)
-def test_matching_slots_are_those_of_sorting_the_scores_of_the_label_s_slots(num_slots, top_k):
+def test_matching_slots_are_those_of_sorting_the_scores_of_the_label_s_slots(engine, num_slots, top_k):
     queries, keys, log_prior = problem(num_slots)
     values, labels = values_and_labels(num_slots, share=0.5)
     look_at = max(1, top_k - 2)
-    nearest, matching = nearest_and_matching(
+    nearest, matching = engine.nearest_and_matching(
         queries, keys, log_prior, KAPPA, values, labels, look_at=look_at, top_k=top_k
     )
     scores, (found_scores, found_slots) = all_scores(queries, keys, log_prior), best_first(nearest)
@@ -90,12 +97,14 @@ def test_matching_slots_are_those_of_sorting_the_scores_of_the_label_s_slots(num
 
 @pytest.mark.parametrize("carried", [0, 1, 3])
 @pytest.mark.parametrize(("num_slots", "top_k"), [(13, 5), (61, 5), (97, 7), (97, 97), (211, 11)])
-def test_a_label_with_fewer_slots_than_k_is_filled_up_with_slots_of_score_minus_infinity(num_slots, top_k, carried):
+def test_a_label_with_fewer_slots_than_k_is_filled_up_with_slots_of_score_minus_infinity(
+    engine, num_slots, top_k, carried
+):
     queries, keys, log_prior = problem(num_slots)
     values = torch.zeros(num_slots, dtype=torch.long)
     values[torch.tensor([num_slots - 1, 0, num_slots // 2])[:carried]] = 1
     labels = torch.ones(QUERIES, dtype=torch.long)
-    _, matching = nearest_and_matching(queries, keys, log_prior, KAPPA, values, labels, look_at=1, top_k=top_k)
+    _, matching = engine.nearest_and_matching(queries, keys, log_prior, KAPPA, values, labels, look_at=1, top_k=top_k)
     real = matching.scores > -torch.inf
     assert real.sum(dim=1).tolist() == [carried] * QUERIES
     carrying = values.nonzero().flatten().tolist()
@@ -105,39 +114,41 @@ def test_a_label_with_fewer_slots_than_k_is_filled_up_with_slots_of_score_minus_
 
 
 @pytest.mark.parametrize(("num_slots", "top_k"), [(13, 5), (61, 5), (97, 7), (211, 11)])
-def test_among_equal_scores_any_slots_do_but_none_twice(num_slots, top_k):
+def test_among_equal_scores_any_slots_do_but_none_twice(engine, num_slots, top_k):
     queries, keys, _ = problem(num_slots)
     keys[1:] = keys[0]
     values, labels = values_and_labels(num_slots, share=0.5)
     prior = torch.full((num_slots,), -1.0, dtype=torch.float64)
     prior[num_slots // 3] = 0.0  # one slot is better than all others
-    nearest, matching = nearest_and_matching(queries, keys, prior, KAPPA, values, labels, look_at=top_k, top_k=top_k)
-    for ranked in (nearest_slots(queries, keys, prior, KAPPA, top_k), nearest, matching):
+    nearest, matching = engine.nearest_and_matching(
+        queries, keys, prior, KAPPA, values, labels, look_at=top_k, top_k=top_k
+    )
+    for ranked in (engine.nearest(queries, keys, prior, KAPPA, top_k), nearest, matching):
         assert all(len(set(slots)) == top_k for slots in ranked.slots.tolist())
     assert best_first(nearest)[1][:, 0].tolist() == [num_slots // 3] * QUERIES
     assert bool((values[matching.slots] == labels.unsqueeze(1)).all())
 
 
-def test_keys_all_opposite_to_the_query_are_still_found_before_the_padding():
+def test_keys_all_opposite_to_the_query_are_still_found_before_the_padding(engine):
     # every score is far below zero: nothing may mistake a column beyond the slots for a better one
     num_slots, top_k = 97, 7
     queries = unit_rows(1, DIM, seed=11).expand(QUERIES, -1)
     keys = -queries[:1].repeat(num_slots, 1)
     prior = torch.linspace(-300, -200, num_slots, dtype=torch.float64)
-    found = nearest_slots(queries, keys, prior, KAPPA, top_k)
+    found = engine.nearest(queries, keys, prior, KAPPA, top_k)
     assert best_first(found)[1].tolist() == [list(range(96, 89, -1))] * QUERIES
     values, labels = torch.ones(num_slots, dtype=torch.long), torch.ones(QUERIES, dtype=torch.long)
-    _, matching = nearest_and_matching(queries, keys, prior, KAPPA, values, labels, look_at=1, top_k=top_k)
+    _, matching = engine.nearest_and_matching(queries, keys, prior, KAPPA, values, labels, look_at=1, top_k=top_k)
     assert best_first(matching)[1].tolist() == [list(range(96, 89, -1))] * QUERIES
 
 
 @pytest.mark.parametrize("num_slots", [97, 4001])
-def test_float32_scores_find_the_same_slots(num_slots):
+def test_float32_scores_find_the_same_slots(engine, num_slots):
     queries, keys, prior = problem(num_slots)
     exact = all_scores(queries, keys, prior)
     order = np.argsort(-exact, axis=1)[:, :8]
     gaps = -np.diff(np.take_along_axis(exact, order, 1), axis=1)
     assert gaps.min() > 1e-5  # the oracle's order is not a matter of rounding
-    scores, slots = best_first(nearest_slots(queries.float(), keys.float(), prior.float(), KAPPA, 7))
+    scores, slots = best_first(engine.nearest(queries.float(), keys.float(), prior.float(), KAPPA, 7))
     np.testing.assert_array_equal(slots, order[:, :7])
     np.testing.assert_allclose(scores, np.take_along_axis(exact, order[:, :7], 1), rtol=0, atol=1e-5)

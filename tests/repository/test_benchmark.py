@@ -29,7 +29,7 @@ def unit_rows(number, dimension):
 @pytest.mark.parametrize("kappa", [1.0, 13.0])
 def test_the_ordinary_memory_computes_the_same_probability(kappa):
     torch.manual_seed(0)
-    memory = VMFMemory(37, 11, 3, kappa=kappa, epsilon=0.0)
+    memory = VMFMemory(37, 11, 3, kappa=kappa, epsilon=1e-12)
     memory.values.copy_(torch.arange(37) % 2)
     memory.histogram.copy_(torch.arange(1, 38) / 7)
     ordinary = bench.OrdinaryMemory(memory.keys.clone(), memory.values.clone(), 3, kappa, memory.alpha)

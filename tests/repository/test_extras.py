@@ -13,7 +13,6 @@ def test_a_missing_library_is_named_with_the_command_that_brings_it():
         required("lab", "drawing"),
     ):
         import no_such_library.part  # noqa: F401
-    assert caught.value.name == "no_such_library"
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
 

@@ -4,10 +4,11 @@ import dataclasses
 import json
 from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
 from gan_builders import tiny_settings
 
-from memgan.presets import PRESETS, Settings
+from memgan.presets import PRESETS, Settings, paper_memory
 
 PARTS = ("memory", "networks", "training")
 FIELDS = [(part, field.name) for part in PARTS for field in dataclasses.fields(getattr(PRESETS["digits"], part))]
@@ -88,28 +89,60 @@ def test_what_was_probably_meant_is_named(assignment, meant):
 
 
 @pytest.mark.parametrize(
-    ("assignment", "expected"),
+    ("assignment", "field", "expected", "came"),
     [
-        ("memory.num_slots=many", "memory.num_slots must be of type int, got 'many'"),
-        ("memory.num_slots=1.5", "memory.num_slots must be of type int, got 1.5"),
-        ("memory.kappa=", "memory.kappa must be of type float, got ''"),
-        ("training.steps=None", "training.steps must be of type int, got 'None'"),
-        ("memory.replace_within_label=1", "memory.replace_within_label must be of type bool, got 1"),
-        ("memory.touch=worst", "memory.touch must be one of ('best', 'all'), got 'worst'"),
-        ("training.generator_loss=hinge", "must be one of ('saturating', 'non_saturating'), got 'hinge'"),
-        ("training.steps=0", "steps"),
-        ("networks.image_size=17", "image_size"),
+        ("memory.num_slots=many", "memory.num_slots", "integer", "'many'"),
+        ("memory.num_slots=1.5", "memory.num_slots", "integer", "1.5"),
+        ("memory.num_slots=true", "memory.num_slots", "integer", "True"),
+        ("memory.kappa=", "memory.kappa", "number", "''"),
+        ("memory.kappa=true", "memory.kappa", "number", "True"),
+        ("memory.kappa=nan", "memory.kappa", "number", "'nan'"),
+        ("memory.kappa=NaN", "memory.kappa", "finite", "nan"),
+        ("memory.kappa=Infinity", "memory.kappa", "finite", "inf"),
+        ("memory.kappa=1e999", "memory.kappa", "finite", "inf"),
+        ("training.steps=None", "training.steps", "integer", "'None'"),
+        ("training.steps=null", "training.steps", "integer", "None"),
+        ("training.steps=[3]", "training.steps", "integer", "[3]"),
+        ("memory.replace_within_label=1", "memory.replace_within_label", "boolean", "1"),
+        ("memory.touch=worst", "memory.touch", "'best' or 'all'", "'worst'"),
+        ("training.generator_loss=hinge", "training.generator_loss", "'saturating' or 'non_saturating'", "'hinge'"),
+        ("training.steps=0", "steps", ">= 1", "0"),
+        ("networks.image_size=17", "image_size", "divisible", "17"),
     ],
 )
-def test_values_of_the_wrong_kind_are_refused_with_what_was_expected(assignment, expected):
+def test_values_of_the_wrong_kind_are_refused_with_field_expectation_and_value(assignment, field, expected, came):
     with pytest.raises(ValueError) as error:
         PRESETS["digits"].changed([assignment])
-    assert expected in str(error.value)
+    message = str(error.value)
+    assert field in message and expected in message and came in message
+    assert "\n" not in message
+
+
+def test_assignments_that_only_fit_together_are_accepted_in_any_order():
+    """Between the two, residual networks have a hidden layer, which they may not."""
+    for assignments in (
+        ["networks.kind=residual", "networks.hidden=0"],
+        ["networks.hidden=0", "networks.kind=residual"],
+    ):
+        assert PRESETS["mnist"].changed(assignments).networks.kind == "residual"
+
+
+@pytest.mark.parametrize("path", ["folder:/Pictures/Cats", "folder:/a=b", 'folder:/"x"'])
+def test_a_path_keeps_its_letters(path):
+    assert PRESETS["digits"].changed([f"dataset={path}"]).dataset == path
 
 
 @pytest.mark.parametrize("settings", [*PRESETS.values(), tiny_settings()], ids=[*PRESETS, "tiny"])
 def test_json_gives_back_the_same_settings(settings):
     assert Settings.from_json(settings.to_json()) == settings
+
+
+def test_scalars_of_numpy_are_written_as_plain_numbers():
+    settings = tiny_settings(
+        memory={"num_slots": np.int64(61), "kappa": np.float32(0.5)}, training={"mi_weight": np.float32(0.25)}
+    )
+    plain = tiny_settings(memory={"num_slots": 61, "kappa": 0.5}, training={"mi_weight": 0.25})
+    assert Settings.from_json(settings.to_json()) == plain
 
 
 # METHOD.md, section 6: image, N, M, k, Z, lambda, Adam's moments
@@ -142,6 +175,14 @@ def test_presets_of_the_paper_have_the_published_rule(name):
     assert (training.generator_lr, training.discriminator_lr) == (2e-4, 2e-4)
     assert training.decay_from == (0.0 if name == "cifar10" else 1.0)
     assert preset.networks == PRESETS[name].networks
+
+
+def test_the_papers_memory_is_at_hand():
+    """METHOD.md, sections 3 and 6: all k slots may vouch for a label, and all are touched."""
+    assert PRESETS["paper"].memory == paper_memory(num_slots=4096, key_dim=256, top_k=128)
+    small = paper_memory(num_slots=61, key_dim=7, top_k=5)
+    assert (small.num_slots, small.key_dim, small.top_k, small.correct_in_top) == (61, 7, 5, 5)
+    assert (small.kappa, small.alpha, small.touch, small.replace_within_label) == (1.0, 0.5, "all", False)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -186,6 +227,10 @@ FOREIGN = {
     "a list for an int": changed_json(memory={"top_k": [3]}),
     "no choice": changed_json(memory={"touch": "worst"}),
     "a number for a boolean": changed_json(memory={"replace_within_label": 3}),
+    "not a number": changed_json(memory={"kappa": float("nan")}),
+    "an infinity": changed_json(memory={"kappa": float("inf")}),
+    "a boolean for an int": changed_json(memory={"num_slots": True}),
+    "a boolean for a float": changed_json(memory={"kappa": True}),
     "a list for a size": changed_json(networks={"image_size": [16]}),
     "steps below one": changed_json(training={"steps": 0}),
 }
@@ -200,3 +245,32 @@ def test_json_that_holds_no_settings_is_refused(text):
 def test_a_whole_number_passes_for_a_float():
     """As a person would write it in the file."""
     assert Settings.from_json(changed_json(memory={"kappa": 30})).memory.kappa == 30.0
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_file_from_before_a_field_existed_is_read_with_its_default(part):
+    content = json.loads(PRESETS["digits"].to_json())
+    defaults = {
+        field.name: field.default
+        for field in dataclasses.fields(getattr(PRESETS["digits"], part))
+        if field.default is not dataclasses.MISSING
+    }
+    for name in defaults:
+        del content[part][name]
+    del content["model"]
+    read = Settings.from_json(json.dumps(content))
+    assert read.model == "memorygan"
+    assert {name: getattr(getattr(read, part), name) for name in defaults} == defaults
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (changed_json(memory={"kapa": 3.0}), "memory.kapa"),
+        (changed_json(optimiser="adam"), "optimiser"),
+        (json.dumps({"dataset": "digits"}), "memory"),
+    ],
+)
+def test_an_unknown_or_missing_field_is_named(content, field):
+    with pytest.raises(ValueError, match=field):
+        Settings.from_json(content)

@@ -61,6 +61,33 @@ def test_a_run_comes_back_ready_for_use(run, lived_in):
     assert torch.equal(one, other)
 
 
+@pytest.fixture
+def compiled(settings):
+    """A model of other weights, whose networks are compiled."""
+    torch.manual_seed(1)
+    gan = build(settings)
+    gan.inference = torch.compile(gan.inference, backend="eager")
+    gan.generator = torch.compile(gan.generator, backend="eager")
+    return gan
+
+
+def test_a_run_whose_networks_are_compiled_is_saved_as_any_other(tmp_path, compiled, settings):
+    save_run(tmp_path / "run", compiled, settings, HISTORY)
+    plain, _ = load_run(tmp_path / "run")
+    images = random_images(7)
+    torch.testing.assert_close(plain.discriminate(images), compiled.eval().discriminate(images), rtol=0, atol=1e-6)
+    seeds = [torch.Generator().manual_seed(0) for _ in range(2)]
+    ours = plain.generate(7, generator=seeds[0]).images
+    torch.testing.assert_close(ours, compiled.generate(7, generator=seeds[1]).images, rtol=0, atol=1e-6)
+
+
+def test_a_run_is_read_into_a_model_whose_networks_are_compiled(run, lived_in, compiled):
+    loaded, _ = load_run(run, build=lambda *_: compiled)
+    images = random_images(7)
+    expected = lived_in.eval().discriminate(images)
+    torch.testing.assert_close(loaded.discriminate(images), expected, rtol=0, atol=1e-6)
+
+
 def test_loading_and_saving_again_gives_the_same_tensors_and_texts(run, tmp_path):
     gan, settings = load_run(run)
     save_run(tmp_path / "again", gan, settings, HISTORY)
@@ -202,7 +229,10 @@ def test_a_crash_while_writing_leaves_the_old_files(run, lived_in, settings, mon
         raise OSError("disk full")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
-        patch.setattr(Path, "write_bytes", breaks) if when == "writing" else patch.setattr(os, "fsync", cannot)
+        if when == "writing":
+            patch.setattr(Path, "write_bytes", breaks)
+        else:
+            patch.setattr(os, "fsync", cannot)
         save_run(run, lived_in, settings, {"real": []})
     assert contents(run) == before
     assert same_state(load_run(run)[0], state_of(lived_in))

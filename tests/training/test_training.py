@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,21 @@ from gan_builders import TINY_TRAINING, random_images, same_state, state_of, tin
 import memgan.training
 from memgan import MemoryGAN
 from memgan.data import ImageData
+from memgan.lab.baselines.models import build_model
 from memgan.presets import PRESETS
-from memgan.training import Optimisers, Step, Trainer, TrainingSettings, is_large, prepare, train, training_step
+from memgan.training import (
+    Optimisers,
+    Step,
+    Trainer,
+    TrainingSettings,
+    adam_optimisers,
+    gradient_penalty,
+    is_large,
+    prepare,
+    rate_factor,
+    train,
+    training_step,
+)
 
 BATCH = TINY_TRAINING["batch_size"]
 
@@ -28,7 +42,7 @@ class Spied:
         torch.manual_seed(0)
         self.gan, settings = tiny_gan(), settings_with(**changes)
         self.gan.train()
-        self.optimisers = Optimisers(self.gan, settings)
+        self.optimisers = adam_optimisers(self.gan, settings)
         self.events = []
         for name in ("discriminator", "generator"):
             self.spy_on(name, getattr(self.optimisers, name))
@@ -116,7 +130,7 @@ def test_losses_without_the_information_term_are_those_of_the_reported_probabili
     torch.manual_seed(0)
     gan = tiny_gan(memory={"num_slots": 62, "top_k": 62, "kappa": 1e-9})
     settings = settings_with(mi_weight=0.0, generator_loss="saturating")
-    loss_d, _, real, generated = training_step(gan, random_images(BATCH), Optimisers(gan, settings), settings)
+    loss_d, _, real, generated = training_step(gan, random_images(BATCH), adam_optimisers(gan, settings), settings)
     assert float(real) == pytest.approx(0.5, abs=1e-6) and float(generated) == pytest.approx(0.5, abs=1e-6)
     assert float(loss_d) == pytest.approx(2 * np.log(2), abs=1e-6)
 
@@ -143,14 +157,14 @@ def test_memory_is_written_once_with_as_many_generated_as_real_queries():
             return original(queries, labels)
 
         setattr(gan.memory, name, spy)
-    training_step(gan, random_images(BATCH), Optimisers(gan, settings), settings)
+    training_step(gan, random_images(BATCH), adam_optimisers(gan, settings), settings)
     ((shape, labels),) = written
     assert shape == (2 * BATCH, 7) and labels.count(1) == labels.count(0) == BATCH
 
 
 def test_slots_that_nobody_touches_age_by_one_with_each_step():
     gan, settings = tiny_gan(memory={"num_slots": 499}), settings_with()
-    optimisers = Optimisers(gan, settings)
+    optimisers = adam_optimisers(gan, settings)
     for step in range(1, 4):
         training_step(gan, random_images(BATCH, seed=step), optimisers, settings)
         assert gan.memory.ages.max() == step
@@ -161,7 +175,7 @@ def test_mass_of_the_memory_grows_by_one_for_each_query():
     """alpha = 1 and every label vouched for: sum h grows by sum gamma = 2B exactly, real and generated alike."""
     memory = {"num_slots": 29, "top_k": 29, "correct_in_top": 29, "alpha": 1.0}
     gan, settings = tiny_gan(memory=memory), settings_with()
-    optimisers = Optimisers(gan, settings)
+    optimisers = adam_optimisers(gan, settings)
     for step in range(1, 4):
         training_step(gan, random_images(BATCH, seed=step), optimisers, settings)
         of_real, of_generated = (float(gan.memory.histogram[gan.memory.values == v].sum()) for v in (1, 0))
@@ -181,16 +195,45 @@ def test_memory_carries_no_gradient():
 
 @pytest.mark.parametrize("decay_from", [0.0, 0.3, 0.5, 1.0])
 def test_rates_hold_and_then_fall_linearly_to_zero(decay_from):
+    torch.manual_seed(0)
     settings = settings_with(steps=20, decay_from=decay_from, generator_lr=3e-3, discriminator_lr=7e-4)
-    optimisers = Optimisers(tiny_gan(), settings)
-    for done in range(20):
-        optimisers.set_rates(done)
+    trainer = Trainer(tiny_gan(), random_images(BATCH), settings)
+    for done, _ in enumerate(trainer):
         share = 1.0 if decay_from == 1 else np.interp(done / 20, [decay_from, 1], [1.0, 0.0])
-        (of_g,), (of_d,) = optimisers.generator.param_groups, optimisers.discriminator.param_groups
+        (of_g,) = trainer.optimisers.generator.param_groups
+        (of_d,) = trainer.optimisers.discriminator.param_groups
         assert of_g["lr"] == pytest.approx(3e-3 * share, rel=1e-9)
         assert of_d["lr"] == pytest.approx(7e-4 * share, rel=1e-9)
-    optimisers.set_rates(20)
-    assert optimisers.generator.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
+    assert rate_factor(20, settings) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("at", [1, 4, 13])
+def test_rates_of_a_resumed_training_are_those_of_one_that_was_not_interrupted(at):
+    changes = {"steps": 20, "decay_from": 0.3}
+    first = trainer_of(**changes)
+    list(itertools.islice(first, at))
+    again = trainer_of(**changes)
+    again.load_state_dict(copy.deepcopy(first.state_dict()))
+    for trainer in (first, again):
+        next(iter(trainer))
+        assert trainer.optimisers.generator.param_groups[0]["lr"] == 2e-4 * rate_factor(at, trainer.settings)
+
+
+def test_rates_in_tensors_are_set_in_place_to_the_same_values():
+    """As a CUDA graph needs them: LambdaLR must neither replace the tensor nor round twice."""
+    torch.manual_seed(0)
+    settings = settings_with(steps=20, decay_from=0.3, generator_lr=3e-3)
+    gan = tiny_gan()
+    rates = [torch.tensor(3e-3), torch.tensor(3e-3)]
+    optimisers = [
+        torch.optim.Adam([{"params": list(network.parameters()), "initial_lr": 3e-3}], lr=rate)
+        for network, rate in zip((gan.inference, gan.generator), rates, strict=True)
+    ]
+    trainer = Trainer(gan, random_images(BATCH), settings, optimisers)
+    for done, _ in enumerate(trainer):
+        for rate, optimiser in zip(rates, optimisers, strict=True):
+            assert optimiser.param_groups[0]["lr"] is rate
+            assert torch.equal(rate, torch.tensor(3e-3 * rate_factor(done, settings)))
 
 
 def test_rates_follow_the_steps_of_training(monkeypatch):
@@ -220,7 +263,7 @@ def test_each_network_has_its_own_rate():
 def trained(*, seed, steps=5):
     prepare(seed)
     settings = tiny_settings(training={"steps": steps})
-    gan = MemoryGAN(settings.memory, settings.networks)
+    gan = MemoryGAN.from_settings(settings.memory, settings.networks)
     history = list(train(gan, random_images(23), settings.training))
     return gan, history
 
@@ -257,35 +300,45 @@ def test_fewer_images_than_a_batch_are_refused():
     assert len(list(train(tiny_gan(), random_images(BATCH), settings_with(steps=2)))) == 2
 
 
-def test_each_epoch_shows_every_image_at_most_once_in_a_new_order(monkeypatch):
-    """23 images in batches of 5: four whole batches of 20 different images, and three left out."""
+def images_seen(monkeypatch):
+    """The value of the first pixel of every real image that a training step is given, batch by batch."""
     seen = []
+    original = memgan.training.training_step
 
-    def step(gan, images, optimisers, settings):
-        seen.append(images[:, 0, 0, 0].round().int().tolist())
-        return (torch.zeros(()),) * 4
+    def step(gan, images, *rest):
+        seen.append(images[:, 0, 0, 0].tolist())
+        return original(gan, images, *rest)
 
     monkeypatch.setattr(memgan.training, "training_step", step)
-    images = torch.arange(23.0).view(23, 1, 1, 1).expand(23, 3, 4, 4)
-    list(train(tiny_gan(), images, settings_with(steps=120, batch_size=5)))
-    epochs = [list(itertools.chain(*seen[start : start + 4])) for start in range(0, 120, 4)]
-    assert all(len(batch) == 5 for batch in seen)
+    return seen
+
+
+def numbered_images(number):
+    """Image i is of one colour, i / number."""
+    return (torch.arange(number) / number).view(number, 1, 1, 1).repeat(1, 3, 4, 4)
+
+
+def test_each_epoch_shows_every_image_at_most_once_in_a_new_order(monkeypatch):
+    """23 images in batches of 5: four whole batches of 20 different images, and three left out."""
+    seen = images_seen(monkeypatch)
+    list(train(tiny_gan(), numbered_images(23), settings_with(steps=120, batch_size=5)))
+    numbers = [[round(23 * value) for value in batch] for batch in seen]
+    epochs = [list(itertools.chain(*numbers[start : start + 4])) for start in range(0, 120, 4)]
+    assert all(len(batch) == 5 for batch in numbers)
     assert all(len(set(epoch)) == 20 and set(epoch) <= set(range(23)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
     # an image is left out of an epoch with probability 3/23: out of all thirty about once in 10^26
     assert set(itertools.chain(*epochs)) == set(range(23))
 
 
-def not_checking(gan):
-    gan.memory.validate = False  # as on a GPU, where nothing looks at the queries
-    return gan
-
-
 @pytest.mark.parametrize("steps", [3, 50, 73])
 def test_losses_that_are_not_finite_end_the_training(steps):
-    images = torch.full((BATCH, 3, 4, 4), torch.nan)
+    gan = tiny_gan()
+    gan.memory.validate = False  # as on a GPU, where nothing looks at the queries
+    with torch.no_grad():
+        next(gan.generator.parameters()).fill_(torch.nan)
     with pytest.raises(FloatingPointError, match="no longer finite"):
-        list(train(not_checking(tiny_gan()), images, settings_with(steps=steps)))
+        list(train(gan, random_images(BATCH), settings_with(steps=steps)))
 
 
 def test_finite_losses_do_not_end_the_training():
@@ -304,6 +357,7 @@ def test_finite_losses_do_not_end_the_training():
         ({"precision": "float16"}, "'float32', 'bfloat16'.*got 'float16'"),
         ({"brightness": -0.1}, "brightness"),
         ({"shift": -1}, "shift"),
+        ({"gradient_penalty": -1.0}, "gradient_penalty"),
     ],
 )
 def test_settings_that_cannot_train_are_refused(change, message):
@@ -317,7 +371,7 @@ def test_settings_that_cannot_train_are_refused(change, message):
 def trainer_of(*, seed=0, **changes):
     prepare(seed)
     settings = tiny_settings(training=changes)
-    return Trainer(MemoryGAN(settings.memory, settings.networks), random_images(23), settings.training)
+    return Trainer(MemoryGAN.from_settings(settings.memory, settings.networks), random_images(23), settings.training)
 
 
 @pytest.mark.parametrize("at", [0, 1, 2, 5])
@@ -343,7 +397,7 @@ def test_state_holds_the_number_of_the_step_and_every_tensor_of_the_model():
     state = trainer.state_dict()
     assert state["number"] == trainer.number == 4
     assert state["gan"].keys() == trainer.gan.state_dict().keys()
-    assert all(moments["step"] == 4 for part in Optimisers.NAMES for moments in state[part].values())
+    assert all(moments["step"] == 4 for part in Optimisers._fields for moments in state[part].values())
 
 
 def test_bytes_train_as_the_floats_that_they_stand_for():
@@ -372,10 +426,9 @@ def test_images_are_changed_as_the_settings_say(monkeypatch):
 # ---------------------------------------------------------------- faster ways of the same step
 
 
-def first_steps(number, *, networks=None, memory=None, device="cpu", validate=True, **changes):
+def first_steps(number, *, networks=None, memory=None, device="cpu", **changes):
     """The numbers of the first steps on random images, from the same weights; [number, 4]."""
     gan = tiny_gan(networks=networks, memory=memory)
-    gan.memory.validate = validate
     torch.manual_seed(0)
     trainer = Trainer(gan.to(device), random_images(97).to(device), settings_with(steps=50, batch_size=32, **changes))
     steps = [torch.stack(step[1:]).cpu() for step in itertools.islice(trainer, number)]
@@ -431,45 +484,175 @@ def test_the_authors_sizes_are_large_and_the_digits_are_not():
     """The digits' numbers stand in README.md and the notebooks, so their order of sums is not touched."""
     for name in ("fashion-mnist", "cifar10", "digits"):
         with torch.device("meta"):
-            gan = MemoryGAN(PRESETS[name].memory, PRESETS[name].networks)
+            gan = MemoryGAN.from_settings(PRESETS[name].memory, PRESETS[name].networks)
         assert is_large(gan) == (name != "digits")
 
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+# ---------------------------------------------------------------- the loop and its user
 
 
-@pytest.mark.gpu
-@needs_gpu
+def test_run_calls_back_with_each_step():
+    trainer, seen = trainer_of(steps=5), []
+    trainer.run(seen.append)
+    assert [step.number for step in seen] == [1, 2, 3, 4, 5] and seen == list(trainer_of(steps=5))
+    trainer.run()  # nothing is left to do
+    assert trainer.number == 5
+
+
+def test_evaluation_mode_between_steps_does_not_leak_into_training():
+    calm = trainer_of(steps=5)
+    expected = list(calm)
+    disturbed = trainer_of(steps=5)
+    history = []
+    for step in disturbed:
+        history.append(step)
+        disturbed.gan.eval()
+    assert history == expected
+    assert same_state(disturbed.gan, state_of(calm.gan))
+
+
+def test_optimisers_of_ones_own_step_the_networks():
+    """Plain gradient descent: each weight of mu moves by its rate times its gradient."""
+    torch.manual_seed(0)
+    gan = tiny_gan()
+    optimisers = [torch.optim.SGD(network.parameters(), lr=0.1) for network in (gan.inference, gan.generator)]
+    trainer = Trainer(gan, random_images(23), settings_with(steps=4, decay_from=0.5), optimisers)
+    for done, rate in enumerate([0.1, 0.1, 0.1, 0.05]):
+        before = {name: weight.detach().clone() for name, weight in gan.inference.named_parameters()}
+        next(iter(trainer))
+        for name, weight in gan.inference.named_parameters():
+            torch.testing.assert_close(weight, before[name] - rate * weight.grad, rtol=1e-5, atol=1e-7)
+        assert trainer.number == done + 1
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_step_in_a_graph_is_the_plain_step(precision):
-    """Random numbers, rates and the order of images included; the first three steps are not replayed."""
-    wide = {"width": 16, "hidden": 32}
-    plain, _ = first_steps(20, networks=wide, device="cuda", validate=True, precision=precision, decay_from=0.1)
-    graph, trainer = first_steps(20, networks=wide, device="cuda", validate=False, precision=precision, decay_from=0.1)
-    assert isinstance(trainer._step, memgan.training._Replayed) and trainer._step._graph is not None
-    torch.testing.assert_close(graph, plain, rtol=0.05, atol=0.05)
-    torch.testing.assert_close(graph[:5], plain[:5], rtol=2e-3, atol=2e-3)
+def test_default_type_and_device_do_not_matter(precision):
+    """A default device where nothing has a value: whatever is made there by mistake cannot be used."""
+    expected = list(trainer_of(steps=5, precision=precision))
+    trainer = trainer_of(steps=5, precision=precision)
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        state = copy.deepcopy(trainer.state_dict())
+        history = list(itertools.islice(trainer, 2))
+        trainer.load_state_dict(state)
+        again = list(trainer)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device("cpu")
+    assert history == expected[:2] and again == expected
 
 
-@pytest.mark.gpu
-@needs_gpu
-def test_rates_in_a_graph_fall_for_each_network_by_itself():
-    _, trainer = first_steps(50, device="cuda", validate=False, generator_lr=4e-4, discriminator_lr=1e-4, decay_from=0)
-    for name, rate in (("generator", 4e-4), ("discriminator", 1e-4)):
-        (group,) = getattr(trainer.optimisers, name).param_groups
-        assert float(group["lr"]) == pytest.approx(rate / 50, rel=1e-4)  # of the last of 50 steps
+def test_a_model_in_double_precision_trains_on_bytes_and_on_both_types_of_numbers():
+    images = torch.randint(256, (23, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    as_numbers = images.float() / 127.5 - 1
+    runs = []
+    for data in (images, as_numbers, as_numbers.double()):
+        prepare(0)
+        gan = tiny_gan().double()
+        runs.append(list(train(gan, data, settings_with())))
+    assert runs[0] == runs[1] == runs[2] and runs[0][0].discriminator_loss.dtype == torch.float64
 
 
-@pytest.mark.gpu
-@needs_gpu
-def test_a_graph_goes_on_after_a_state_was_loaded():
-    whole, _ = first_steps(20, device="cuda", validate=False)
-    _, trainer = first_steps(10, device="cuda", validate=False)
-    state = copy.deepcopy(trainer.state_dict())
-    _, again = first_steps(6, device="cuda", validate=False)
-    again.load_state_dict(state)
-    rest = torch.stack([torch.stack(step[1:]).cpu() for step in itertools.islice(again, 10)])
-    torch.testing.assert_close(rest, whole[10:], rtol=0.05, atol=0.05)
+# ---------------------------------------------------------------- gradient penalty
+
+
+class LinearModel(torch.nn.Module):
+    """D(x) = sigmoid(w . x), of which everything is known."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight)
+
+    def discriminate(self, images):
+        return (images.flatten(1) @ self.weight).sigmoid()
+
+
+def test_penalty_of_a_linear_logit_is_half_its_squared_slope():
+    weight = torch.arange(1.0, 49.0, dtype=torch.double) / 50
+    model = LinearModel(weight)
+    penalty = gradient_penalty(model, random_images(7).double() / 10)
+    assert penalty.item() == pytest.approx(float((weight**2).sum()) / 2, rel=1e-9)
+    penalty.backward()
+    torch.testing.assert_close(model.weight.grad, weight, rtol=1e-8, atol=0)
+
+
+def penalised_gan(model):
+    """A model in double precision whose D is nowhere at the clip, in evaluation mode: images do not meet there."""
+    prepare(0)
+    settings = replace(tiny_settings(memory={"top_k": 61, "kappa": 3.0}), model=model)
+    gan = build_model(settings).double().eval()
+    with torch.no_grad():
+        for weight in gan.inference.parameters():
+            weight.mul_(10)
+    return gan
+
+
+@pytest.mark.parametrize("model", ["memorygan", "dcgan"])
+def test_penalty_is_half_the_squared_slope_of_the_logit_by_finite_differences(model):
+    gan, images, step = penalised_gan(model), random_images(3).double(), 1e-6
+    with torch.no_grad():
+        squares = torch.zeros(3, dtype=torch.double)
+        for pixel in range(48):
+            moved = torch.zeros(48, dtype=torch.double)
+            moved[pixel] = step
+            moved = moved.view(1, 3, 4, 4)
+            above, below = gan.discriminate(images + moved).logit(), gan.discriminate(images - moved).logit()
+            squares += ((above - below) / (2 * step)) ** 2
+    assert gradient_penalty(gan, images).item() == pytest.approx(float(squares.mean()) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("model", ["memorygan", "dcgan"])
+def test_gradient_of_the_penalty_is_its_slope_along_random_directions(model):
+    """By finite differences of the penalty itself, in the weights of mu."""
+    gan, images, step = penalised_gan(model), random_images(5).double(), 1e-5
+    weights = list(gan.inference.parameters())
+    gradients = torch.autograd.grad(gradient_penalty(gan, images), weights, allow_unused=True)
+    draw = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        directions = [torch.randn(weight.shape, generator=draw, dtype=torch.double) for weight in weights]
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                for weight, direction in zip(weights, directions, strict=True):
+                    weight.add_(sign * step * direction)
+            values.append(gradient_penalty(gan, images).item())
+            with torch.no_grad():
+                for weight, direction in zip(weights, directions, strict=True):
+                    weight.sub_(sign * step * direction)
+        slope = (values[0] - values[1]) / (2 * step)
+        products = [
+            (gradient * direction).sum()
+            for gradient, direction in zip(gradients, directions, strict=True)
+            if gradient is not None
+        ]
+        assert float(sum(products)) == pytest.approx(slope, rel=1e-4)
+
+
+def test_penalty_enters_the_loss_of_d_with_its_weight_and_not_that_of_g():
+    losses = {}
+    for weight in (0.0, 0.5, 1.0):
+        torch.manual_seed(0)
+        gan, settings = tiny_gan(), settings_with(gradient_penalty=weight)
+        losses[weight] = training_step(gan.train(), random_images(BATCH), adam_optimisers(gan, settings), settings)
+    penalty = losses[1.0].discriminator_loss - losses[0.0].discriminator_loss
+    half = losses[0.5].discriminator_loss - losses[0.0].discriminator_loss
+    assert float(penalty) > 1e-4 and float(penalty) == pytest.approx(2 * float(half), rel=1e-3)
+    assert losses[1.0].real == losses[0.0].real
+
+
+def test_gradient_of_the_penalty_is_that_of_the_memory_before_it_was_written():
+    """In a step of D the memory is written between the penalty and its backward pass."""
+    images = random_images(BATCH)
+    gradients = []
+    for writes in (True, False):
+        gan = tiny_gan()
+        penalty = gradient_penalty(gan, images)
+        if writes:
+            gan.memory.write(gan.inference(images), torch.arange(BATCH) % 2)
+        penalty.backward()
+        gradients.append(torch.cat([weight.grad.flatten() for weight in gan.inference.parameters()]))
+    assert torch.equal(gradients[0], gradients[1]) and float(gradients[0].abs().sum()) > 0
 
 
 @pytest.mark.thorough
@@ -486,7 +669,7 @@ def test_two_images_are_learnt():
         networks={"width": 16, "noise_dim": 2},
         training={"steps": 200, "batch_size": 32, **rates},
     )
-    gan = MemoryGAN(settings.memory, settings.networks)
+    gan = MemoryGAN.from_settings(settings.memory, settings.networks)
 
     def distances():
         images = copy.deepcopy(gan).eval().generate(211).images.detach()

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from memgan import VMFMemory, vmf
+from memgan.presets import paper_memory
 from memgan.training import prepare
 from walkthrough import nb02_posterior as posterior
 
@@ -46,7 +47,7 @@ def test_paper_rule_one_after_another_says_what_came_first():
         queries, labels = posterior.two_worlds(40, real_first=first)
         for kappa, locked in ((1.0, True), (60.0, False)):
             prepare(seed=3)
-            memory = VMFMemory.from_preset("paper", num_slots=512, key_dim=64, top_k=32, kappa=kappa)
+            memory = VMFMemory.from_settings(paper_memory(512, 64, 32), kappa=kappa)
             for query, label in zip(queries, labels, strict=True):
                 memory.write(query.unsqueeze(0), label.unsqueeze(0))
             says_real = memory.read(queries) > 0.5

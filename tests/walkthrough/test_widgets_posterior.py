@@ -266,7 +266,7 @@ def test_every_control_moves_what_it_names(browser, tmp_path, dim):
             kappa, top_k, histogram, query = page.evaluate(
                 "() => ['kappa', 'top_k', 'histogram', 'query'].map((name) => memgan[0].get(name))"
             )
-            memory.kappa, memory.top_k = kappa, top_k
+            memory.settings = memory.settings.changed(kappa=kappa, top_k=top_k)
             memory.histogram.copy_(torch.tensor(histogram))
             query = torch.tensor(query, dtype=torch.float64)
             assert_numbers_are_the_memorys(page.evaluate(NUMBERS), memory, query)

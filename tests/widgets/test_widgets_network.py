@@ -69,7 +69,7 @@ def lived_in(network, inputs):
 def test_generator_of_each_preset_draws_what_pytorch_draws(page, preset):
     torch.manual_seed(0)
     gan = build(PRESETS[preset])
-    keys, noise = gan.memory.keys[:16], torch.rand(16, gan.generator.noise_dim) * 2 - 1
+    keys, noise = gan.memory.keys[:16], torch.rand(16, gan.noise_dim) * 2 - 1
     inputs = torch.cat([keys, noise], dim=1)
     lived_in(gan.generator.layers, inputs)
     last = gan.generator.layers[-2]  # before tanh: as spread as in a trained model, where few pixels are grey
@@ -147,7 +147,7 @@ def test_layers_in_a_row_name_no_others():
 def test_an_image_is_there_within_a_frame(page, preset, most):
     """16 ms is one frame of a screen. One core of a server took 0.7, 5 and 9 ms; the authors' sizes 26, 84 and 280."""
     gan = build(PRESETS[preset])
-    inputs = torch.randn(21, gan.memory.key_dim + gan.generator.noise_dim)
+    inputs = torch.randn(21, gan.memory.key_dim + gan.noise_dim)
     assert in_page(page, export_gan(gan), inputs)[1] < most
 
 

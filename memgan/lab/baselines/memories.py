@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from memgan.engines import Candidates
 from memgan.memory import VMFMemory
-from memgan.search import Nearest
 
 __all__ = ["MEMORIES", "AveragingMemory", "LastWriteWins", "OneByOne"]
 
@@ -18,14 +18,19 @@ class AveragingMemory(VMFMemory):
     et al. keep no h; here it says how often each slot was the best match, so that the slots can be read and sampled.
     """
 
-    def _em(self, queries: Tensor, matching: Nearest, belongs: Tensor, moves: Tensor) -> None:
+    def expectation_maximisation(self, queries: Tensor, matching: Candidates, belongs: Tensor, moves: Tensor) -> None:
+        """The average of each key with the queries that it matches best."""
         best = matching.scores.argmax(dim=1, keepdim=True)
-        slots = torch.where(moves.gather(1, best), matching.slots.gather(1, best), self.num_slots)[:, 0]
-        assigned = F.one_hot(slots, self.num_slots + 1)[:, :-1].to(queries)
+        best_slot = matching.slots.gather(1, best)[:, 0]
+        best_slot_moves = moves.gather(1, best)[:, 0]
+        nowhere = self.num_slots  # a column that is cut off again
+        assigned = F.one_hot(torch.where(best_slot_moves, best_slot, nowhere), self.num_slots + 1)
+        assigned = assigned[:, : self.num_slots].to(queries)  # [B, N]
         count = assigned.sum(dim=0)
-        mean = assigned.T @ queries / count.clamp(min=1).unsqueeze(1)
+        mean_query = assigned.T @ queries / count.clamp(min=1).unsqueeze(1)
         touched = count > 0
-        self.keys.copy_(torch.where(touched.unsqueeze(1), F.normalize(self.keys + mean, dim=1), self.keys))
+        averaged = F.normalize(self.keys + mean_query, dim=1)
+        self.keys.copy_(torch.where(touched.unsqueeze(1), averaged, self.keys))
         self.histogram.copy_(torch.where(touched, self.alpha * self.histogram + count, self.histogram))
 
 
@@ -36,11 +41,15 @@ class LastWriteWins(VMFMemory):
     the last is not defined on its GPU); here it is the one with the highest place in the batch.
     """
 
-    def _em(self, queries: Tensor, matching: Nearest, belongs: Tensor, moves: Tensor) -> None:
-        column = torch.where(moves, matching.slots, self.num_slots)
-        sample = torch.arange(len(queries), device=column.device).unsqueeze(1).expand_as(column)
-        last = column.new_full((self.num_slots + 1,), -1).scatter_reduce(0, column.flatten(), sample.flatten(), "amax")
-        super()._em(queries, matching, belongs, moves & (last.take(column) == sample))
+    def expectation_maximisation(self, queries: Tensor, matching: Candidates, belongs: Tensor, moves: Tensor) -> None:
+        """(8-10), with one sample for each slot."""
+        nowhere = self.num_slots  # a place that is never asked for
+        slot = torch.where(moves, matching.slots, nowhere)
+        sample = torch.arange(len(queries), device=slot.device).unsqueeze(1).expand_as(slot)
+        nobody = slot.new_full((self.num_slots + 1,), -1)
+        last = nobody.scatter_reduce(0, slot.flatten(), sample.flatten(), "amax")
+        is_last = last[slot] == sample
+        super().expectation_maximisation(queries, matching, belongs, moves & is_last)
 
 
 class OneByOne(VMFMemory):

@@ -9,23 +9,22 @@
     infogan           the same with a one-hot code and continuous codes that D's second head reads back (Chen et al.
                       2016); "infogan" is "infogan:10+2", 10 values of the one-hot code and 2 continuous codes
 
-Each is a `MemoryGAN` to `train` and to `evaluate`. What has no memory has a `SigmoidHead` in its place, whose slots
-are the values of the one-hot code; where there is no code at all, there is one slot, which tells the generator nothing.
+Each is an `AdversarialModel` to train and to evaluate. The slots of a model without a memory are the values of its
+one-hot code; where there is no code at all, there is one slot, which tells the generator nothing.
 """
 
-import math
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from memgan.gan import Generated, MemoryGAN
+from memgan.gan import AdversarialModel, MemoryGAN
 from memgan.lab.baselines.memories import MEMORIES
-from memgan.memory import MemorySettings, VMFMemory
-from memgan.networks import Generator, InferenceNetwork, NetworkSettings
+from memgan.lab.baselines.sigmoid import SigmoidGAN
+from memgan.lab.baselines.unconditional import NoiseGenerator, UnconditionalMemoryGAN
+from memgan.memory import VMFMemory
+from memgan.networks import Generator, InferenceNetwork
 from memgan.presets import Settings
 from memgan.pretrained import PRETRAINED, load_pretrained
 from memgan.runs import SETTINGS, build, load_run
@@ -33,7 +32,31 @@ from memgan.runs import SETTINGS, build, load_run
 __all__ = ["MODELS", "as_model", "build_model", "load_model", "parameters"]
 
 MODELS = ("memorygan", *MEMORIES, "no-mcgn", "dcgan", "infogan")
-CODES, CONTINUOUS = 10, 2  # of InfoGAN on MNIST
+INFOGAN_CODES = 10  # values of the one-hot code that InfoGAN's authors use on MNIST
+INFOGAN_CONTINUOUS = 2  # and their continuous codes
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """What the name of a model says."""
+
+    kind: str  # one of MODELS
+    num_codes: int = 0  # values of InfoGAN's one-hot code
+    continuous: int = 0  # InfoGAN's continuous codes
+
+    @classmethod
+    def parse(cls, name: str) -> "ModelName":
+        """Read "dcgan" or "infogan:64+0". Raises ValueError for the name of no model."""
+        if name == "infogan":
+            return cls(name, INFOGAN_CODES, INFOGAN_CONTINUOUS)
+        if name in MODELS:
+            return cls(name)
+        found = re.fullmatch(r"infogan:([1-9]\d*)\+(\d+)", name)
+        if found is None:
+            raise ValueError(
+                f"unknown model {name!r}, expected one of {', '.join(MODELS)}, or one such as infogan:64+0"
+            )
+        return cls("infogan", num_codes=int(found[1]), continuous=int(found[2]))
 
 
 def as_model(settings: Settings, model: str) -> Settings:
@@ -44,132 +67,67 @@ def as_model(settings: Settings, model: str) -> Settings:
     discriminators differ by the last layer alone. Raises ValueError for an unknown model and for settings that are not
     MemoryGAN's.
     """
-    kind, codes, _ = _parsed(model)
+    name = ModelName.parse(model)
     if settings.model != "memorygan":
         raise ValueError(f"expected the settings of a memorygan, got those of {settings.model!r}")
-    if kind == "memorygan" or kind in MEMORIES:
+    if name.kind == "memorygan" or name.kind in MEMORIES:
         return replace(settings, model=model)
-    networks = replace(settings.networks, noise_dim=settings.networks.noise_dim + settings.memory.key_dim - codes)
-    training = replace(settings.training, mi_weight=1.0) if kind == "infogan" else settings.training
+    noise_dim = settings.networks.noise_dim + settings.memory.key_dim - name.num_codes
+    networks = replace(settings.networks, noise_dim=noise_dim)
+    training = settings.training
+    if name.kind == "infogan":
+        training = replace(training, mi_weight=1.0)
     return replace(settings, model=model, networks=networks, training=training)
 
 
-def build_model(settings: Settings, device: torch.device | str = "cpu") -> MemoryGAN:
-    """A fresh model of the kind that `settings.model` names. Raises ValueError for an unknown one."""
-    kind, codes, continuous = _parsed(settings.model)
-    if kind == "memorygan":
+def build_model(settings: Settings, device: torch.device | str = "cpu") -> AdversarialModel:
+    """A fresh model of the kind that `settings.model` names. Raises ValueError for an unknown one.
+
+    All models with a memory draw their random weights in one order: on the same seed, what they share begins the same.
+    """
+    name = ModelName.parse(settings.model)
+    networks = settings.networks
+    key_dim = settings.memory.key_dim
+    if name.kind == "memorygan":
         return build(settings, device)
-    device = torch.device(device)
-    if kind in ("dcgan", "infogan"):
-        return _SigmoidGAN(settings.memory, settings.networks, codes, continuous).to(device)
-    validate = device.type == "cpu"
-    if kind == "no-mcgn":
-        return _WithoutMCGN(settings.memory, settings.networks, validate=validate).to(device)
-    gan = MemoryGAN(settings.memory, settings.networks, validate=validate)
-    gan.memory = MEMORIES[kind].from_settings(settings.memory, validate=validate)
-    return gan.to(device)
+    model: AdversarialModel
+    if name.kind in ("dcgan", "infogan"):
+        model = SigmoidGAN(
+            networks,
+            features=key_dim,
+            epsilon=settings.memory.epsilon,
+            num_codes=name.num_codes,
+            continuous=name.continuous,
+        )
+    elif name.kind == "no-mcgn":
+        model = UnconditionalMemoryGAN(
+            VMFMemory.from_settings(settings.memory),
+            InferenceNetwork(networks, key_dim),
+            NoiseGenerator(networks),
+            image_shape=networks.image_shape,
+        )
+    else:
+        model = MemoryGAN(
+            MEMORIES[name.kind].from_settings(settings.memory),
+            InferenceNetwork(networks, key_dim),
+            Generator(networks, key_dim),
+            image_shape=networks.image_shape,
+        )
+    return model.to(device)
 
 
-def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[MemoryGAN, Settings]:
+def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[AdversarialModel, Settings]:
     """`memgan.runs.load_run` for a run of any model; or a pretrained one by its name, where no run is called that."""
     if str(folder) in PRETRAINED and not (Path(folder) / SETTINGS).exists():
         return load_pretrained(str(folder), device)
     return load_run(folder, device, build_model)
 
 
-def parameters(gan: MemoryGAN) -> dict[str, int]:
+def parameters(gan: AdversarialModel) -> dict[str, int]:
     """How many weights Adam trains in each network, and how many numbers the memory's keys hold beside them."""
-    counts = {part: sum(p.numel() for p in getattr(gan, part).parameters()) for part in ("inference", "generator")}
-    return counts | {"memory": gan.memory.keys.numel() if isinstance(gan.memory, VMFMemory) else 0}
-
-
-def _parsed(model: str) -> tuple[str, int, int]:
-    """A model's name, and how many values its one-hot code and how many continuous codes it has."""
-    if model in MODELS:
-        return (model, CODES, CONTINUOUS) if model == "infogan" else (model, 0, 0)
-    numbers = re.fullmatch(r"infogan:([1-9]\d*)\+(\d+)", model)
-    if not numbers:
-        raise ValueError(f"unknown model {model!r}, expected one of {', '.join(MODELS)}, or such as infogan:64+0")
-    return "infogan", int(numbers[1]), int(numbers[2])
-
-
-class _WithoutMCGN(MemoryGAN):
-    """The memory as discriminator; the generator is not told which slot was drawn."""
-
-    def __init__(self, memory: MemorySettings, networks: NetworkSettings, *, validate: bool = True) -> None:
-        super().__init__(memory, networks, validate=validate)
-        self.generator = _NoiseOnly(networks, key_dim=0)
-
-    def information(self, generated: Generated, queries: Tensor) -> Tensor:
-        return queries.new_zeros(())  # there is nothing to read back
-
-
-class _NoiseOnly(Generator):
-    def forward(self, keys: Tensor, noise: Tensor) -> Tensor:
-        return super().forward(keys[:, :0], noise)
-
-
-class _SigmoidGAN(MemoryGAN):
-    """DCGAN, and with `codes` > 0 InfoGAN: a one-hot code, and the first `continuous` numbers of the noise."""
-
-    def __init__(self, memory: MemorySettings, networks: NetworkSettings, codes: int, continuous: int) -> None:
-        if networks.noise_dim < continuous:
-            raise ValueError(f"{continuous} continuous codes need noise_dim >= {continuous}, got {networks.noise_dim}")
-        nn.Module.__init__(self)
-        self.codes, self.continuous = codes, continuous
-        self.memory = SigmoidHead(codes, memory.epsilon)  # type: ignore[assignment]  # stands in the memory's place
-        self.inference = _Scorer(networks, memory.key_dim, codes + continuous)
-        self.generator = Generator(networks, key_dim=codes)
-        self.image_shape = (networks.channels, networks.image_size, networks.image_size)
-
-    def information(self, generated: Generated, queries: Tensor) -> Tensor:
-        """-E log Q(c | x), InfoGAN's bound without the constant H(c), from the scores [B, 1 + codes + continuous].
-
-        Q is categorical for the one-hot code and a Gaussian of variance 1 around the head's answer for each continuous
-        code, which are uniform on (-1, 1): -log Q = (c - answer)^2 / 2 + log(2 pi) / 2.
-        """
-        if not self.codes:
-            return queries.new_zeros(())
-        _, logits, answers = queries.split([1, self.codes, self.continuous], dim=1)
-        squared = (generated.noise[:, : self.continuous] - answers).square().sum(dim=1)
-        gaussian = (squared.mean() + self.continuous * math.log(2 * math.pi)) / 2
-        return F.cross_entropy(logits, generated.slots) + gaussian
-
-
-class _Scorer(InferenceNetwork):
-    """The layers of the inference network, not normalised, and one more: a logit and the codes', [B, 1 + codes]."""
-
-    def __init__(self, networks: NetworkSettings, features: int, codes: int) -> None:
-        super().__init__(networks, features)
-        last = nn.Linear(features, 1 + codes)
-        nn.init.normal_(last.weight, std=0.02)
-        nn.init.zeros_(last.bias)
-        self.layers.extend([nn.LeakyReLU(0.2), last])
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images).to(next(self.parameters()).dtype)  # under autocast, the clip needs more digits
-
-
-class SigmoidHead(nn.Module):
-    """D(x) = sigmoid of the first score, clipped as a memory's; and the codes, all equally probable, as slots."""
-
-    keys: Tensor
-    values: Tensor
-    histogram: Tensor
-
-    def __init__(self, codes: int, epsilon: float) -> None:
-        super().__init__()
-        self.epsilon = epsilon
-        self.register_buffer("keys", torch.eye(codes) if codes else torch.zeros(1, 0))
-        self.register_buffer("values", torch.ones(len(self.keys), dtype=torch.long))
-        self.register_buffer("histogram", torch.ones(len(self.keys)))
-
-    def read(self, scores: Tensor) -> Tensor:
-        return scores[:, 0].sigmoid().clamp(self.epsilon, 1 - self.epsilon)
-
-    def read_write(self, scores: Tensor, labels: Tensor) -> Tensor:
-        return self.read(scores)  # there is nothing to write to
-
-    def sample(self, num_samples: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        slots = torch.randint(len(self.keys), (num_samples,), device=self.keys.device, generator=generator)
-        return self.keys[slots], slots
+    memory = getattr(gan, "memory", None)
+    return {
+        "inference": sum(weight.numel() for weight in gan.inference.parameters()),
+        "generator": sum(weight.numel() for weight in gan.generator.parameters()),
+        "memory": 0 if memory is None else memory.keys.numel(),
+    }

@@ -1,1 +1,1 @@
-"""The commands of `memgan`, a module each: `add` declares one, `run` carries it out."""
+"""The commands of `memgan`, a module each: `add` declares its options, `run` carries it out. `cli` lists them."""

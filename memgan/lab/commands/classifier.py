@@ -1,13 +1,12 @@
-"""`memgan classifier`: the judge of a data set, trained once and kept, and how often it is right."""
+"""`memgan classifier`: the classifier of a data set, trained once and kept, and how often it is right."""
 
 import argparse
 import time
 
-from memgan.data import load_dataset
+from memgan.data import ImageData, load_dataset
 from memgan.lab.commands.options import add_data
-from memgan.lab.evaluation.classifier import accuracy, cache_path, classifier_for
-
-PURPOSE = "train the judge of a data set, unless it is kept already, and report its accuracy"
+from memgan.lab.evaluation import accuracy, classifier_for
+from memgan.lab.evaluation.classifier import cache_path
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -19,12 +18,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train it or read it, and say how good it is."""
-    train, test = (
-        load_dataset(options.dataset, options.root, split, options.download, size=options.size, strict=options.strict)
-        for split in ("train", "test")
-    )
-    path, started = cache_path(options.dataset, train), time.perf_counter()
+    train = _split(options, "train")
+    test = _split(options, "test")
+    path = cache_path(options.dataset, train)
     kept = path.is_file()
-    judge = classifier_for(options.dataset, data=train)
+    started = time.perf_counter()
+    classifier = classifier_for(options.dataset, data=train)
     how = "kept before" if kept else f"trained in {time.perf_counter() - started:.0f} s"
-    print(f"{path}: {how}, right on {accuracy(judge, test):.2%} of {len(test.labels):,} test images")
+    print(f"{path}: {how}, right on {accuracy(classifier, test):.2%} of {len(test.labels):,} test images")
+
+
+def _split(options: argparse.Namespace, split: str) -> ImageData:
+    return load_dataset(
+        options.dataset, options.root, split, options.download, size=options.size, strict=options.strict
+    )

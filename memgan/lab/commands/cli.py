@@ -1,14 +1,35 @@
-"""The command line: `memgan COMMAND`; each command is a module of `memgan.lab.commands`."""
+"""The command line: `memgan COMMAND`. Each command is a module of `memgan.lab.commands` with `add` and `run`.
+
+Only the module of the command that is asked for is imported, so `memgan --help` needs none of the extras, and a command
+whose extra is missing can say which one it is.
+"""
 
 import argparse
 import importlib
 import sys
-from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["main"]
+from memgan import __version__
+from memgan.extras import required
 
-COMMANDS = ("train", "sample", "evaluate", "classifier", "explore", "study")
+__all__ = ["COMMANDS", "main", "parser"]
+
+
+class Command(NamedTuple):
+    """What `memgan --help` says of a command, and the extra that brings its libraries."""
+
+    purpose: str
+    extra: str = "lab"
+
+
+COMMANDS = {
+    "train": Command("train a preset"),
+    "sample": Command("draw a sheet of images: one slot in each row"),
+    "evaluate": Command("measure a run with a classifier of its data; writes RUN/evaluation.json and a figure"),
+    "classifier": Command("train the classifier of a data set, unless it is stored already, and report its accuracy"),
+    "explore": Command("write one HTML page to explore a run in; it needs no Python and no network", "notebooks"),
+    "study": Command("compare configurations on several seeds; can be interrupted; writes a JSON file and a figure"),
+}
 
 EXAMPLES = """examples:
   memgan train --preset digits --out runs/digits
@@ -23,26 +44,36 @@ EXAMPLES = """examples:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Exit code 0: done; 1: it could not be done, with the reason on stderr; 2: wrong usage."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    command = next((word for word in words if not word.startswith("-")), "")
+    if command not in COMMANDS:
+        parser().parse_args(words)  # --help, --version or wrong usage: argparse answers and exits
     try:
-        options.run(options)
+        with required(COMMANDS[command].extra, "this command"):
+            options = parser(command).parse_args(words)
+            options.run(options)
     except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
-        print(f"memgan {options.command}: {error}", file=sys.stderr)
+        print(f"memgan {command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"memgan {options.command}: stopped, nothing was written", file=sys.stderr)
+        print(f"memgan {command}: stopped, nothing was written", file=sys.stderr)
         return 130
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    layout: Any = {"epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter}
-    parser = argparse.ArgumentParser("memgan", description="Train and look at MemoryGANs.", **layout)
-    parser.add_argument("--version", action="version", version=f"memgan {version('memgan')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
-        module = importlib.import_module(f"memgan.lab.commands.{name}")
-        added = commands.add_parser(name, help=module.PURPOSE, **layout)
-        module.add(added)
-        added.set_defaults(run=module.run)
-    return parser
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """The parser that knows the name of every command, and the options of `command`.
+
+    Raises ModuleNotFoundError where a library of that command is missing.
+    """
+    layout: dict[str, Any] = {"epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    whole = argparse.ArgumentParser("memgan", description="Train and look at MemoryGANs.", **layout)
+    whole.add_argument("--version", action="version", version=f"memgan {__version__}")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (purpose, _) in COMMANDS.items():
+        added = commands.add_parser(name, help=purpose, **layout)
+        if name == command:
+            module = importlib.import_module(f"memgan.lab.commands.{name}")
+            module.add(added)
+            added.set_defaults(run=module.run)
+    return whole

@@ -1,7 +1,6 @@
 """What several commands ask for, read and checked in one way."""
 
 import argparse
-import re
 from pathlib import Path
 
 import torch
@@ -19,12 +18,19 @@ def device_of(name: str) -> torch.device:
     """The device that `--device` names. Raises ValueError for an unknown one and for a GPU that is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
-        raise ValueError(f"unknown device {name!r}, expected auto, cpu, cuda or cuda:N")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(_unknown_device(name)) from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(_unknown_device(name))
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {name!r} was asked for, but PyTorch sees {torch.cuda.device_count()} GPUs")
     return device
+
+
+def _unknown_device(name: str) -> str:
+    return f"unknown device {name!r}, expected auto, cpu, cuda or cuda:N"
 
 
 def seed(text: str) -> int:
@@ -45,8 +51,9 @@ def writable(path: Path, expected: str) -> Path:
 
 def add_run(parser: Options) -> None:
     """Declare the RUN that a command is about."""
-    names = f", or a model that comes with the package: {', '.join(PRETRAINED)}" if PRETRAINED else ""
-    parser.add_argument("folder", type=Path, metavar="RUN", help=f"folder of a run{names}")
+    names = ", ".join(PRETRAINED)
+    run_help = f"folder of a run, or a model that comes with the package: {names}"
+    parser.add_argument("folder", type=Path, metavar="RUN", help=run_help)
 
 
 def add_device(parser: Options) -> None:
@@ -63,11 +70,12 @@ def add_data(parser: Options) -> None:
 
 def data_of(options: argparse.Namespace, settings: Settings, split: str = "train") -> ImageData:
     """The data set that `settings` name, in the size that its networks take. Raises ValueError for other channels."""
-    size, channels = settings.networks.image_size, settings.networks.channels
+    size = settings.networks.image_size
     data = load_dataset(settings.dataset, options.root, split, options.download, size=size, strict=options.strict)
-    if data.images.shape[1] != channels:
-        found = data.images.shape[1]
+    found = data.images.shape[1]
+    expected = settings.networks.channels
+    if found != expected:
         raise ValueError(
-            f"{settings.dataset} has {found} channels, the networks {channels}: set networks.channels={found}"
+            f"{settings.dataset} has {found} channels, the networks {expected}: set networks.channels={found}"
         )
     return data

@@ -9,8 +9,6 @@ from memgan.lab.baselines.models import load_model
 from memgan.lab.commands.options import add_device, add_run, device_of, seed, writable
 from memgan.plots import image_grid
 
-PURPOSE = "draw a sheet of images: one slot in each row"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan sample`."""
@@ -31,8 +29,8 @@ def run(options: argparse.Namespace) -> None:
     out = writable(options.out, "a picture such as grid.png")
     generator = torch.Generator(device).manual_seed(options.seed)
     images, slots = gan.sample_slots(options.slots, options.samples, generator=generator)
-    labels = [f"slot {slot}" for slot in slots.tolist()]
-    noise = "noise z, drawn anew for each image"
-    figure = image_grid(images.flatten(0, 1), options.samples, row_labels=labels, column_label=noise)
+    row_labels = [f"slot {slot}" for slot in slots.tolist()]
+    column_label = "noise z, drawn anew for each image"
+    figure = image_grid(images.flatten(0, 1), options.samples, row_labels=row_labels, column_label=column_label)
     figure.savefig(out, dpi=150, bbox_inches="tight")
     print(out)

@@ -1,4 +1,4 @@
-"""`memgan study`: a grid of configurations and seeds, trained and judged, into one result file."""
+"""`memgan study`: a grid of configurations and seeds, trained and evaluated, into one result file."""
 
 import argparse
 import sys
@@ -10,21 +10,26 @@ from memgan.lab.commands.options import add_device, device_of, seed, writable
 from memgan.lab.sessions.session import Interrupted
 from memgan.lab.studies.comparison import figure, table
 from memgan.lab.studies.grids import STUDIES, Study
-from memgan.lab.studies.runner import Plan, load_study, run_study
+from memgan.lab.studies.plan import Plan
+from memgan.lab.studies.result_file import load_study
+from memgan.lab.studies.runner import run_study
 from memgan.presets import PRESETS
-
-PURPOSE = "compare configurations on several seeds; writes results/study-NAME-PRESET.json, and can be broken off"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan study`."""
-    parser.description = "\n".join(map(_introduced, STUDIES.items()))
+    parser.description = "\n".join(_introduced(name, study) for name, study in STUDIES.items())
     parser.add_argument("name", choices=list(STUDIES), metavar="NAME", help=", ".join(STUDIES))
     parser.add_argument("--preset", choices=sorted(PRESETS), default="digits", help="what is changed in each run")
     parser.add_argument("--seeds", type=seed, nargs="+", default=[0, 1, 2], metavar="SEED", help="default: 0 1 2")
     parser.add_argument("--steps", type=int, help="of each run; default: the preset's")
-    set_help = "of the preset, in all runs, e.g. training.precision=bfloat16"
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help=set_help)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="of the preset, in all runs, e.g. training.precision=bfloat16",
+    )
     parser.add_argument("--tuning-steps", type=int, help="of the runs that choose learning rates, in `ablation`")
     parser.add_argument("--only", nargs="+", default=[], metavar="CONFIGURATION", help="run these, by name")
     parser.add_argument(
@@ -38,8 +43,15 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def plan_of(options: argparse.Namespace) -> Plan:
     """What the options ask for. Raises ValueError where it cannot be carried out."""
-    how = (options.steps, options.tuning_steps, str(device_of(options.device)), options.root, options.set)
-    return Plan.of(options.name, options.preset, *how)
+    return Plan.of(
+        options.name,
+        options.preset,
+        steps=options.steps,
+        tuning_steps=options.tuning_steps,
+        device=str(device_of(options.device)),
+        root=options.root,
+        changes=options.set,
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -63,13 +75,11 @@ def run(options: argparse.Namespace) -> None:
     print(f"{out}, {out.with_suffix('.png')}", file=sys.stderr)
 
 
-def _introduced(named: tuple[str, Study]) -> str:
+def _introduced(name: str, study: Study) -> str:
     """A study's question and, for --only, its configurations."""
-    name, study = named
-    configurations = ", ".join(map(repr, study.grid(PRESETS["digits"])))
-    return (
-        f"{name}: {study.question}\n{textwrap.fill(configurations, 100, initial_indent='  ', subsequent_indent='  ')}"
-    )
+    configurations = ", ".join(repr(configuration) for configuration in study.grid(PRESETS["digits"]))
+    listed = textwrap.fill(configurations, 100, initial_indent="  ", subsequent_indent="  ")
+    return f"{name}: {study.question}\n{listed}"
 
 
 def _described(row: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`memgan train`: a preset, with any setting changed, into a folder; and on from where an earlier session stopped."""
+"""`memgan train`: train a preset, with any setting changed, into a folder; `--resume` goes on from a checkpoint."""
 
 import argparse
 import os
@@ -8,28 +8,28 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from memgan.data import ImageData, load_dataset
 from memgan.lab.baselines.models import MODELS, as_model
 from memgan.lab.commands.options import add_data, add_device, data_of, device_of, seed
 from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.checkpoints import Checkpoint
 from memgan.lab.sessions.progress import METRICS
-from memgan.lab.sessions.session import Habits, Interrupted, Session
+from memgan.lab.sessions.session import Interrupted, Session, SessionOptions
 from memgan.presets import PRESETS, Settings
-
-PURPOSE = "train a preset"
+from memgan.runs import CHECKPOINTS, HISTORY, MODEL, SETTINGS
 
 PRESET = "digits"
-MADE_BY_TRAINING = ("checkpoints", "samples", "old_fakes.pt", "settings.json", "model.pt", "history.json")
+MADE_BY_TRAINING = (CHECKPOINTS, "samples", "old_fakes.pt", SETTINGS, MODEL, HISTORY)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan train`."""
     what = parser.add_argument_group("what to train")
     what.add_argument("--preset", choices=sorted(PRESETS), help=f"where to start from (default: {PRESET})")
-    what.add_argument(
-        "--model", metavar="NAME", help=f"memorygan, or a baseline of equal size: {', '.join(MODELS[1:])}"
-    )
+    model_help = f"memorygan, or a baseline of equal size: {', '.join(MODELS[1:])}"
+    what.add_argument("--model", metavar="NAME", help=model_help)
     what.add_argument("--dataset", metavar="NAME", help="the preset on another data set, e.g. folder:PATH")
     what.add_argument("--size", type=int, metavar="PIXELS", help="short for --set networks.image_size=PIXELS")
     what.add_argument("--steps", type=int, help="short for --set training.steps=STEPS")
@@ -48,7 +48,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--threads", type=int, metavar="N", help=threads_help)
     every_help = "steps between checkpoints (default: 500, or more where they would take over 1 %% of the time)"
     where.add_argument("--checkpoint-every", type=int, metavar="N", help=every_help)
-    where.add_argument("--keep", type=int, default=Habits.keep, metavar="K", help="checkpoints to keep (default: 3)")
+    keep_help = f"checkpoints to keep (default: {SessionOptions.keep})"
+    where.add_argument("--keep", type=int, default=SessionOptions.keep, metavar="K", help=keep_help)
     stops_help = "train on where the memory has failed and nothing more can come of it"
     where.add_argument("--keep-going", action="store_true", help=stops_help)
 
@@ -62,8 +63,12 @@ def run(options: argparse.Namespace) -> None:
     """Train, and write the run."""
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
-    habits = Habits(
-        options.checkpoint_every, options.keep, options.sample_every, options.log_dir, stops=not options.keep_going
+    session_options = SessionOptions(
+        checkpoint_every=options.checkpoint_every,
+        keep=options.keep,
+        sample_every=options.sample_every,
+        log_dir=options.log_dir,
+        stops=not options.keep_going,
     )
     device = device_of(options.device)
     earlier = _earlier(options)
@@ -75,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed or 0,
         device=device,
         threads=options.threads,
-        habits=habits,
+        options=session_options,
         earlier=earlier,
     )
     if options.force:
@@ -83,25 +88,45 @@ def run(options: argparse.Namespace) -> None:
     try:
         session.run()
     except Interrupted as end:
-        _to_stderr(f"memgan train: {end}. It goes on, as if nothing had happened, with\n  {resuming(options)}")
+        _to_stderr(f"memgan train: {end}. To continue it exactly where it stopped:\n  {resuming(options)}")
         raise SystemExit(end.exit_code) from end
-    where = f"{device}, {session.threads} thread{'s' * (session.threads > 1)}" if device.type == "cpu" else device
     if earlier and earlier.number == settings.training.steps:
         _to_stderr(f"memgan train: {options.out} was finished already, nothing was left to train")
+    where = _device_text(device, session.threads)
     print(f"{options.out}: {settings.training.steps} steps in {session.seconds:.1f} s on {where}, seed {session.seed}")
 
 
 def resuming(options: argparse.Namespace) -> str:
     """The command that goes on with a run: settings and seed are in its checkpoints, all else is repeated."""
     words = ["memgan", "train", "--out", str(options.out), "--resume"]
-    for name, default in {"device": "auto", "keep": Habits.keep, "sample_every": 0}.items():
-        if getattr(options, name) != default:
-            words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-    for name in ("root", "log_dir", "checkpoint_every"):
-        if getattr(options, name) is not None:
-            words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-    words += [f"--{name.replace('_', '-')}" for name in ("strict", "keep_going") if getattr(options, name)]
+    defaults = {
+        "device": "auto",
+        "keep": SessionOptions.keep,
+        "sample_every": 0,
+        "root": None,
+        "log_dir": None,
+        "checkpoint_every": None,
+    }
+    for name, default in defaults.items():
+        value = getattr(options, name)
+        if value != default:
+            words += [_flag(name), str(value)]
+    for name in ("strict", "keep_going"):
+        if getattr(options, name):
+            words.append(_flag(name))
     return shlex.join(words)
+
+
+def _flag(name: str) -> str:
+    """The option as it is written on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def _device_text(device: torch.device, threads: int) -> str:
+    """Where the run was trained, for its last line."""
+    if device.type != "cpu":
+        return str(device)
+    return f"cpu, {threads} thread" if threads == 1 else f"cpu, {threads} threads"
 
 
 def _to_stderr(text: str) -> None:
@@ -114,33 +139,50 @@ def _earlier(options: argparse.Namespace) -> Checkpoint | None:
         raise ValueError("--resume goes on with the run in RUN, --force overwrites it: choose one")
     if options.resume:
         return checkpoints.newest(options.out, _to_stderr)
-    holds_run = (options.out / "settings.json").exists() or checkpoints.saved(options.out)
-    if holds_run and not options.force:
+    if not options.force:
+        _refuse_to_overwrite(options)
+    _refuse_unwritable(options.out)
+    return None
+
+
+def _refuse_to_overwrite(options: argparse.Namespace) -> None:
+    """ValueError where RUN holds a run, or the log folder the log of one."""
+    if (options.out / SETTINGS).exists() or checkpoints.saved(options.out):
         raise ValueError(
             f"{options.out} already holds a run; choose another --out, --resume to go on with it, or --force to "
             "overwrite it"
         )
-    log = options.log_dir / METRICS if options.log_dir else None
-    if log and log.exists() and not options.force:
+    if options.log_dir is not None and (options.log_dir / METRICS).exists():
+        log = options.log_dir / METRICS
         raise ValueError(f"{log} holds the log of another run; choose another --log-dir, or --force to overwrite it")
-    parent = next(path for path in [options.out.absolute(), *options.out.absolute().parents] if path.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise ValueError(f"{options.out} cannot be written: {parent} is not a folder that may be written to")
-    return None
+
+
+def _refuse_unwritable(run: Path) -> None:
+    """ValueError where the folder, or the first one above it that exists, may not be written to."""
+    existing = run.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(f"{run} cannot be written: {existing} is not a folder that may be written to")
 
 
 def _settings(options: argparse.Namespace, earlier: Checkpoint | None) -> Settings:
     """The preset, or an earlier session's settings, with what the options change."""
     if earlier and options.seed not in (None, earlier.seed):
         raise ValueError(f"the run was begun with seed {earlier.seed}, it cannot go on with seed {options.seed}")
-    settings = earlier.settings if earlier and not options.preset else PRESETS[options.preset or PRESET]
+    if earlier and not options.preset:
+        settings = earlier.settings
+    else:
+        settings = PRESETS[options.preset or PRESET]
     if options.dataset is not None:
         settings = replace(settings, dataset=options.dataset)
     if options.model is not None and options.model != settings.model:
         settings = as_model(settings, options.model)
     changes = list(options.set)
-    changes += [f"training.steps={options.steps}"] if options.steps is not None else []
-    changes += [f"networks.image_size={options.size}"] if options.size is not None else []
+    if options.steps is not None:
+        changes.append(f"training.steps={options.steps}")
+    if options.size is not None:
+        changes.append(f"networks.image_size={options.size}")
     return settings.changed(changes)
 
 
@@ -150,13 +192,14 @@ def _data(settings: Settings, options: argparse.Namespace) -> tuple[Settings, Im
         return settings, data_of(options, settings)
     size = settings.networks.image_size if settings.dataset.startswith("folder:") else None
     data = load_dataset(settings.dataset, options.root, "train", options.download, size=size, strict=options.strict)
-    channels, side = data.images.shape[1:3]
+    _, channels, side, _ = data.images.shape
     return replace(settings, networks=replace(settings.networks, channels=channels, image_size=side)), data
 
 
 def _clear(run: Path) -> None:
     """Delete what an earlier run left in the folder."""
-    for path in (run / name for name in MADE_BY_TRAINING):
+    for name in MADE_BY_TRAINING:
+        path = run / name
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -1,82 +1,83 @@
-"""One picture of what `memgan evaluate` found: generated images orange, real ones blue."""
+"""What does `memgan evaluate` find, in one picture? Generated images are orange, real ones blue."""
+
+import math
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
 
-from memgan.lab.evaluation.evaluation import Evaluation
-from memgan.lab.evaluation.metrics import Interval
+from memgan.lab.evaluation.registry import Metric
+from memgan.lab.evaluation.report import Evaluation
+from memgan.lab.evaluation.spread import Interval
 from memgan.plots import GENERATED, REAL, UNUSED, tile
 
 __all__ = ["evaluation_figure"]
 
-SCORES = (  # title with the better direction, generated, real
-    ("Inception Score\n(higher is better)", "inception_score", "inception_score_real"),
-    ("Frechet distance\nto training images (lower)", "frechet_distance", "frechet_distance_real"),
-    ("Frechet distance\nto test images (lower)", "frechet_distance_test", "frechet_distance_real"),
-    ("slot purity\n(higher)", "slot_purity", ""),
-    ("precision\n(higher)", "precision", "precision_real"),
-    ("recall\n(higher)", "recall", "recall_real"),
-    ("MS-SSIM, random pairs\n(as real)", "ms_ssim", "ms_ssim_real"),
-    ("MS-SSIM, pairs of a slot\n(below 1)", "ms_ssim_in_slots", ""),
-)
-SHARES = {"precision", "recall", "slot_purity", "ms_ssim", "ms_ssim_in_slots"}  # between 0 and 1
-WALKS = {
-    "in_between": "random samples",
-    "in_between_noise": "walks through noise",
-    "in_between_slot": "walks inside a slot",
-    "in_between_switch": "walks across slots",
-    "in_between_keys": "walks between keys",
-}
+COLUMNS = 4  # panels of scores side by side
 
 
 def evaluation_figure(result: Evaluation) -> Figure:
     """Scores with their 95 % intervals, classes, nearest training images, walks, old fakes, and the closest images."""
-    figure = Figure(figsize=(10, 10.5), layout="constrained")
-    top, bottom, strip = figure.subfigures(3, 1, squeeze=False, height_ratios=[3.4, 5, 2.2]).flat
-    for axes, (title, name, real) in zip(top.subplots(2, 4).flat, SCORES, strict=True):
-        _score(axes, title, result.intervals[name], getattr(result, real) if real else None, name in SHARES)
-    top.legend(*_legend(), loc="outside upper center", ncols=2, frameon=False)
-    (classes, copies), (walks, forgetting) = bottom.subplots(2, 2)
+    panels = [metric for metric in result.metrics if "panel" in metric.shown and result.scores[metric.name] is not None]
+    rows = max(1, math.ceil(len(panels) / COLUMNS))
+    heights = [1.7 * rows, 5.0, 2.2]
+    figure = Figure(figsize=(10, sum(heights)), layout="constrained")
+    top, middle, strip = figure.subfigures(3, 1, squeeze=False, height_ratios=heights).flat
+    _scores(top, panels, rows, result)
+    (classes, copies), (walks, old_fakes) = middle.subplots(2, 2)
     _classes(classes, result)
     _copies(copies, result)
     _walks(walks, result)
-    _forgetting(forgetting, result)
+    _old_fakes(old_fakes, result)
     _closest(strip.subplots(), result)
     return figure
 
 
-def _legend() -> tuple[list[Axes], list[str]]:
-    from matplotlib.lines import Line2D
+def _scores(figure: SubFigure, panels: list[Metric], rows: int, result: Evaluation) -> None:
+    """A panel for each metric, and the legend that they share."""
+    axes = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
+    for spare in axes[len(panels) :]:
+        spare.set_axis_off()
+    for panel, metric in zip(axes, panels, strict=False):
+        score = result.scores[metric.name]
+        if score is not None:
+            _score(panel, metric, score, result.scores.get(metric.real))
+    handles = [
+        Line2D([], [], color=GENERATED, marker="o", linewidth=2, label="generated, 95 % over resampled images"),
+        Line2D([], [], color=REAL, linestyle="--", linewidth=2, label="real test images"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
 
-    generated = Line2D([], [], color=GENERATED, marker="o", linewidth=2)
-    real = Line2D([], [], color=REAL, linestyle="--", linewidth=2)
-    return [generated, real], ["generated, 95 % over resampled images", "real test images"]  # type: ignore[list-item]
 
-
-def _score(axes: Axes, title: str, interval: Interval, real: float | None, share: bool) -> None:
+def _score(axes: Axes, metric: Metric, score: Interval, real: Interval | None) -> None:
     """A number with its interval, and the real one as a line across; the axis of what is no share begins at 0."""
-    axes.errorbar([interval.value], [0], xerr=_ends([interval]), fmt="o", color=GENERATED, capsize=4)
-    text = f"{title}\n{interval.value:.3g}"
+    axes.errorbar([score.value], [0], xerr=_error_bars([score]), fmt="o", color=GENERATED, capsize=4)
+    numbers = f"{score.value:.3g}"
+    largest = score.value if score.high is None else score.high
     if real is not None:
-        axes.axvline(real, color=REAL, linestyle="--", linewidth=2)
-        text += f" (real {real:.3g})"
-    axes.set_title(text, fontsize=9)
-    most = 1 if share else 1.15 * max(interval.high or interval.value, real or 0, 1e-9)
-    axes.set(xlim=(0, most), ylim=(-1, 1), yticks=[])
-    _plain(axes, "left")
+        axes.axvline(real.value, color=REAL, linestyle="--", linewidth=2)
+        numbers += f" (real {real.value:.3g})"
+        largest = max(largest, real.value)
+    better = f"({metric.better})" if metric.better else ""
+    axes.set_title(f"{metric.label}\n{better}\n{numbers}", fontsize=9)
+    if metric.scale == "share":
+        axes.set_xlim(-0.03, 1.03)
+    else:
+        axes.set_xlim(0, 1.15 * max(largest, 1e-9))
+    axes.set(ylim=(-1, 1), yticks=[])
+    _without_frame(axes, "left")
 
 
 def _classes(axes: Axes, result: Evaluation) -> None:
-    places = range(result.classes)
-    axes.bar([place - 0.2 for place in places], result.class_shares, 0.4, color=GENERATED)
-    bars = axes.bar([place + 0.2 for place in places], result.class_shares_real, 0.4, color=REAL)
-    for bar in bars:
-        bar.set_hatch("///")
-        bar.set_edgecolor("white")
-    step = 1 + (result.classes - 1) // 20
-    axes.set(xlabel="class, as the judge sees it", ylabel="share of images", xticks=places[::step])
-    axes.set_title(f"{result.classes_covered:.0f} of {result.classes} classes covered", fontsize=10)
-    _plain(axes)
+    number = len(result.class_shares)
+    generated_places = [place - 0.2 for place in range(number)]
+    real_places = [place + 0.2 for place in range(number)]
+    axes.bar(generated_places, result.class_shares, 0.4, color=GENERATED)
+    axes.bar(real_places, result.class_shares_real, 0.4, color=REAL, hatch="///", edgecolor="white")
+    step = 1 + (number - 1) // 20
+    axes.set(xlabel="class, as the classifier sees it", ylabel="share of images", xticks=range(0, number, step))
+    axes.set_title("Are all classes there?", fontsize=10)
+    _without_frame(axes)
 
 
 def _copies(axes: Axes, result: Evaluation) -> None:
@@ -87,37 +88,55 @@ def _copies(axes: Axes, result: Evaluation) -> None:
     axes.set(xlim=(0, None), ylim=(0, 100))
     axes.set_title("Copies? They would be at 0", fontsize=10)
     axes.legend(frameon=False, fontsize=9)
-    _plain(axes)
+    _without_frame(axes)
 
 
 def _walks(axes: Axes, result: Evaluation) -> None:
-    """The share of images in between; grey is the base rate that walks are to be compared with."""
-    rows = [(title, result.intervals[name]) for name, title in WALKS.items() if name in result.intervals]
-    for place, (_, interval) in enumerate(rows):
-        axes.barh(place, interval.value, xerr=_ends([interval]), color=GENERATED if place else UNUSED, capsize=3)
-        axes.text(1.02, place, f"{interval.value:.3f}", transform=axes.get_yaxis_transform(), va="center", fontsize=9)
-    axes.axvline(result.in_between_real, color=REAL, linestyle="--", linewidth=2)
-    axes.set_yticks(range(len(rows)), [title for title, _ in rows])
+    """The share of images in between: dashed that of real images, grey the base rate that walks compare with."""
+    labels: list[str] = []
+    for metric in result.metrics:
+        score = result.scores[metric.name]
+        if "walks" not in metric.shown or score is None:
+            continue
+        place = len(labels)
+        labels.append(metric.short or metric.label)
+        real = result.scores.get(metric.real)
+        if real is not None:
+            axes.axvline(real.value, color=REAL, linestyle="--", linewidth=2)
+        colour = GENERATED if real is None else UNUSED
+        axes.barh(place, score.value, xerr=_error_bars([score]), color=colour, capsize=3)
+        axes.text(1.02, place, f"{score.value:.3f}", transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+    axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
-    axes.set(xlabel="share of images with the judge's confidence below 0.8", xlim=(0, None))
+    axes.set(xlabel="share of images with the classifier's confidence below 0.8", xlim=(0, None))
     axes.set_title("In between classes", fontsize=10)
-    _plain(axes)
+    _without_frame(axes)
 
 
-def _forgetting(axes: Axes, result: Evaluation) -> None:
+def _old_fakes(axes: Axes, result: Evaluation) -> None:
     axes.set_title("Are old fakes still rejected at the end?", fontsize=10)
     if result.old_fakes is None:
         axes.text(0.5, 0.5, "the run kept no old fakes", ha="center", va="center", transform=axes.transAxes)
         axes.axis("off")
         return
-    shares = [Interval(moment["value"] or 0.0, moment["low"], moment["high"]) for moment in result.old_fakes]
-    steps, values = [moment["step"] or 0.0 for moment in result.old_fakes], [share.value for share in shares]
-    axes.errorbar(steps, values, yerr=_ends(shares), color=GENERATED, marker="o", capsize=3, label="fakes of that step")
-    axes.axhline(result.real_rejected, color=REAL, linestyle="--", label="real test images")
-    axes.axhline(result.new_fakes_rejected, color=UNUSED, linestyle=":", linewidth=2, label="fakes of the end")
+    steps = []
+    shares = []
+    for moment in result.old_fakes:
+        steps.append(moment["step"] or 0.0)
+        shares.append(Interval(moment["value"] or 0.0, moment["low"], moment["high"]))
+    values = [share.value for share in shares]
+    bars = _error_bars(shares)
+    axes.errorbar(steps, values, yerr=bars, color=GENERATED, marker="o", capsize=3, label="fakes of that step")
+    for name, label, colour, line in (
+        ("real_rejected", "real test images", REAL, "--"),
+        ("new_fakes_rejected", "fakes of the end", UNUSED, ":"),
+    ):
+        score = result.scores.get(name)
+        if score is not None:
+            axes.axhline(score.value, color=colour, linestyle=line, linewidth=2, label=label)
     axes.set(xlabel="step at which the fakes were made", ylabel="share with D < 0.5", ylim=(-0.03, 1.08))
     axes.legend(frameon=False, fontsize=9)
-    _plain(axes)
+    _without_frame(axes)
 
 
 def _closest(axes: Axes, result: Evaluation) -> None:
@@ -133,11 +152,16 @@ def _closest(axes: Axes, result: Evaluation) -> None:
     axes.tick_params(length=0)
 
 
-def _ends(intervals: list[Interval]) -> list[list[float]]:
-    """How far each interval goes down and up from its value, for matplotlib; 0 where there is none."""
-    down = [max(0.0, value - (value if low is None else low)) for value, low, _ in intervals]
-    return [down, [max(0.0, (value if high is None else high) - value) for value, _, high in intervals]]
+def _error_bars(scores: list[Interval]) -> list[list[float]]:
+    """How far each interval reaches below and above its value, as matplotlib takes it; 0 where there is none."""
+    below = []
+    above = []
+    for value, low, high in scores:
+        below.append(0.0 if low is None else max(0.0, value - low))
+        above.append(0.0 if high is None else max(0.0, high - value))
+    return [below, above]
 
 
-def _plain(axes: Axes, *more: str) -> None:
+def _without_frame(axes: Axes, *more: str) -> None:
+    """Without the lines at the top, at the right and at `more`."""
     axes.spines[["top", "right", *more]].set_visible(False)

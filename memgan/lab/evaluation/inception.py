@@ -1,4 +1,4 @@
-"""Inception-v3 as torch-fidelity holds it, for scores that compare with other papers'. Nothing is downloaded here."""
+"""What does Inception-v3 see in an image? For scores that compare with other papers'; nothing is downloaded here."""
 
 import warnings
 from pathlib import Path
@@ -31,7 +31,8 @@ class InceptionV3:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
-        self._network, self._device = network.to(device).eval(), device
+        self._network = network.to(device).eval()
+        self._device = device
 
     @torch.no_grad()
     def features(self, images: Tensor, /) -> Tensor:

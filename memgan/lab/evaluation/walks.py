@@ -1,7 +1,7 @@
-"""Walks between two samples of a generator, and what a classifier says of every image on the way.
+"""What lies between two samples of a generator? Straight walks from one to the other, and every image on the way.
 
-A walk is a straight line from one sample to another in what the generator is given: noise, and, where there is a
-memory, the key. Its ends are images that the judge is sure of; the question is what lies between them.
+A walk is a straight line in what the generator is given: noise, and, where there is a memory, the key. Its ends are
+images that the classifier is sure of; the question is what lies between them.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from memgan.gan import MemoryGAN
-from memgan.lab.evaluation.classifier import Classifier
+from memgan.gan import AdversarialModel, MemoryGAN
+from memgan.lab.evaluation.classifier import Classifier, classify
 
 __all__ = [
     "IN_BETWEEN",
@@ -26,8 +26,13 @@ __all__ = [
     "WalkKind",
     "base_rate",
     "find_ends",
+    "in_between",
+    "pick",
+    "shares",
+    "walk",
+    "walk_between",
+    "widget_state",
 ]
-__all__ += ["in_between", "judged", "pick", "shares", "walk", "walk_between", "widget_state"]
 
 WalkKind = Literal["noise", "slot", "switch", "keys"]
 KINDS: dict[WalkKind, str] = {
@@ -37,8 +42,10 @@ KINDS: dict[WalkKind, str] = {
     "keys": "between keys: noise to noise and key to key",
 }
 LABELS = {"noise": "noise to noise", "slot": "inside a slot", "switch": "across slots", "keys": "between keys"}
-SURE, IN_BETWEEN = 0.95, 0.8  # confidence of a walk's ends, at least; and below which an image counts as in between
-PAIRS, POINTS = 150, 11  # walks, and images on each, both ends included
+SURE = 0.95  # confidence of a walk's ends, at least
+IN_BETWEEN = 0.8  # confidence below which an image counts as in between
+PAIRS = 150  # walks
+POINTS = 11  # images on each walk, both ends included
 ROUNDS = 40  # as many pairs as walks are drawn in each, until there are enough
 
 
@@ -50,48 +57,48 @@ class Ends(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """Walks of one kind, and what the judge says of them."""
+    """Walks of one kind, and what the classifier says of them."""
 
     images: Tensor  # [pairs, points, C, H, W] in [-1, 1], both ends included
-    confidence: Tensor  # [pairs, points], the judge's largest probability
+    confidence: Tensor  # [pairs, points], the classifier's largest probability
     classes: Tensor  # [pairs, points], the class that it belongs to
 
 
 @torch.no_grad()
-def judged(judge: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The judge's confidence and class for `images` [..., C, H, W], each [...]."""
-    shape = images.shape[:-3]
-    logits = torch.cat([judge(part) for part in images.flatten(0, -4).split(256)])  # within a cache
-    probability, label = logits.softmax(dim=1).max(dim=1)
-    return probability.view(shape), label.view(shape)
+def find_ends(gan: AdversarialModel, classifier: Classifier, kind: WalkKind, pairs: int = PAIRS, seed: int = 0) -> Ends:
+    """The first `pairs` pairs of samples that the classifier is SURE of.
 
-
-@torch.no_grad()
-def find_ends(gan: MemoryGAN, judge: Classifier, kind: WalkKind, pairs: int = PAIRS, seed: int = 0) -> Ends:
-    """The first `pairs` pairs of samples that the judge is SURE of: of one slot for "slot", else of different classes.
-
-    Raises ValueError for an unknown kind, and where the generator does not make enough of them.
+    For "slot" both are of one slot, else of different classes. Raises ValueError for an unknown kind, and where the
+    generator does not make enough of them.
     """
     if kind not in get_args(WalkKind):
         raise ValueError(f"kind must be one of {get_args(WalkKind)}, got {kind!r}")
-    generator, found = torch.Generator().manual_seed(seed), []
+    generator = torch.Generator().manual_seed(seed)
+    keys = []
+    noise = []
+    found = 0
     for _ in range(ROUNDS):
-        found.append(_sure_pairs(gan, judge, kind, pairs, generator))
-        if sum(ends.keys.shape[1] for ends in found) >= pairs:
+        ends = _sure_pairs(gan, classifier, kind, pairs, generator)
+        keys.append(ends.keys)
+        noise.append(ends.noise)
+        found += ends.keys.shape[1]
+        if found >= pairs:
             break
-    keys, noise = (torch.cat(parts, dim=1)[:, :pairs] for parts in zip(*found, strict=True))
-    if keys.shape[1] < pairs:
-        raise ValueError(f"only {keys.shape[1]} of {ROUNDS * pairs} pairs have two ends that the judge is sure of")
-    return Ends(keys, noise)
+    if found < pairs:
+        raise ValueError(f"only {found} of {ROUNDS * pairs} pairs have two ends that the classifier is sure of")
+    return Ends(torch.cat(keys, dim=1)[:, :pairs], torch.cat(noise, dim=1)[:, :pairs])
 
 
-def _sure_pairs(gan: MemoryGAN, judge: Classifier, kind: WalkKind, drawn: int, generator: torch.Generator) -> Ends:
+def _sure_pairs(
+    gan: AdversarialModel, classifier: Classifier, kind: WalkKind, drawn: int, generator: torch.Generator
+) -> Ends:
     """Those of `drawn` random pairs that may be ends."""
-    first, second = (gan.generate(drawn, generator=generator) for _ in range(2))
+    first = gan.generate(drawn, generator=generator)
+    second = gan.generate(drawn, generator=generator)
     keys = torch.stack([first.keys, first.keys if kind == "slot" else second.keys])
     noise = torch.stack([first.noise, second.noise])
     images = gan.generator(keys.flatten(0, 1), noise.flatten(0, 1)).unflatten(0, (2, drawn))
-    confidence, classes = judged(judge, images)
+    confidence, classes = classify(classifier, images)
     fit = (confidence >= SURE).all(dim=0)
     if kind != "slot":
         fit &= classes[0] != classes[1]
@@ -99,26 +106,28 @@ def _sure_pairs(gan: MemoryGAN, judge: Classifier, kind: WalkKind, drawn: int, g
 
 
 @torch.no_grad()
-def walk_between(gan: MemoryGAN, judge: Classifier, ends: Ends, kind: WalkKind, points: int = POINTS) -> Walk:
+def walk_between(
+    gan: AdversarialModel, classifier: Classifier, ends: Ends, kind: WalkKind, points: int = POINTS
+) -> Walk:
     """The walks of one kind between given `ends`, `points` images each, equally far apart in the noise.
 
     "keys" goes straight from one key to the other and puts each point back on the sphere; "switch" keeps the first key
     up to the middle, the middle included.
     """
-    places = torch.linspace(0, 1, points)
-    at = places.view(-1, 1, 1)
-    noise = ends.noise[0].lerp(ends.noise[1], at)
+    place = torch.linspace(0, 1, points).view(-1, 1, 1)
+    noise = ends.noise[0].lerp(ends.noise[1], place)
     if kind == "keys":
-        keys = F.normalize(ends.keys[0].lerp(ends.keys[1], at), dim=-1)
+        keys = F.normalize(ends.keys[0].lerp(ends.keys[1], place), dim=-1)
     else:
-        keys = torch.where(at <= 0.5, ends.keys[0], ends.keys[1])
+        keys = torch.where(place <= 0.5, ends.keys[0], ends.keys[1])
     images = gan.generator(keys.flatten(0, 1), noise.flatten(0, 1)).unflatten(0, (points, -1)).transpose(0, 1)
-    return Walk(images, *judged(judge, images))
+    confidence, classes = classify(classifier, images)
+    return Walk(images, confidence, classes)
 
 
-def walk(gan: MemoryGAN, judge: Classifier, kind: WalkKind, pairs: int = PAIRS, seed: int = 0) -> Walk:
+def walk(gan: AdversarialModel, classifier: Classifier, kind: WalkKind, pairs: int = PAIRS, seed: int = 0) -> Walk:
     """`pairs` walks of one kind through `gan`, which must be in evaluation mode; the same for the same seed."""
-    return walk_between(gan, judge, find_ends(gan, judge, kind, pairs, seed), kind)
+    return walk_between(gan, classifier, find_ends(gan, classifier, kind, pairs, seed), kind)
 
 
 def widget_state(gan: MemoryGAN, ends: Ends, index: int) -> dict[str, Any]:
@@ -128,24 +137,27 @@ def widget_state(gan: MemoryGAN, ends: Ends, index: int) -> dict[str, Any]:
 
 
 def in_between(walk: Walk) -> float:
-    """Share of the interior images of all walks that the judge is not sure of: confidence below IN_BETWEEN."""
+    """Share of the interior images of all walks that the classifier is not sure of: confidence below IN_BETWEEN."""
     return float((walk.confidence[:, 1:-1] < IN_BETWEEN).double().mean())
 
 
 @torch.no_grad()
-def base_rate(gan: MemoryGAN, judge: Classifier, samples: int = 1500, seed: int = 0) -> float:
-    """Share of random samples, nobody's walk, with confidence below IN_BETWEEN: what a walk is to be compared with."""
+def base_rate(gan: AdversarialModel, classifier: Classifier, samples: int = 1500, seed: int = 0) -> float:
+    """Share of random samples, on no walk, with confidence below IN_BETWEEN: what a walk is to be compared with."""
     images = gan.generate(samples, generator=torch.Generator().manual_seed(seed)).images
-    return float((judged(judge, images)[0] < IN_BETWEEN).double().mean())
+    confidence, _ = classify(classifier, images)
+    return float((confidence < IN_BETWEEN).double().mean())
 
 
-def shares(gan: MemoryGAN, judge: Classifier, kinds: Sequence[WalkKind], seed: int = 0) -> dict[str, float]:
+def shares(gan: AdversarialModel, classifier: Classifier, kinds: Sequence[WalkKind], seed: int = 0) -> dict[str, float]:
     """`in_between` of each kind of walk, and under "random samples" the base rate."""
-    rates = {"random samples": base_rate(gan, judge, seed=seed)}
-    return rates | {kind: in_between(walk(gan, judge, kind, seed=seed)) for kind in kinds}
+    rates = {"random samples": base_rate(gan, classifier, seed=seed)}
+    for kind in kinds:
+        rates[kind] = in_between(walk(gan, classifier, kind, seed=seed))
+    return rates
 
 
 def pick(walk: Walk, quantile: float = 0.5) -> int:
-    """The walk at a `quantile` of the least confidence on the way, so that nobody picks a picture by hand; 0: worst."""
+    """The walk at a `quantile` of the least confidence on the way, so that no picture is picked by hand; 0: worst."""
     lowest = walk.confidence[:, 1:-1].amin(dim=1)
     return int(lowest.argsort()[round(quantile * (len(lowest) - 1))])

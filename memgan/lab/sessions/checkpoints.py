@@ -3,24 +3,25 @@
 A file is there whole or not at all, its sums are checked before it is read, and reading it never runs anything.
 """
 
-import re
+import dataclasses
 import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import torch
 from torch import Tensor, nn
 
 from memgan.presets import Settings
-from memgan.runs import CHECKPOINTS, serialised, written_whole
+from memgan.runs import CHECKPOINTS, serialised, without_compiled_names, written_whole
 from memgan.training import Trainer
 
 __all__ = ["Checkpoint", "load", "newest", "restore", "save", "saved"]
 
-FOLDER, FORMAT, VERSION = CHECKPOINTS, "memgan checkpoint", 1
+FORMAT = "memgan checkpoint"
+VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Checkpoint:
 
 def saved(run: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
-    return sorted(p for p in (run / FOLDER).glob("step-*") if re.fullmatch(r"step-\d{8,}\.pt", p.name))
+    return sorted(path for path in (run / CHECKPOINTS).glob("step-*.pt") if path.stem.removeprefix("step-").isdecimal())
 
 
 def save(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
@@ -53,12 +54,18 @@ def save(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
     Raises OSError where it cannot be written, and FloatingPointError where it would not be worth it: not all of its
     numbers are finite. All older ones are still there then.
     """
-    weights = [tensor for tensor in checkpoint.trainer["gan"].values() if tensor.is_floating_point()]
-    if not all(bool(tensor.isfinite().all()) for tensor in [*weights, checkpoint.history]):
-        raise FloatingPointError(f"weights or losses are not finite at step {checkpoint.number}")
-    path = run / FOLDER / f"step-{checkpoint.number:08}.pt"
+    for tensor in [*checkpoint.trainer["gan"].values(), checkpoint.history]:
+        if not bool(tensor.isfinite().all()):
+            raise FloatingPointError(f"weights or losses are not finite at step {checkpoint.number}")
+    path = run / CHECKPOINTS / f"step-{checkpoint.number:08}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {**vars(checkpoint), "settings": checkpoint.settings.to_json(), "format": FORMAT, "version": VERSION}
+    content = {
+        **vars(checkpoint),
+        "settings": checkpoint.settings.to_json(),
+        "trainer": {**checkpoint.trainer, "gan": without_compiled_names(checkpoint.trainer["gan"])},
+        "format": FORMAT,
+        "version": VERSION,
+    }
     with written_whole(path) as unfinished:
         unfinished.write_bytes(serialised(content))
     up_to_now = [old for old in saved(run) if old.name <= path.name]  # beyond it there can be damaged ones
@@ -80,7 +87,10 @@ def newest(run: Path, say: Callable[[str], None]) -> Checkpoint:
             return load(path)
         except ValueError as error:
             say(f"{error}; trying the one before")
-    found = f"none of its {len(paths)} checkpoints can be read" if paths else f"it has no {FOLDER}/step-*.pt"
+    if paths:
+        found = f"none of its {len(paths)} checkpoints can be read"
+    else:
+        found = f"it has no {CHECKPOINTS}/step-*.pt"
     raise ValueError(f"{run} cannot be resumed: {found}")
 
 
@@ -102,12 +112,21 @@ def load(path: Path) -> Checkpoint:
     version = content.pop("version", None)
     if version != VERSION:
         raise ValueError(f"{path} has version {version}, this memgan reads {VERSION}: use the one that wrote it")
-    wrong = [name for name in content.keys() | _TYPES.keys() if type(content.get(name)) is not _TYPES.get(name)]
-    if not wrong and type(content["trainer"].get("number")) is not int:
-        wrong = ["trainer.number"]
+    wrong = _wrong_entries(content)
     if wrong:
-        raise ValueError(f"{path} does not hold what a checkpoint does: {', '.join(sorted(map(str, wrong)))}")
+        raise ValueError(f"{path} does not hold what a checkpoint does: {', '.join(wrong)}")
     return Checkpoint(**{**content, "settings": Settings.from_json(content["settings"])})
+
+
+def _wrong_entries(content: dict[str, Any]) -> list[str]:
+    """The names of entries that are missing, unknown or of another type than in a `Checkpoint` as it is stored."""
+    expected = {field.name: get_origin(field.type) or field.type for field in dataclasses.fields(Checkpoint)}
+    expected["settings"] = str  # as JSON
+    wrong = [str(name) for name in content if name not in expected]
+    wrong += [name for name, kind in expected.items() if type(content.get(name)) is not kind]
+    if not wrong and type(content["trainer"].get("number")) is not int:
+        wrong.append("trainer.number")
+    return sorted(wrong)
 
 
 def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
@@ -115,49 +134,58 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
 
     Raises ValueError, and changes nothing, where it was made by another sort of trainer: other shapes, other data.
     """
-    state, expected = checkpoint.trainer, trainer.state_dict()
-    networks = {"discriminator": trainer.gan.inference, "generator": trainer.gan.generator}
-    for name, network in networks.items():
-        expected[name] = _moments(network) if checkpoint.number else {}
+    state = checkpoint.trainer
+    expected = trainer.state_dict()
+    own_names = list(expected["gan"])
+    expected["gan"] = without_compiled_names(expected["gan"])
+    expected["discriminator"] = _adam_state(trainer.gan.inference, steps=checkpoint.number)
+    expected["generator"] = _adam_state(trainer.gan.generator, steps=checkpoint.number)
     _check_alike(state, expected, "state")
-    total, images = trainer.settings.steps, len(expected["order"])
-    if not 0 <= state["number"] <= total or not 0 <= state["position"] <= images:
-        raise ValueError(f"step {state['number']}, image {state['position']}: there are {total} and {images}")
-    if len(checkpoint.history) != state["number"]:
-        raise ValueError(f"the history has {len(checkpoint.history)} steps, expected {state['number']}")
-    if not torch.equal(state["order"].sort().values, torch.arange(images)):
-        raise ValueError("the order of the data does not name each image once")
+    _check_place(checkpoint, steps=trainer.settings.steps, images=len(expected["order"]))
     try:
         torch.Generator().set_state(state["random"]["cpu"])
     except RuntimeError as error:
         raise ValueError(f"the random state is none: {error}") from error
-    trainer.load_state_dict(state)
+    weights = {own: state["gan"][name] for own, name in zip(own_names, expected["gan"], strict=True)}
+    trainer.load_state_dict({**state, "gan": weights})
 
 
-def _moments(network: nn.Module) -> dict[int, Any]:
-    """What Adam's state of a network looks like."""
+def _adam_state(network: nn.Module, steps: int) -> dict[int, Any]:
+    """What Adam's state of a network looks like after some steps: empty before the first."""
+    if steps == 0:
+        return {}
     return {
         place: {"step": torch.zeros(()), "exp_avg": weight, "exp_avg_sq": weight}
         for place, weight in enumerate(network.parameters())
     }
 
 
-_TYPES = {"settings": str, "seed": int, "device": str, "threads": int, "seconds": float, "trainer": dict} | {
-    name: Tensor for name in ("history", "old_fakes", "old_steps")
-}
+def _check_place(checkpoint: Checkpoint, steps: int, images: int) -> None:
+    """ValueError where a run of `steps` steps on `images` images cannot be at the place that the checkpoint names."""
+    number = checkpoint.number
+    position = checkpoint.trainer["position"]
+    if not 0 <= number <= steps or not 0 <= position <= images:
+        raise ValueError(f"step {number}, image {position}: there are {steps} and {images}")
+    if len(checkpoint.history) != number:
+        raise ValueError(f"the history has {len(checkpoint.history)} steps, expected {number}")
+    if not torch.equal(checkpoint.trainer["order"].sort().values, torch.arange(images)):
+        raise ValueError("the order of the data does not name each image once")
 
 
 def _check_alike(value: Any, like: Any, name: str) -> None:
     """ValueError unless `value` is nested like `like`, with tensors of the same shapes and types."""
     if isinstance(like, dict) and isinstance(value, dict):
         if value.keys() != like.keys():
-            differ = sorted(map(str, value.keys() ^ like.keys()))
+            differ = sorted(str(key) for key in value.keys() ^ like.keys())
             raise ValueError(f"{name} does not hold the expected entries: {', '.join(differ[:5])}")
         for key in like:
             _check_alike(value[key], like[key], f"{name}.{key}")
     elif isinstance(like, Tensor) and isinstance(value, Tensor):
         if value.shape != like.shape or value.dtype != like.dtype:
-            found, expected = (f"{list(tensor.shape)} of {tensor.dtype}" for tensor in (value, like))
-            raise ValueError(f"{name} has shape {found}, expected {expected}")
+            raise ValueError(f"{name} has shape {_described(value)}, expected {_described(like)}")
     elif type(value) is not type(like):
         raise ValueError(f"{name} is of type {type(value).__name__}, expected {type(like).__name__}")
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{list(tensor.shape)} of {tensor.dtype}"

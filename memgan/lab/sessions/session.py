@@ -23,40 +23,45 @@ from typing import Any
 import torch
 
 from memgan.data import ImageData
-from memgan.gan import MemoryGAN
+from memgan.gan import AdversarialModel
 from memgan.lab.baselines.models import build_model
 from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.checkpoints import Checkpoint
-from memgan.lab.sessions.diagnosis import Watch, label_shares, slots_in_use
-from memgan.lab.sessions.progress import MetricsLog, Progress, resting, sheet, write_sheet
+from memgan.lab.sessions.diagnosis import Watch, label_shares, memory_of
+from memgan.lab.sessions.progress import MetricsLog, Progress, evaluating, sheet, write_sheet
 from memgan.presets import Settings
 from memgan.runs import save_run, serialised, written_whole
-from memgan.training import Step, Trainer, prepare
+from memgan.training import Step, StepNumbers, Trainer, prepare
 
-__all__ = ["Habits", "Interrupted", "Session", "fastest_threads", "take_up"]
+__all__ = ["Interrupted", "Session", "SessionOptions", "fastest_threads", "resume"]
 
-MARKS, OLD_FAKES = 10, 64  # moments of training that are kept, and how many images of each
+MOMENTS = 10  # of training at which generated images are kept
+OLD_FAKES = 64  # images of each moment
+SHEET_COLUMNS = 10
 LOOK_EVERY = 50  # steps; a look waits for a GPU
 SAVE_EVERY = 500  # steps between checkpoints, unless they would take more than
 SAVE_SHARE = 0.01  # of the time
 THREADED = 2**21  # weights from which several threads of a CPU can pay
+TRIES = 4  # steps for each number of threads that is tried; the first of them is not timed
 
 
 @dataclass(frozen=True)
-class Habits:
+class SessionOptions:
     """What a session does beside training; none of it changes the run."""
 
     checkpoint_every: int | None = None  # steps; None: every 500, but in at most 1 % of the time
     keep: int = 3  # checkpoints
     sample_every: int = 0  # steps; 0: never
     log_dir: Path | None = None
-    stops: bool = True  # where a diagnosis says that training cannot come to anything; else only at NaN
+    stops: bool = True  # where a diagnosis says that more steps cannot mend it; else only where numbers are not finite
 
     def __post_init__(self) -> None:
         if self.checkpoint_every is not None and self.checkpoint_every < 1:
             raise ValueError(f"checkpoints need at least a step between them, got {self.checkpoint_every}")
-        if self.keep < 1 or self.sample_every < 0:
-            raise ValueError(f"expected keep >= 1 and sample_every >= 0, got {self.keep} and {self.sample_every}")
+        if self.keep < 1:
+            raise ValueError(f"expected to keep at least one checkpoint, got keep = {self.keep}")
+        if self.sample_every < 0:
+            raise ValueError(f"sample_every must be at least 0, got {self.sample_every}")
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -68,7 +73,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error
 
 
 class Session:
-    """One sitting of a run: from its start, or from `earlier`, to its end or to an interruption.
+    """One sitting of a run: from its start, or from the checkpoint `earlier`, to its end or to an interruption.
 
         Session(folder, settings, data, seed=0, device="cuda").run()
 
@@ -85,35 +90,43 @@ class Session:
         seed: int = 0,
         device: torch.device | str = "cpu",
         threads: int | None = None,
-        habits: Habits | None = None,
+        options: SessionOptions | None = None,
         earlier: Checkpoint | None = None,
     ) -> None:
-        self.folder, self.settings, self.habits = folder, settings, habits or Habits()
-        self.seed, self.device = earlier.seed if earlier else seed, torch.device(device)
+        self.folder = folder
+        self.settings = settings
+        self.options = options or SessionOptions()
+        self.seed = earlier.seed if earlier else seed
+        self.device = torch.device(device)
         data = data.to(self.device)
         prepare(self.seed)
         gan = build_model(settings, self.device)
-        self.threads = threads or (earlier.threads if earlier else fastest_threads(gan, data, settings))
-        torch.set_num_threads(self.threads)
+        if threads is None:
+            threads = earlier.threads if earlier else fastest_threads(gan, data, settings)
+        self.threads = threads
+        torch.set_num_threads(threads)
         self.trainer = Trainer(gan, data, settings.training)
         self.seconds = 0.0
         self._history: list[list[float]] = []
         self._pending: list[Step] = []  # not yet in the history: a look at their numbers waits for a GPU
-        self._old_fakes = torch.zeros(0, OLD_FAKES, *gan.image_shape, dtype=torch.uint8)
-        self._old_steps = torch.zeros(0, dtype=torch.int64)
-        self._watch, self._last_save, self._save_took = Watch(gan, settings), 0.0, 0.0
+        self._old_fakes = torch.zeros(0, OLD_FAKES, *settings.networks.image_shape, dtype=torch.uint8, device="cpu")
+        self._old_steps = torch.zeros(0, dtype=torch.int64, device="cpu")
+        self._watch = Watch(gan, settings)
+        self._last_save = 0.0  # when it ended
+        self._save_took = 0.0  # seconds
         if earlier:
-            self._take_up(earlier)
+            self._go_on_from(earlier)
 
     @property
-    def gan(self) -> MemoryGAN:
+    def gan(self) -> AdversarialModel:
         return self.trainer.gan
 
     @property
     def history(self) -> list[list[float]]:
         """[loss D, loss G, D(real), D(generated)] of every step so far."""
         if self._pending:
-            self._history += torch.stack([torch.stack(step[1:]) for step in self._pending]).tolist()
+            rows = [torch.stack(step[1:]) for step in self._pending]
+            self._history += torch.stack(rows).tolist()
             self._pending.clear()
         return self._history
 
@@ -125,13 +138,13 @@ class Session:
         """
         total = self.settings.training.steps
         progress = Progress(self.trainer.number, total)
-        log = MetricsLog(self.habits.log_dir, self.trainer.number) if self.habits.log_dir else None
+        log = MetricsLog(self.options.log_dir, self.trainer.number) if self.options.log_dir else None
         try:
             self.save()
             with _caught_signals() as caught:
                 for step in self._steps():
                     self._after(step, log)
-                    progress.advance(step.number, self._described)
+                    progress.advance(step.number, self._description)
                     if caught and step.number < total:
                         raise Interrupted(caught[0], step.number, self.save())
             self._finish()
@@ -150,12 +163,12 @@ class Session:
             threads=self.threads,
             seconds=self.seconds,
             trainer=self.trainer.state_dict(),
-            history=torch.tensor(self.history).reshape(-1, 4),
+            history=torch.tensor(self.history, dtype=torch.float32, device="cpu").reshape(-1, len(StepNumbers._fields)),
             old_fakes=self._old_fakes,
             old_steps=self._old_steps,
         )
         try:
-            path = checkpoints.save(self.folder, contents, self.habits.keep)
+            path = checkpoints.save(self.folder, contents, self.options.keep)
         except FloatingPointError as error:
             raise self._failed(error) from error
         except OSError as error:
@@ -166,7 +179,7 @@ class Session:
 
     # ---------------------------------------------------------------- parts
 
-    def _take_up(self, earlier: Checkpoint) -> None:
+    def _go_on_from(self, earlier: Checkpoint) -> None:
         _check_same_run(earlier, self.settings)
         if earlier.device != self.device.type:
             raise ValueError(f"the run was begun on {earlier.device}, it cannot go on on {self.device.type}")
@@ -174,8 +187,10 @@ class Session:
         if images.shape[1:] != self._old_fakes.shape[1:] or images.dtype != torch.uint8:
             raise ValueError(f"old fakes have shape {list(images.shape)}, expected [..., {OLD_FAKES}, C, H, W] bytes")
         checkpoints.restore(self.trainer, earlier)
-        self._history, self.seconds = earlier.history.tolist(), earlier.seconds
-        self._old_fakes, self._old_steps = images, earlier.old_steps
+        self._history = earlier.history.tolist()
+        self.seconds = earlier.seconds
+        self._old_fakes = images
+        self._old_steps = earlier.old_steps
 
     def _steps(self) -> Iterator[Step]:
         """The trainer's steps, timed, with an explanation where one fails."""
@@ -202,120 +217,164 @@ class Session:
 
     def _after(self, step: Step, log: MetricsLog | None) -> None:
         """What is due after a step."""
-        number, total = step.number, self.settings.training.steps
-        last = number == total
-        if number % LOOK_EVERY == 0 or last:
-            try:
-                self._watch.look(self.history, only_finite=not self.habits.stops)
-            except FloatingPointError as error:
-                raise self._failed(error) from error
+        number = step.number
+        is_last = number == self.settings.training.steps
+        if number % LOOK_EVERY == 0 or is_last:
+            self._look()
             if log:
                 log.write(number, self._metrics())
-        if (number * MARKS) // total > ((number - 1) * MARKS) // total:
+        if self._is_moment(number):
             self._keep_old_fakes(number)
-        if self.habits.sample_every and (number % self.habits.sample_every == 0 or last):
-            images = sheet(self.gan, self.seed)
-            write_sheet(self.folder / "samples" / f"step-{number:08}.png", images, columns=10)
-            if log:
-                log.write_images(number, images, columns=10)
-        if last or self._save_is_due(number):
+        if self.options.sample_every and (number % self.options.sample_every == 0 or is_last):
+            self._write_samples(number, log)
+        if is_last or self._save_is_due(number):
             self.save()
 
+    def _look(self) -> None:
+        """Raises TrainingError where training has failed."""
+        try:
+            self._watch.look(self.history, only_finite=not self.options.stops)
+        except FloatingPointError as error:
+            raise self._failed(error) from error
+
+    def _is_moment(self, number: int) -> bool:
+        """Whether one of the ten moments comes with this step: moment i is the first step at i/10 of all or later."""
+        total = self.settings.training.steps
+        moments_by_now = number * MOMENTS // total
+        moments_before = (number - 1) * MOMENTS // total
+        return moments_by_now > moments_before
+
+    def _write_samples(self, number: int, log: MetricsLog | None) -> None:
+        images = sheet(self.gan, self.seed)
+        write_sheet(self.folder / "samples" / f"step-{number:08}.png", images, SHEET_COLUMNS)
+        if log:
+            log.write_images(number, images, SHEET_COLUMNS)
+
     def _save_is_due(self, number: int) -> bool:
-        if self.habits.checkpoint_every:
-            return number % self.habits.checkpoint_every == 0
-        rested = time.perf_counter() - self._last_save
-        return number % SAVE_EVERY == 0 and self._save_took <= SAVE_SHARE * rested
+        if self.options.checkpoint_every:
+            return number % self.options.checkpoint_every == 0
+        since_last_save = time.perf_counter() - self._last_save
+        return number % SAVE_EVERY == 0 and self._save_took <= SAVE_SHARE * since_last_save
 
     @torch.no_grad()
     def _keep_old_fakes(self, number: int) -> None:
         draw = torch.Generator(self.device).manual_seed(number)
-        with resting(self.gan):
+        with evaluating(self.gan):
             images = self.gan.generate(OLD_FAKES, generator=draw).images
-        images = ((images + 1) * 127.5).round().clamp(0, 255).byte().cpu().unsqueeze(0)
-        self._old_fakes = torch.cat([self._old_fakes, images])
-        self._old_steps = torch.cat([self._old_steps, torch.tensor([number])])
+        as_bytes = ((images + 1) * 127.5).round().clamp(0, 255).byte().cpu()
+        self._old_fakes = torch.cat([self._old_fakes, as_bytes.unsqueeze(0)])
+        self._old_steps = torch.cat([self._old_steps, torch.tensor([number], device="cpu")])
 
     def _metrics(self) -> dict[str, float]:
-        recent = self.history[-LOOK_EVERY:]
-        means = [sum(column) / len(recent) for column in zip(*recent, strict=True)]
-        share, mass = label_shares(self.gan)
-        (group,) = self.trainer.optimisers.generator.param_groups
-        return {
-            **dict(zip(Step._fields[1:], means, strict=True)),
-            "slots_in_use": slots_in_use(self.gan),
-            "real_slots": share,
-            "real_histogram": mass,
-            "generator_lr": float(group["lr"]),
-            "seconds": self.seconds,
-        }
+        """Means of the last steps, and how the memory is."""
+        recent = torch.tensor(self.history[-LOOK_EVERY:], dtype=torch.double, device="cpu")
+        metrics = dict(zip(StepNumbers._fields, recent.mean(dim=0).tolist(), strict=True))
+        metrics["slots_in_use"] = float(self.gan.slots_in_use())
+        memory = memory_of(self.gan)
+        if memory is not None:
+            metrics["real_slots"], metrics["real_histogram"] = label_shares(memory)
+        metrics["generator_lr"] = float(self.trainer.optimisers.generator.param_groups[0]["lr"])
+        metrics["seconds"] = self.seconds
+        return metrics
 
-    def _described(self) -> str:
+    def _description(self) -> str:
         loss_d, loss_g, real, generated = self.history[-1]
-        numbers = f"loss D {loss_d:.2f} G {loss_g:.2f}, D(real) {real:.2f} D(generated) {generated:.2f}"
-        return f"{numbers}, {slots_in_use(self.gan):.0f} slots in use"
+        return (
+            f"loss D {loss_d:.2f} G {loss_g:.2f}, D(real) {real:.2f} D(generated) {generated:.2f}, "
+            f"{float(self.gan.slots_in_use()):.0f} slots in use"
+        )
 
     def _finish(self) -> None:
         with written_whole(self.folder / "old_fakes.pt") as path:
             path.write_bytes(serialised({"images": self._old_fakes, "steps": self._old_steps}))
-        columns = zip(*self.history, strict=True)
-        history: dict[str, Any] = {name: list(c) for name, c in zip(Step._fields[1:], columns, strict=True)}
-        how = {"seed": self.seed, "device": str(self.device), "threads": self.threads, "seconds": self.seconds}
-        save_run(self.folder, self.gan, self.settings, {**history, **how})
+        columns = [list(column) for column in zip(*self.history, strict=True)]
+        history: dict[str, Any] = dict(zip(StepNumbers._fields, columns, strict=True))
+        history["seed"] = self.seed
+        history["device"] = str(self.device)
+        history["threads"] = self.threads
+        history["seconds"] = self.seconds
+        save_run(self.folder, self.gan, self.settings, history)
 
 
-def take_up(folder: Path, settings: Settings, data: ImageData, **how: Any) -> Session:
-    """The session that goes on from the last checkpoint in `folder`, or, where there is none, begins the run."""
-    say = functools.partial(print, file=sys.stderr)
-    earlier = checkpoints.newest(folder, say) if checkpoints.saved(folder) else None
-    return Session(folder, settings, data, earlier=earlier, **how)
+def resume(folder: Path, settings: Settings, data: ImageData, **arguments: Any) -> Session:
+    """The session that goes on from the last checkpoint in `folder`, or, where there is none, begins the run.
+
+    `arguments` are those of `Session`.
+    """
+    earlier = None
+    if checkpoints.saved(folder):
+        earlier = checkpoints.newest(folder, say=functools.partial(print, file=sys.stderr))
+    return Session(folder, settings, data, earlier=earlier, **arguments)
 
 
 def _check_same_run(earlier: Checkpoint, settings: Settings) -> None:
-    """ValueError where `settings` are not those of the run so far, but for steps while the rates do not depend on them.
+    """ValueError where `settings` are not those of the run so far, but for what changes no number.
 
-    A run may become longer or shorter until its rates begin to fall: up to there both are bitwise the same run.
+    `cuda_graph` is only a faster way of the same step. A run may become longer or shorter until its rates begin to
+    fall: up to there both are bitwise the same run.
     """
-    ours, theirs = (_flat(asdict(s)) for s in (settings, earlier.settings))
-    changed = {name for name in ours if ours[name] != theirs[name]}
-    why = ""
+    ours = _flat(settings)
+    theirs = _flat(earlier.settings)
+    changed = {name for name in ours if ours[name] != theirs[name]} - {"training.cuda_graph"}
+    reason = ""
     if changed == {"training.steps"}:
-        fewer = min(settings.training.steps, earlier.settings.training.steps)
-        last = math.floor(settings.training.decay_from * fewer)  # with the rates that it began with
-        if earlier.number <= last:
+        fewer_steps = min(settings.training.steps, earlier.settings.training.steps)
+        last_free = math.floor(settings.training.decay_from * fewer_steps)  # with the rates that it began with
+        if earlier.number <= last_free:
             return
-        why = f"; that could be changed until step {last}, where the rates begin to fall, and it is at {earlier.number}"
+        reason = (
+            f"; that could be changed until step {last_free}, where the rates begin to fall, and it is at "
+            f"{earlier.number}"
+        )
     if changed:
-        what = ", ".join(f"{name} was {theirs[name]!r}, not {ours[name]!r}" for name in sorted(changed))
-        raise ValueError(f"the run cannot go on with other settings: {what}{why}; begin another run")
+        changes = ", ".join(f"{name} was {theirs[name]!r}, not {ours[name]!r}" for name in sorted(changed))
+        raise ValueError(f"the run cannot go on with other settings: {changes}{reason}; begin another run")
 
 
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    parts = {name: value if isinstance(value, dict) else {"": value} for name, value in settings.items()}
-    return {f"{part}.{name}".rstrip("."): value for part, fields in parts.items() for name, value in fields.items()}
+def _flat(settings: Settings) -> dict[str, Any]:
+    """Every field by its full name: "dataset", "memory.num_slots" and so on."""
+    flat = {}
+    for name, value in asdict(settings).items():
+        if isinstance(value, dict):
+            for field, inner_value in value.items():
+                flat[f"{name}.{field}"] = inner_value
+        else:
+            flat[name] = value
+    return flat
 
 
-def fastest_threads(gan: MemoryGAN, data: ImageData, settings: Settings) -> int:
+def fastest_threads(gan: AdversarialModel, data: ImageData, settings: Settings) -> int:
     """With how many threads a step is fastest, tried on a copy: the model and the random state are as they were.
 
     For a small or slim model 1, untried: a run that takes another number another time would not be the same run.
     """
-    if gan.memory.keys.is_cuda or sum(weight.numel() for weight in gan.parameters()) < THREADED:
+    num_weights = sum(weight.numel() for weight in gan.parameters())
+    if gan.device.type != "cpu" or num_weights < THREADED:
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    candidates = sorted({*(2**power for power in range(cores.bit_length())), cores})
+    candidates = _thread_numbers()
     seconds: dict[int, float] = {}
     with torch.random.fork_rng(devices=[]):
-        steps = iter(Trainer(copy.deepcopy(gan), data, replace(settings.training, steps=4 * len(candidates))))
+        training = replace(settings.training, steps=TRIES * len(candidates))
+        steps = iter(Trainer(copy.deepcopy(gan), data, training))
         for threads in candidates:
             torch.set_num_threads(threads)
             times = []
-            for _ in range(4):
+            for _ in range(TRIES):
                 started = time.perf_counter()
                 next(steps)
                 times.append(time.perf_counter() - started)
             seconds[threads] = min(times[1:])
     return min(candidates, key=lambda threads: seconds[threads])
+
+
+def _thread_numbers() -> list[int]:
+    """Powers of 2 up to the number of cores, and that number."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    powers = {2**exponent for exponent in range(cores.bit_length())}
+    return sorted(powers | {cores})
 
 
 @contextmanager
@@ -328,7 +387,9 @@ def _caught_signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         caught.append(number)
 
-    numbers = [signal.SIGINT, signal.SIGTERM] if threading.current_thread() is threading.main_thread() else []
+    numbers = []
+    if threading.current_thread() is threading.main_thread():  # only there may signals be handled
+        numbers = [signal.SIGINT, signal.SIGTERM]
     before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield caught

@@ -1,136 +1,177 @@
-"""What a study found, from its result file: a table and a figure, with every seed in sight."""
+"""What did a study find? A table and a figure of its result file, with every seed in sight."""
 
 import math
-import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from memgan.lab.evaluation.registry import METRICS, Metric, named
 from memgan.lab.studies.grids import STUDIES
+from memgan.lab.studies.result_file import Row
 from memgan.plots import GENERATED, REAL
 
-__all__ = ["MEASURES", "figure", "markdown", "table"]
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
 
-Row = dict[str, Any]
+__all__ = ["figure", "markdown", "table"]
 
-# measure -> its name, decimals, and whether its axis is logarithmic
-MEASURES = {
-    "inception_score": ("Inception Score (higher is better)", 2, False),
-    "frechet_distance": ("Frechet distance (lower is better)", 1, True),
-    "precision": ("precision", 2, False),
-    "recall": ("recall", 2, False),
-    "slot_purity": ("slot purity", 2, False),
-    "slots_in_use": ("slots in use", 0, False),
-    "classes_covered": ("classes", 0, False),
-    "old_fakes_rejected": ("old fakes rejected (share)", 2, False),
-}
+MOST_DECIMALS = 2  # seeds vary too much for the third
+NOTE = ""  # head of the last column: what failed, or which learning rates were chosen
 
 
-def table(result: Row) -> str:
-    """A line for each configuration: mean, lowest and highest of each measure over its seeds; real images last."""
-    lines = _cells(result)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(_line(cells, widths) for cells in lines)
+# ---------------------------------------------------------------- tables
 
 
-def markdown(result: Row) -> str:
+def table(result: Row, metrics: tuple[Metric, ...] = METRICS) -> str:
+    """A line for each configuration: mean, lowest and highest of each metric over its seeds; real images last."""
+    cells = _cells(result, metrics, "{mean} ({low} to {high})")
+    return "\n".join(line.rstrip() for line in cells.to_string().splitlines())
+
+
+def markdown(result: Row, metrics: tuple[Metric, ...] = METRICS) -> str:
     """The same for a page: lowest and highest below the mean and never broken in two, weights behind."""
-    lines = _cells(result)
-    head, *rows = ([name, *scores, weights, note.replace(" ", "\u00a0")] for name, _, weights, *scores, note in lines)
-    if not any(cells[-1] for cells in rows):
-        head, *rows = (cells[:-1] for cells in (head, *rows))
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    ranges = [[re.sub(r" \((.+) to (.+)\)$", "<br>\\1\u2013\u2060\\2", cell) for cell in cells] for cells in rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *ranges))
+    cells = _cells(result, metrics, "{mean}<br>{low}\u2013\u2060{high}").drop(columns="runs")
+    weights = cells.pop("weights")
+    notes = cells.pop(NOTE).str.replace(" ", "\u00a0")
+    cells["weights"] = weights
+    if any(notes):
+        cells[NOTE] = notes
+    lines = [_markdown_row("", list(cells.columns)), _markdown_row("---", ["---:"] * len(cells.columns))]
+    for name, row in cells.iterrows():
+        lines.append(_markdown_row(name, list(row)))
+    return "\n".join(lines)
 
 
-def _cells(result: Row) -> list[list[str]]:
-    """A head, then of each configuration its name, runs and weights, a cell for each measure, and what else to say."""
-    runs = result["runs"]
-    shown = {measure: how for measure, how in MEASURES.items() if _values(runs, measure)}
-    lines = [["", "runs", "weights", *(label.partition(" (")[0] for label, _, _ in shown.values()), ""]]
-    for name, rows in _by_configuration(runs).items():
-        weights: Row = next((row["parameters"] for row in rows if "parameters" in row), {})
-        total = f"{weights['inference'] + weights['generator']:,}" if weights else ""
-        cells = [_spread(_values(rows, measure), decimals) for measure, (_, decimals, _) in shown.items()]
-        lines.append([name, str(len(rows)), total, *cells, _failures(rows) or rows[0].get("candidate", "")])
-    real = [_spread(_values(runs, f"{measure}_real"), decimals) for measure, (_, decimals, _) in shown.items()]
-    return [*lines, ["real images", "", "", *real, ""]]
+def _markdown_row(name: str, cells: list[str]) -> str:
+    return f"| {' | '.join([name, *cells])} |"
 
 
-def _line(cells: list[str], widths: list[int]) -> str:
-    """Numbers to the right, the names at both ends to the left."""
-    first, *numbers, last = (
-        cell.rjust(width) if 0 < place < len(cells) - 1 else cell.ljust(width)
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join([first, *numbers, last]).rstrip()
+def _cells(result: Row, metrics: tuple[Metric, ...], spread: str) -> "DataFrame":
+    """The table as text: a row for each configuration and for real images, a column for each metric of the runs.
+
+    `spread` is how mean, low and high are written where they differ.
+    """
+    from pandas import DataFrame  # takes half a second to import
+
+    runs = DataFrame(result["runs"])
+    configurations = runs.groupby("configuration", sort=False)
+    cells = DataFrame(index=[name for name, _ in configurations] + ["real images"])
+    cells["runs"] = [str(len(rows)) for _, rows in configurations] + [""]
+    cells["weights"] = [_weights(rows) for _, rows in configurations] + [""]
+    for metric in _shown(result, metrics):
+        column = [_spread(rows[metric.name], metric, spread) for _, rows in configurations]
+        real = _spread(runs[metric.real], metric, spread) if metric.real in runs else ""
+        cells[metric.short or metric.label] = [*column, real]
+    cells[NOTE] = [_note(rows) for _, rows in configurations] + [""]
+    return cells
 
 
-def _failures(rows: list[Row]) -> str:
-    failed = sum("failed" in row for row in rows)
-    return f"{failed} of {len(rows)} failed" if failed else ""
+def _shown(result: Row, metrics: tuple[Metric, ...]) -> list[Metric]:
+    """The metrics that stand in studies and that a run of this one has."""
+    return [metric for metric in metrics if "study" in metric.shown and _values(result["runs"], metric.name)]
 
 
-def _spread(values: list[float], decimals: int) -> str:
-    if not values:
+def _spread(values: "Series", metric: Metric, spread: str) -> str:
+    """Mean, lowest and highest of what is there; the mean alone where these are equal."""
+    values = values.dropna().astype(float)
+    if values.empty:
         return ""
-    mean = f"{sum(values) / len(values):.{decimals}f}"
-    low, high = (f"{value:.{decimals}f}" for value in (min(values), max(values)))
-    return mean if low == high else f"{mean} ({low} to {high})"
+    decimals = min(metric.decimals, MOST_DECIMALS)
+    mean = f"{values.mean():.{decimals}f}"
+    low = f"{values.min():.{decimals}f}"
+    high = f"{values.max():.{decimals}f}"
+    return mean if low == high else spread.format(mean=mean, low=low, high=high)
 
 
-def _by_configuration(runs: list[Row]) -> dict[str, list[Row]]:
-    configurations: dict[str, list[Row]] = {}
-    for row in runs:
-        configurations.setdefault(row["configuration"], []).append(row)
-    return configurations
+def _weights(rows: "DataFrame") -> str:
+    """How many weights both networks of a configuration have."""
+    if "parameters" not in rows or rows["parameters"].dropna().empty:
+        return ""
+    counts = rows["parameters"].dropna().iloc[0]
+    return f"{counts['inference'] + counts['generator']:,}"
 
 
-def _values(rows: list[Row], measure: str) -> list[float]:
-    return [row[measure] for row in rows if row.get(measure) is not None]
+def _note(rows: "DataFrame") -> str:
+    """How many runs of a configuration failed, if any did; else the learning rates, where they were tuned."""
+    if "failed" in rows and rows["failed"].notna().any():
+        return f"{rows['failed'].count()} of {len(rows)} failed"
+    if "candidate" in rows and isinstance(rows["candidate"].iloc[0], str):
+        return rows["candidate"].iloc[0]
+    return ""
 
 
-def figure(result: Row) -> Figure:
-    """A dot for each run of each configuration, a line at their mean; dashed, the same measure of real images."""
-    runs, wanted = _by_configuration(result["runs"]), STUDIES[result["study"]].measures
-    measures = [measure for measure in wanted if _values(result["runs"], measure)]
-    columns = min(2, max(1, len(measures)))
-    rows_of_panels = max(1, math.ceil(len(measures) / columns))
-    size = (2 + 3 * columns, rows_of_panels * (0.27 * len(runs) + 0.75) + 0.6)
+# ---------------------------------------------------------------- figure
+
+
+def figure(result: Row, metrics: tuple[Metric, ...] = METRICS) -> Figure:
+    """A dot for each run of each configuration, a line at their mean; dashed, the same metric of real images.
+
+    The metrics are those that `STUDIES` names for the study.
+    """
+    wanted = [named(name, metrics) for name in STUDIES[result["study"]].metrics]
+    shown = [metric for metric in wanted if _values(result["runs"], metric.name)]
+    configurations = _by_configuration(result["runs"])
+    columns = 2 if len(shown) > 1 else 1
+    rows = max(1, math.ceil(len(shown) / columns))
+    size = (2 + 3 * columns, rows * (0.27 * len(configurations) + 0.75) + 0.6)
     drawn = Figure(figsize=size, layout="constrained")
     title = f"{result['study']}, {result['preset']}: {result['question']}"
     drawn.suptitle(f"{title}\ndots: seeds; bars: their mean; dashed: real test images", fontsize=10)
-    panels = drawn.subplots(rows_of_panels, columns, sharey=True, squeeze=False).flatten()
-    for spare in panels[len(measures) :]:
+    panels = drawn.subplots(rows, columns, sharey=True, squeeze=False).flatten()
+    for spare in panels[len(shown) :]:
         spare.set_axis_off()
-    names = [", ".join(filter(None, [name, _failures(rows)])) for name, rows in runs.items()]
+    names = [_described(name, runs) for name, runs in configurations.items()]
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
-    for axes, measure in zip(panels, measures, strict=False):
-        for place, rows in enumerate(runs.values()):
-            values = _values(rows, measure)
-            axes.plot(values, [place] * len(values), "o", color=GENERATED, markersize=5, alpha=0.8)
-            if values:
-                axes.plot([sum(values) / len(values)] * 2, [place - 0.3, place + 0.3], color=GENERATED, linewidth=1.5)
-        for value in _values(result["runs"], f"{measure}_real")[:1]:
-            axes.axvline(value, color=REAL, linestyle="--", linewidth=1.2)
-        _finish(axes, *MEASURES[measure])
+    for axes, metric in zip(panels, shown, strict=False):
+        _panel(axes, metric, configurations)
     return drawn
 
 
-def _finish(axes: Axes, label: str, decimals: int, logarithmic: bool) -> None:
-    axes.set(xlabel=label)
-    if logarithmic:
+def _panel(axes: Axes, metric: Metric, configurations: dict[str, list[Row]]) -> None:
+    """One metric: a line of dots for each configuration."""
+    real = []
+    for place, runs in enumerate(configurations.values()):
+        values = _values(runs, metric.name)
+        axes.plot(values, [place] * len(values), "o", color=GENERATED, markersize=5, alpha=0.8)
+        if values:
+            mean = sum(values) / len(values)
+            axes.plot([mean, mean], [place - 0.3, place + 0.3], color=GENERATED, linewidth=1.5)
+        real += _values(runs, metric.real)
+    if real:
+        axes.axvline(real[0], color=REAL, linestyle="--", linewidth=1.2)
+    axes.set(xlabel=metric.short_title)
+    if metric.scale == "log":
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
-    elif axes.get_xlim()[1] <= 1.1:  # a share
+    elif metric.scale == "share":
         axes.set_xlim(-0.03, 1.03)
     else:
         axes.set_xlim(left=0)
     axes.grid(axis="y", color="#EEEEEE")
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _by_configuration(runs: list[Row]) -> dict[str, list[Row]]:
+    configurations: dict[str, list[Row]] = {}
+    for run in runs:
+        name = run["configuration"]
+        if name not in configurations:
+            configurations[name] = []
+        configurations[name].append(run)
+    return configurations
+
+
+def _described(name: str, runs: list[Row]) -> str:
+    """A configuration's name, and how many of its runs failed."""
+    failed = sum(1 for run in runs if "failed" in run)
+    return f"{name}, {failed} of {len(runs)} failed" if failed else name
+
+
+def _values(runs: list[Row], name: str) -> list[float]:
+    """What the runs have under `name`; a run that failed has nothing."""
+    return [run[name] for run in runs if run.get(name) is not None]

@@ -1,39 +1,43 @@
-"""What each `memgan study` compares: configurations by name, each a list of assignments to a preset, as for `--set`.
+"""What does each `memgan study` compare? Configurations by name, each a list of assignments to a preset.
 
-`model=NAME` turns the preset into that model's of equal size first (`memgan.lab.baselines.models.as_model`).
+An assignment is written as for `--set`; `model=NAME` turns the preset into that model's of equal size first
+(`memgan.lab.baselines.models.as_model`).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from memgan.presets import Settings
 
-__all__ = ["STUDIES", "Study", "rates"]
+__all__ = ["STUDIES", "Grid", "Study", "candidate_rates"]
 
 Grid = dict[str, list[str]]
 
 
-class Study(NamedTuple):
-    """A question, the configurations that answer it, and the measures that its figure shows."""
+@dataclass(frozen=True)
+class Study:
+    """A question, the configurations that answer it, and the metrics that its figure shows."""
 
     question: str
     grid: Callable[[Settings], Grid]  # for the preset that it starts from
-    measures: tuple[str, ...] = ("inception_score", "frechet_distance", "recall", "slot_purity")
-    tuned: bool = False  # whether each configuration's learning rates are chosen first, with the same effort: `rates`
+    metrics: tuple[str, ...] = ("inception_score", "frechet_distance", "recall", "slot_purity")
+    tuned: bool = False  # whether each configuration's learning rates are chosen first, with the same effort
 
 
-def rates(preset: Settings) -> Grid:
+def candidate_rates(preset: Settings) -> Grid:
     """The pairs of learning rates that are tried for every configuration of a tuned study."""
-    of_g, of_d = preset.training.generator_lr, preset.training.discriminator_lr
-    pairs = {
-        "the preset's": (of_g, of_d),
-        "D as fast as G": (of_g, of_g),
-        "G as slow as D": (of_d, of_d),
-        "both twice as fast": (2 * of_g, 2 * of_d),
-    }
+    generator_lr = preset.training.generator_lr
+    discriminator_lr = preset.training.discriminator_lr
     return {
-        name: [f"training.generator_lr={g:g}", f"training.discriminator_lr={d:g}"] for name, (g, d) in pairs.items()
+        "the preset's": _rates(generator_lr, discriminator_lr),
+        "D as fast as G": _rates(generator_lr, generator_lr),
+        "G as slow as D": _rates(discriminator_lr, discriminator_lr),
+        "both twice as fast": _rates(2 * generator_lr, 2 * discriminator_lr),
     }
+
+
+def _rates(generator_lr: float, discriminator_lr: float) -> list[str]:
+    return [f"training.generator_lr={generator_lr:g}", f"training.discriminator_lr={discriminator_lr:g}"]
 
 
 def _seeds(preset: Settings) -> Grid:
@@ -59,7 +63,7 @@ def _kappa(preset: Settings) -> Grid:
 def _memory_size(preset: Settings) -> Grid:
     slots = preset.memory.num_slots
     sizes = (slots // 4, slots // 2, slots, 2 * slots, 4 * slots)
-    return {f"{n} slots": [f"memory.num_slots={n}", f"memory.top_k={n // 16}"] for n in sizes}
+    return {f"{size} slots": [f"memory.num_slots={size}", f"memory.top_k={size // 16}"] for size in sizes}
 
 
 def _collisions(preset: Settings) -> Grid:
@@ -71,7 +75,8 @@ def _collisions(preset: Settings) -> Grid:
 
 
 def _forgetting(preset: Settings) -> Grid:
-    slots, top_k = preset.memory.num_slots, preset.memory.top_k
+    slots = preset.memory.num_slots
+    top_k = preset.memory.top_k
     return {
         "memoryGAN": [],
         "nothing decays": ["memory.alpha=1"],
@@ -82,7 +87,10 @@ def _forgetting(preset: Settings) -> Grid:
 
 
 def _paper_rule(preset: Settings) -> Grid:
-    """From the project's rule to the published one, a step more at each configuration; and each step alone."""
+    """From the project's rule to the published one, a step more at each configuration; and each step alone.
+
+    The first step alone is not listed a second time: it is the first of the way.
+    """
     steps = {
         "kappa 1": ["memory.kappa=1"],
         "alpha 0.5": ["memory.alpha=0.5"],
@@ -91,8 +99,10 @@ def _paper_rule(preset: Settings) -> Grid:
         "the oldest of all replaced": ["memory.replace_within_label=false"],
         "saturating loss": ["training.generator_loss=saturating"],
         "published rates": [
-            *("training.generator_lr=2e-4", "training.discriminator_lr=2e-4"),
-            *("training.decay_from=1", "training.mi_weight=1e-2"),
+            "training.generator_lr=2e-4",
+            "training.discriminator_lr=2e-4",
+            "training.decay_from=1",
+            "training.mi_weight=1e-2",
         ],
     }
     grid: Grid = {"the project's rule": []}
@@ -100,7 +110,9 @@ def _paper_rule(preset: Settings) -> Grid:
     for name, step in steps.items():
         so_far = so_far + step
         grid[f"+ {name}"] = so_far
-    return grid | {f"only {name}": step for name, step in list(steps.items())[1:]}
+    for name in list(steps)[1:]:
+        grid[f"only {name}"] = steps[name]
+    return grid
 
 
 STUDIES = {

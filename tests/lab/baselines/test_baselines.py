@@ -1,4 +1,4 @@
-"""The baselines: each is what its name says, and the trainer and the judge treat it as a MemoryGAN."""
+"""The baselines: each is what its name says, and the trainer and the evaluation treat it as they treat a MemoryGAN."""
 
 import copy
 import re
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from gan_builders import TINY_ASSIGNMENTS, TINY_TRAINING, random_images, same_state, state_of, tiny_settings
 from memory_builders import assert_equals_reference, lived_in_memory, reference_of, unit_rows
 from scipy.special import log_softmax
-from scipy.stats import norm
+from scipy.stats import chisquare, entropy, norm
 
 from memgan import MemoryGAN
 from memgan.gan import Generated
@@ -20,7 +20,7 @@ from memgan.lab.baselines.models import MODELS, as_model, build_model, load_mode
 from memgan.lab.commands.cli import main
 from memgan.presets import PRESETS
 from memgan.runs import build, load_run, save_run
-from memgan.training import Optimisers, prepare, train, training_step
+from memgan.training import adam_optimisers, prepare, train, training_step
 
 CODES, CONTINUOUS = 3, 2
 BATCH = TINY_TRAINING["batch_size"]
@@ -68,13 +68,36 @@ def test_scores_are_probabilities_inside_the_clip(name):
 
 
 @each_baseline
-def test_images_and_samples_of_slots_have_the_shapes_that_the_judge_expects(name):
+def test_images_and_samples_of_slots_have_the_shapes_that_the_classifier_expects(name):
     gan = tiny_baseline(name).eval()
     assert gan.generate(5).images.shape == (5, 3, 4, 4)
     images, slots = gan.sample_slots(2, 6)
     assert images.shape == (2, 6, 3, 4, 4) and slots.shape == (2,)
-    usage = gan.memory.histogram * gan.memory.values
-    assert usage.ndim == 1 and float(usage.sum()) > 0
+
+
+@each_baseline
+def test_slots_are_drawn_as_often_as_they_say_and_slots_in_use_is_the_exponential_of_their_entropy(name):
+    gan = tiny_baseline(name).eval()
+    _, slots = gan.sample_keys(20_011, generator=torch.Generator().manual_seed(0))
+    probabilities = gan.slot_probabilities().numpy()
+    expected = 20_011 * probabilities
+    observed = np.bincount(slots.numpy(), minlength=len(probabilities))
+    drawn = expected > 0
+    assert observed[~drawn].sum() == 0
+    assert drawn.sum() == 1 or chisquare(observed[drawn], expected[drawn]).pvalue > 1e-3
+    assert float(gan.slots_in_use()) == pytest.approx(np.exp(entropy(probabilities)), rel=1e-6)
+
+
+@each_baseline
+def test_what_it_says_of_itself_is_true(name):
+    gan = tiny_baseline(name)
+    made = gan.generate(7)
+    assert gan.image_shape == made.images.shape[1:] and gan.noise_dim == made.noise.shape[1]
+    assert gan.device == torch.device("cpu")
+    queries = gan.inference(made.images)
+    before = gan.read(queries)
+    assert torch.equal(gan.read_write(queries, torch.ones(7, dtype=torch.long)), before)
+    assert gan.information(made, queries).shape == ()
 
 
 @pytest.mark.parametrize("name", ["dcgam", "infogan:", "infogan:0+2", "infogan:3", "infogan:3+-1", "no_mcgn", ""])
@@ -108,7 +131,8 @@ def test_a_run_comes_back_as_it_was_saved(name, tmp_path):
     save_run(tmp_path, gan, settings, {})
     again, settings_again = load_model(tmp_path)
     assert settings_again == settings and same_state(again, gan.state_dict())
-    assert type(again) is type(gan) and type(again.memory) is type(gan.memory)
+    assert type(again) is type(gan)
+    assert type(getattr(again, "memory", None)) is type(getattr(gan, "memory", None))
     with pytest.raises(ValueError, match=f"got the baseline {re.escape(repr(settings.model))}"):
         load_run(tmp_path)
 
@@ -142,7 +166,7 @@ def test_dcgan_step_is_the_binary_cross_entropy():
     images = random_images(BATCH)
     spy = copy.deepcopy(gan)
     torch.manual_seed(3)
-    loss_d, *_ = training_step(gan, images, Optimisers(gan, settings), settings)
+    loss_d, *_ = training_step(gan, images, adam_optimisers(gan, settings), settings)
     torch.manual_seed(3)
     with torch.no_grad():
         fakes = spy.generate(BATCH).images

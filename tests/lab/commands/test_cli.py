@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 from command_line import TINY, exits, fails
 
-import memgan.lab.commands.cli
 import memgan.lab.evaluation.classifier
 from memgan.data import ImageData
-from memgan.lab.commands.cli import main
+from memgan.lab.commands.cli import COMMANDS, EXAMPLES, main, parser
 from memgan.lab.evaluation.classifier import train_classifier
-from memgan.lab.evaluation.evaluation import Evaluation
+from memgan.lab.evaluation.registry import METRICS
 
-COMMANDS = {
+OPTIONS_OF = {
     "train": ["--out", "--device", "--seed", "--resume", "--root", "--log-dir"],
     "sample": ["--out", "--device", "--seed"],
     "evaluate": ["--device", "--seed"],
@@ -35,7 +34,7 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def quick_judge(monkeypatch, tmp_path):
+def quick_classifier(monkeypatch, tmp_path):
     monkeypatch.setenv("MEMGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(
         memgan.lab.evaluation.classifier,
@@ -103,18 +102,18 @@ def test_a_run_cut_off_is_one_readable_line(tmp_path, capsys, trained):
 
 
 @pytest.mark.thorough
-def test_evaluate_prints_json_and_keeps_it_with_the_run(tmp_path, capsys, trained, quick_judge):
+def test_evaluate_prints_json_and_keeps_it_with_the_run(tmp_path, capsys, trained, quick_classifier):
     shutil.copytree(trained, tmp_path / "run")
     assert main(["evaluate", str(tmp_path / "run"), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert set(printed) == set(Evaluation.__dataclass_fields__) - {"closest"}
+    assert {metric.name for metric in METRICS} <= set(printed)
     assert printed["classes"] == 10 and 0.1 <= printed["slot_purity"] <= 1
     assert 1 - 1e-6 <= printed["inception_score"] <= 10
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text(encoding="utf-8")) == printed
 
 
 @pytest.mark.thorough
-def test_evaluate_prints_a_table_of_the_same_numbers(tmp_path, capsys, trained, quick_judge):
+def test_evaluate_prints_a_table_of_the_same_numbers(tmp_path, capsys, trained, quick_classifier):
     shutil.copytree(trained, tmp_path / "run")
     assert main(["evaluate", str(tmp_path / "run"), "--seed", "3"]) == 0
     table = capsys.readouterr().out
@@ -124,7 +123,7 @@ def test_evaluate_prints_a_table_of_the_same_numbers(tmp_path, capsys, trained, 
 
 
 @pytest.mark.thorough
-def test_evaluate_of_one_seed_gives_the_same_numbers(tmp_path, capsys, trained, quick_judge):
+def test_evaluate_of_one_seed_gives_the_same_numbers(tmp_path, capsys, trained, quick_classifier):
     shutil.copytree(trained, tmp_path / "run")
     printed = []
     for _ in range(2):
@@ -136,7 +135,7 @@ def test_evaluate_of_one_seed_gives_the_same_numbers(tmp_path, capsys, trained, 
 # ---------------------------------------------------------------- usage
 
 
-@pytest.mark.parametrize(("command", "options"), COMMANDS.items())
+@pytest.mark.parametrize(("command", "options"), OPTIONS_OF.items())
 def test_help_of_every_command_shows_examples_and_every_option(capsys, command, options):
     assert exits(command, "--help") == 0
     text = capsys.readouterr().out
@@ -170,12 +169,10 @@ def test_wrong_usage_is_exit_code_two_on_stderr(capsys, words):
 
 
 def test_every_example_of_the_help_is_accepted_by_the_parser():
-    examples = [
-        line.split()[1:] for line in memgan.lab.commands.cli.EXAMPLES.splitlines() if line.strip().startswith("memgan")
-    ]
+    examples = [line.split()[1:] for line in EXAMPLES.splitlines() if line.strip().startswith("memgan")]
     assert {words[0] for words in examples} == set(COMMANDS)
     for words in examples:
-        memgan.lab.commands.cli._parser().parse_args(words)
+        parser(words[0]).parse_args(words)
 
 
 @pytest.mark.thorough

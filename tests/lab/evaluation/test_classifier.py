@@ -1,9 +1,9 @@
-"""The judge: trained once, the same bits each time, kept under what it was trained on."""
+"""The classifier: trained once, the same bits each time, kept under what it was trained on."""
 
 import pytest
 import torch
 import torch.nn.functional as F
-from evaluation_builders import Remembered, some_digits
+from evaluation_builders import FirstPixels, some_digits
 from gan_builders import same_state, state_of
 
 import memgan.lab.evaluation.classifier
@@ -14,8 +14,8 @@ from memgan.lab.evaluation.classifier import (
     accuracy,
     cache_path,
     classifier_for,
+    features_of,
     has_classes,
-    judged_features,
     train_classifier,
 )
 
@@ -23,7 +23,7 @@ from memgan.lab.evaluation.classifier import (
 def test_accuracy_is_the_share_of_right_answers():
     images = torch.eye(10, 16)[[3, 1, 4, 1, 5]].view(5, 1, 4, 4)
     labels = torch.tensor([3, 1, 4, 0, 0])
-    assert accuracy(Remembered(), ImageData(images, labels)) == pytest.approx(3 / 5)
+    assert accuracy(FirstPixels(), ImageData(images, labels)) == pytest.approx(3 / 5)
 
 
 def test_training_a_classifier_is_deterministic_and_leaves_the_global_random_state_alone():
@@ -38,7 +38,7 @@ def test_training_a_classifier_is_deterministic_and_leaves_the_global_random_sta
 
 
 @pytest.fixture
-def quick_judge(monkeypatch):
+def quick_training(monkeypatch):
     """Trains in a moment; counts how often."""
     calls = []
 
@@ -50,25 +50,25 @@ def quick_judge(monkeypatch):
     return calls
 
 
-def test_classifier_is_trained_once_and_then_read_from_its_folder(quick_judge, tmp_path):
+def test_classifier_is_trained_once_and_then_read_from_its_folder(quick_training, tmp_path):
     folder = tmp_path / "new" / "cache"
     first = classifier_for("digits", folder)
     again = classifier_for("digits", folder)
-    assert len(quick_judge) == 1
+    assert len(quick_training) == 1
     assert same_state(again, state_of(first)) and not again.training and not first.training
     (file,) = folder.iterdir()
     assert "digits" in file.name
     file.unlink()
     classifier_for("digits", folder)
-    assert len(quick_judge) == 2
+    assert len(quick_training) == 2
 
 
-def test_classifier_is_trained_on_the_training_split(quick_judge, tmp_path):
+def test_classifier_is_trained_on_the_training_split(quick_training, tmp_path):
     classifier_for("digits", tmp_path)
-    assert torch.equal(quick_judge[0].images, load_dataset("digits").images)
+    assert torch.equal(quick_training[0].images, load_dataset("digits").images)
 
 
-def test_the_environment_says_where_classifiers_are_kept(quick_judge, tmp_path, monkeypatch):
+def test_the_environment_says_where_classifiers_are_kept(quick_training, tmp_path, monkeypatch):
     monkeypatch.setenv("MEMGAN_CACHE", str(tmp_path / "here"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     classifier_for("digits")
@@ -78,7 +78,7 @@ def test_the_environment_says_where_classifiers_are_kept(quick_judge, tmp_path, 
     assert len(list((tmp_path / "home" / ".cache" / "memgan").iterdir())) == 1
 
 
-def test_a_classifier_whose_writing_failed_is_not_taken_for_one(quick_judge, tmp_path, monkeypatch):
+def test_a_classifier_whose_writing_failed_is_not_taken_for_one(quick_training, tmp_path, monkeypatch):
     def breaks(state, path, *_):
         path.write_bytes(b"half")
         raise OSError("disk full")
@@ -87,23 +87,23 @@ def test_a_classifier_whose_writing_failed_is_not_taken_for_one(quick_judge, tmp
         patch.setattr(torch, "save", breaks)
         classifier_for("digits", tmp_path)
     classifier_for("digits", tmp_path)
-    assert len(quick_judge) == 2
+    assert len(quick_training) == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04"])
-def test_a_damaged_classifier_is_trained_anew_or_named(quick_judge, tmp_path, content):
+def test_a_damaged_classifier_is_trained_anew_or_named(quick_training, tmp_path, content):
     classifier_for("digits", tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_bytes(content)
     try:
         classifier_for("digits", tmp_path)
-        assert len(quick_judge) == 2
+        assert len(quick_training) == 2
     except ValueError as error:
         assert file.name in str(error)
 
 
 @pytest.mark.thorough
-def test_the_judge_of_the_digits_is_right_on_unseen_writers(tmp_path):
+def test_the_classifier_of_the_digits_is_right_on_unseen_writers(tmp_path):
     assert accuracy(classifier_for("digits", tmp_path), load_dataset("digits", split="test")) >= 0.97
 
 
@@ -144,7 +144,7 @@ def test_training_on_many_images_is_deterministic_whatever_the_threads():
     torch.set_num_threads(threads)
 
 
-def test_the_digits_judge_is_trained_as_a_plain_loop_says():
+def test_the_digits_classifier_is_trained_as_a_plain_loop_says():
     """README's and the notebooks' numbers hang on it: 64 a batch, a shift by padding, AdamW, one cycle."""
     data = some_digits(200)
     with torch.random.fork_rng(devices=[]):
@@ -169,13 +169,13 @@ def test_features_in_parts_are_those_of_all_at_once_and_bytes_count_as_what_they
     model = train_classifier(data, epochs=1)
     with torch.no_grad():
         whole = model.features(data.images.float() / 127.5 - 1)
-    torch.testing.assert_close(judged_features(model, data.images), whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(features_of(model, data.images), whole, rtol=1e-4, atol=1e-5)
 
 
-def test_one_class_is_nothing_to_judge():
+def test_images_of_one_class_are_refused():
     data = stripes(20)
     assert has_classes(data) and not has_classes(ImageData(data.images, torch.zeros(20).long()))
-    with pytest.raises(ValueError, match="two classes or more.*--judge"):
+    with pytest.raises(ValueError, match="two classes or more.*--classifier"):
         train_classifier(ImageData(data.images, torch.zeros(20).long()))
 
 
@@ -198,21 +198,21 @@ def test_the_place_in_the_cache_depends_on_name_pixels_labels_source_and_recipe(
     assert cache_path("mnist", stripes(20), tmp_path) == paths[0]
 
 
-def test_another_content_under_the_same_name_is_another_judge(quick_judge, tmp_path):
+def test_another_content_under_the_same_name_is_another_classifier(quick_training, tmp_path):
     """As a folder whose images change."""
     classifier_for("folder:x", tmp_path, some_digits(100))
     classifier_for("folder:x", tmp_path, some_digits(101))
     classifier_for("folder:x", tmp_path, some_digits(100))
-    assert len(quick_judge) == 2
+    assert len(quick_training) == 2
 
 
-def test_the_command_trains_once_and_reports_the_accuracy_on_test_images(quick_judge, tmp_path, monkeypatch, capsys):
+def test_the_command_trains_once_and_reports_the_accuracy_on_test_images(quick_training, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MEMGAN_CACHE", str(tmp_path))
     assert main(["classifier", "digits"]) == main(["classifier", "digits"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     test = load_dataset("digits", split="test")
     assert f"{accuracy(classifier_for('digits'), test):.2%} of 360 test images" in first
-    assert "trained" in first and "kept" in second and len(quick_judge) == 1
+    assert "trained" in first and "kept" in second and len(quick_training) == 1
 
 
 def test_the_command_names_an_unknown_data_set(capsys):

@@ -3,28 +3,35 @@
 import copy
 import json
 import math
+import pickle
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-from evaluation_builders import Remembered, some_digits
+from evaluation_builders import FirstPixels, some_digits
 from gan_builders import same_state, state_of, tiny_gan, tiny_settings
 from torch import nn
 
 from memgan import MemoryGAN
-from memgan.data import ImageData
+from memgan.data import ImageData, as_float
 from memgan.lab.baselines.models import as_model, build_model
 from memgan.lab.commands.cli import main
-from memgan.lab.evaluation.classifier import train_classifier
-from memgan.lab.evaluation.evaluation import OldFakes, evaluate, follows_keys, old_fakes_of
+from memgan.lab.evaluation import METRICS, Metric, OldFakes, evaluate, old_fakes_of, train_classifier
 from memgan.lab.evaluation.figure import evaluation_figure
 from memgan.lab.evaluation.inception import WEIGHTS, InceptionV3
+from memgan.lab.evaluation.material import follows_keys
 from memgan.lab.evaluation.metrics import ms_ssim, precision_recall
+from memgan.lab.evaluation.spread import bootstrap_mean
 from memgan.lab.evaluation.walks import in_between, walk
+from memgan.lab.studies import comparison
+from memgan.lab.studies.grids import STUDIES
 from memgan.runs import save_run
+
+RESULTS = Path(__file__).resolve().parents[3] / "results"
 
 # ---------------------------------------------------------------- quality
 
@@ -43,7 +50,7 @@ class Copies(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def judge():
+def classifier():
     return train_classifier(some_digits(), epochs=1)
 
 
@@ -58,7 +65,7 @@ def gan_of_copies(images):
     number = len(images)
     networks = {"image_size": images.shape[-1], "channels": images.shape[1]}
     settings = tiny_settings(memory={"num_slots": number, "key_dim": number, "top_k": 1}, networks=networks)
-    gan = MemoryGAN(settings.memory, settings.networks)
+    gan = MemoryGAN.from_settings(settings.memory, settings.networks)
     gan.memory.keys.copy_(torch.eye(number))
     gan.memory.values.fill_(1)
     gan.memory.histogram.fill_(0.5)
@@ -66,9 +73,9 @@ def gan_of_copies(images):
     return gan
 
 
-def test_copies_of_the_training_images_are_found_out(judge, digits):
+def test_copies_of_the_training_images_are_found_out(classifier, digits):
     train, test = digits
-    result = evaluate(gan_of_copies(train.images), judge, train, test)
+    result = evaluate(gan_of_copies(train.images), classifier, train, test)
     assert result.nearest_training_distance == pytest.approx(0, abs=1e-6)
     assert result.slot_purity == 1
     assert result.slots_in_use == pytest.approx(64, rel=1e-6)
@@ -78,7 +85,7 @@ def test_a_generator_of_real_images_scores_like_real_images(digits):
     """Ten classes, drawn evenly and recognised surely: Inception Score and coverage at their best."""
     images = torch.eye(10, 16).view(10, 1, 4, 4).repeat(20, 1, 1, 1)
     data = ImageData(images, torch.arange(10).repeat(20))
-    result = evaluate(gan_of_copies(images), Remembered(), data, data)
+    result = evaluate(gan_of_copies(images), FirstPixels(), data, data)
     assert result.classifier_accuracy == 1
     assert result.classes_covered == result.classes == 10
     assert result.inception_score_real == pytest.approx(10, rel=1e-5)
@@ -93,7 +100,7 @@ def test_a_generator_of_one_image_is_found_out():
     data = ImageData(images, torch.arange(10).repeat(20))
     gan = gan_of_copies(images[:3].clone())
     gan.memory.histogram.copy_(torch.tensor([1.0, 0.0, 0.0]))
-    result = evaluate(gan, Remembered(), data, data)
+    result = evaluate(gan, FirstPixels(), data, data)
     assert result.classes_covered == 1 and result.classes == 10
     assert result.inception_score == pytest.approx(1, abs=1e-5)
     assert result.slots_in_use == pytest.approx(1, rel=1e-6)
@@ -108,7 +115,7 @@ def test_frechet_distances_are_between_the_sets_that_they_name():
     gan, drawn = gan_of_copies(torch.rand(7, 1, 4, 4, generator=generator)), []
     original = gan.generator.forward
     gan.generator.forward = lambda keys, noise: drawn.append(original(keys, noise)) or drawn[-1]
-    result = evaluate(gan, Remembered(), train, test)
+    result = evaluate(gan, FirstPixels(), train, test)
 
     def distance(one, other):
         one, other = (images.flatten(1).double().numpy() for images in (one, other))
@@ -122,10 +129,10 @@ def test_frechet_distances_are_between_the_sets_that_they_name():
     assert result.frechet_distance_real == pytest.approx(distance(test.images, train.images), rel=1e-4)
 
 
-def test_more_test_images_than_training_images_are_refused(judge, digits):
+def test_more_test_images_than_training_images_are_refused(classifier, digits):
     train, test = digits
     with pytest.raises(ValueError, match="at most 37 test images, one per training image, got 64"):
-        evaluate(digits_gan(), judge, test, train)
+        evaluate(digits_gan(), classifier, test, train)
 
 
 def digits_gan():
@@ -134,38 +141,38 @@ def digits_gan():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_evaluating_leaves_the_model_as_it_was(judge, digits, training):
+def test_evaluating_leaves_the_model_as_it_was(classifier, digits, training):
     gan = digits_gan().train(training)
     before = state_of(gan)
-    evaluate(gan, judge, *digits)
+    evaluate(gan, classifier, *digits)
     assert all(module.training == training for module in gan.modules())
     assert same_state(gan, before)
     assert all(parameter.grad is None for parameter in gan.parameters())
 
 
-def test_evaluating_leaves_the_global_random_state_alone(judge, digits):
+def test_evaluating_leaves_the_global_random_state_alone(classifier, digits):
     gan, state = digits_gan(), torch.get_rng_state()
-    evaluate(gan, judge, *digits)
+    evaluate(gan, classifier, *digits)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_evaluating_twice_gives_the_same_and_another_seed_not(judge, digits):
+def test_evaluating_twice_gives_the_same_and_another_seed_not(classifier, digits):
     gan = digits_gan()
     torch.manual_seed(1)
-    one = evaluate(gan, judge, *digits, seed=3)
+    one = evaluate(gan, classifier, *digits, seed=3)
     torch.manual_seed(2)
-    assert evaluate(gan, judge, *digits, seed=3) == one
-    assert evaluate(gan, judge, *digits, seed=4).nearest_training_distance != one.nearest_training_distance
+    assert evaluate(gan, classifier, *digits, seed=3) == one
+    assert evaluate(gan, classifier, *digits, seed=4).nearest_training_distance != one.nearest_training_distance
 
 
-def test_evaluation_judges_images_of_evaluation_mode(judge, digits):
+def test_images_are_drawn_in_evaluation_mode(classifier, digits):
     """A model whose running statistics are turned upside down: training mode would not see it."""
     gan = digits_gan()
     other = copy.deepcopy(gan)
     for module in other.generator.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.running_mean.fill_(5.0)
-    one, another = (evaluate(model.train(), judge, *digits) for model in (gan, other))
+    one, another = (evaluate(model.train(), classifier, *digits) for model in (gan, other))
     assert one.nearest_training_distance != another.nearest_training_distance
 
 
@@ -178,7 +185,7 @@ def ten_classes(copies=20):
 
 
 def spread_out(number, seed=0):
-    """Ten classes that `Remembered` tells apart, no two images alike."""
+    """Ten classes that `FirstPixels` tells apart, no two images alike."""
     data = ten_classes(number // 10)
     noise = torch.rand(data.images.shape, generator=torch.Generator().manual_seed(seed))
     return ImageData(data.images * 0.5 + 0.02 * noise, data.labels)
@@ -186,7 +193,7 @@ def spread_out(number, seed=0):
 
 def test_a_generator_of_training_images_has_precision_and_recall_of_real_ones():
     train, test = spread_out(200), spread_out(200, seed=1)
-    result = evaluate(gan_of_copies(train.images), Remembered(), train, test)
+    result = evaluate(gan_of_copies(train.images), FirstPixels(), train, test)
     assert result.precision == 1
     assert result.recall > 0.85  # 200 draws of 200 images leave out a third, which lie near the others
     precise, recalled = precision_recall(test.images.flatten(1), train.images.flatten(1))
@@ -196,27 +203,27 @@ def test_a_generator_of_training_images_has_precision_and_recall_of_real_ones():
 
 def test_a_generator_of_three_classes_is_precise_and_recalls_three_tenths():
     train = spread_out(200)
-    result = evaluate(gan_of_copies(train.images[train.labels < 3]), Remembered(), train, spread_out(200, seed=1))
+    result = evaluate(gan_of_copies(train.images[train.labels < 3]), FirstPixels(), train, spread_out(200, seed=1))
     assert result.precision == 1 and result.recall == pytest.approx(0.3, abs=0.05)
     assert result.classes_covered == 3
     assert sum(result.class_shares[:3]) == pytest.approx(1)
     assert result.class_shares_real == pytest.approx([0.1] * 10)
 
 
-def test_a_generator_of_noise_is_neither_precise_nor_recalls(digits, judge):
+def test_a_generator_of_noise_is_neither_precise_nor_recalls(digits, classifier):
     noise = torch.rand(41, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    result = evaluate(gan_of_copies(noise), judge, *digits)
+    result = evaluate(gan_of_copies(noise), classifier, *digits)
     assert result.precision < 0.1 and result.recall < 0.1
     assert result.precision_real > 0.5 and result.recall_real > 0.5
 
 
-def test_one_image_is_all_alike_and_real_ones_are_as_alike_as_their_pairs(judge, digits):
+def test_one_image_is_all_alike_and_real_ones_are_as_alike_as_their_pairs(classifier, digits):
     train, test = digits
-    result = evaluate(gan_of_copies(train.images[:1].repeat(3, 1, 1, 1)), judge, train, test)
+    result = evaluate(gan_of_copies(train.images[:1].repeat(3, 1, 1, 1)), classifier, train, test)
     assert result.ms_ssim == result.ms_ssim_in_slots == pytest.approx(1)
     everyone = [float(ms_ssim(test.images[[i]], test.images[[j]])) for i in range(37) for j in range(i)]
     assert result.ms_ssim_real == pytest.approx(np.mean(everyone), abs=0.15)  # 18 pairs of 666
-    various = evaluate(gan_of_copies(train.images), judge, train, test)
+    various = evaluate(gan_of_copies(train.images), classifier, train, test)
     assert various.ms_ssim == pytest.approx(np.mean(everyone), abs=0.15)
     assert various.ms_ssim_in_slots == pytest.approx(1)  # the noise does nothing
 
@@ -228,19 +235,19 @@ class ByNoise(Copies):
         return self.images[((noise[:, 0] + 1) / 2 * len(self.images)).long().clamp(max=len(self.images) - 1)]
 
 
-def test_where_the_noise_does_everything_images_of_a_slot_are_as_unlike_as_any(judge, digits):
+def test_where_the_noise_does_everything_images_of_a_slot_are_as_unlike_as_any(classifier, digits):
     train, test = digits
     gan = gan_of_copies(train.images)
     gan.generator = ByNoise(train.images)
-    result = evaluate(gan, judge, train, test)
+    result = evaluate(gan, classifier, train, test)
     everyone = [float(ms_ssim(train.images[[i]], train.images[[j]])) for i in range(64) for j in range(64)]
     assert result.ms_ssim_in_slots == pytest.approx(np.mean(everyone), abs=0.05)  # 1,024 pairs
     assert not follows_keys(gan) and result.in_between_slot is None
 
 
-def test_the_closest_images_are_shown_over_what_they_are_close_to(judge, digits):
+def test_the_closest_images_are_shown_over_what_they_are_close_to(classifier, digits):
     train, test = digits
-    result = evaluate(gan_of_copies(train.images[5:8] + 0.01), judge, train, test)
+    result = evaluate(gan_of_copies(train.images[5:8] + 0.01), classifier, train, test)
     generated, real = result.closest
     assert len(generated) == 10
     for image, original in zip(generated, real, strict=True):
@@ -253,19 +260,19 @@ def test_the_closest_images_are_shown_over_what_they_are_close_to(judge, digits)
 
 
 @pytest.mark.thorough
-def test_walks_are_those_that_the_laboratory_takes(judge, digits):
+def test_walks_are_those_that_the_laboratory_takes(classifier, digits):
     train, test = digits
     gan = gan_of_copies(train.images).eval()
-    judge = train_classifier(some_digits(1000), epochs=3)
-    result = evaluate(gan, judge, train, test, seed=2)
+    classifier = train_classifier(some_digits(1000), epochs=3)
+    result = evaluate(gan, classifier, train, test, seed=2)
     assert result.in_between_noise is None
     for kind in ("slot", "switch", "keys"):
-        assert getattr(result, f"in_between_{kind}") == pytest.approx(in_between(walk(gan, judge, kind, seed=2)))
+        assert getattr(result, f"in_between_{kind}") == pytest.approx(in_between(walk(gan, classifier, kind, seed=2)))
     assert result.in_between_slot == result.in_between_switch == 0  # sure at both ends, and nothing between
 
 
-def test_an_unsure_judge_has_no_walks_and_says_so(digits):
-    flat = Remembered()
+def test_an_unsure_classifier_has_no_walks_and_says_so(digits):
+    flat = FirstPixels()
     with torch.no_grad():
         flat.head.weight.zero_()
     train, test = ten_classes(), ten_classes(10)
@@ -279,12 +286,12 @@ def test_an_unsure_judge_has_no_walks_and_says_so(digits):
 
 
 @pytest.mark.parametrize("model", ["dcgan", "infogan", "kaiser", "no-mcgn"])
-def test_baselines_are_evaluated_too(model, judge, digits):
+def test_baselines_are_evaluated_too(model, classifier, digits):
     settings = tiny_settings(networks={"image_size": 16, "channels": 1, "stages": 2})
     gan = build_model(as_model(settings, model)).eval()
     assert follows_keys(gan) == (model in ("infogan", "kaiser"))
     before = state_of(gan)
-    result = evaluate(gan, judge, *digits)
+    result = evaluate(gan, classifier, *digits)
     assert same_state(gan, before)
     assert 1 - 1e-6 <= result.inception_score <= 10 and result.slots_in_use >= 1 - 1e-6
     assert result.in_between_slot is None or follows_keys(gan)
@@ -300,12 +307,11 @@ class Brightness(nn.Module):
 
     def __init__(self, memory):
         super().__init__()
-        self.keys, self.values, self.histogram, self.sample = (
-            memory.keys,
-            memory.values,
-            memory.histogram,
-            memory.sample,
-        )
+        self.keys = memory.keys
+        self.values = memory.values
+        self.histogram = memory.histogram
+        self.sample = memory.sample
+        self.slots_in_use = memory.slots_in_use
 
     def read(self, images):
         return (images.mean(dim=(1, 2, 3)) + 1) / 2
@@ -317,12 +323,12 @@ def test_old_fakes_rejected_are_counted_moment_by_moment(digits):
     gan.memory, gan.inference = Brightness(gan.memory), nn.Identity()
     dark, bright = torch.zeros(4, 1, 4, 4, dtype=torch.uint8), torch.full((4, 1, 4, 4), 255, dtype=torch.uint8)
     fakes = OldFakes(torch.stack([dark, torch.cat([dark[:1], bright[1:]]), bright]), torch.tensor([10, 20, 30]))
-    result = evaluate(gan, Remembered(), train, test, old_fakes=fakes)
+    result = evaluate(gan, FirstPixels(), train, test, old_fakes=fakes)
     assert [moment["step"] for moment in result.old_fakes] == [10, 20, 30]
     assert [moment["value"] for moment in result.old_fakes] == [1, 0.25, 0]
     assert result.old_fakes_rejected == pytest.approx(5 / 12)
     assert result.new_fakes_rejected == result.real_rejected == 0  # means above 0, all of them
-    assert evaluate(gan, Remembered(), train, test).old_fakes_rejected is None
+    assert evaluate(gan, FirstPixels(), train, test).old_fakes_rejected is None
 
 
 def test_old_fakes_are_read_from_a_run_and_what_is_no_such_file_is_named(tmp_path):
@@ -344,45 +350,118 @@ def test_old_fakes_are_read_from_a_run_and_what_is_no_such_file_is_named(tmp_pat
 
 
 @pytest.fixture(scope="module")
-def result(judge, digits):
+def result(classifier, digits):
     train, test = digits
     images = torch.stack([train.images[:5].mul(-1), train.images[:5]]).add(1).mul(127.5).byte()
-    return evaluate(digits_gan(), judge, train, test, old_fakes=OldFakes(images, torch.tensor([10, 20])))
+    return evaluate(digits_gan(), classifier, train, test, old_fakes=OldFakes(images, torch.tensor([10, 20])))
 
 
-def test_report_names_every_score_with_its_value(result):
-    report = str(result)
-    for number in (result.inception_score, result.slot_purity, result.precision, result.ms_ssim):
-        assert f"{number:.3f}"[:4] in report
-    assert f"{result.frechet_distance:.1f}" in report and "95 %" in report.splitlines()[0]
+def test_report_has_the_value_the_interval_and_the_real_counterpart_of_every_score(result):
+    lines = str(result).splitlines()
+    for metric in METRICS:
+        score = result.scores[metric.name]
+        if "report" not in metric.shown or score is None:
+            continue
+        (line,) = [line for line in lines if line.startswith(metric.label + "  ")]
+        others = [score.low, score.high, getattr(result, metric.real) if metric.real else None]
+        for number in [score.value, *others]:
+            assert number is None or f"{number:.{metric.decimals}f}" in line.removeprefix(metric.label).split()
 
 
 def test_report_says_when_one_class_is_all_there_is(result):
-    warning = "The judge sees one class in all generated images"
-    assert warning not in str(replace(result, classes_covered=2))
-    assert warning in str(replace(result, classes_covered=1)).splitlines()[-1]
-    assert warning not in str(replace(result, classes_covered=1, classes=1))
+    warning = "sees one class in all generated images"
+    assert warning not in str(replace(result, class_shares=[0.5, 0.5]))
+    assert warning in str(replace(result, class_shares=[0.999, 0.001])).splitlines()[-1]
+    assert warning not in str(replace(result, class_shares=[1.0]))  # there is no other
 
 
 def test_json_holds_every_number_and_every_interval_with_its_value_inside(result):
     content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert set(content) == set(type(result).__dataclass_fields__) - {"closest"}
+    for metric in METRICS:
+        assert content[metric.name] == getattr(result, metric.name)
+        assert not metric.real or content[metric.real] == getattr(result, metric.real)
     assert len(content["intervals"]) >= 15
     for name, interval in content["intervals"].items():
         assert set(interval) == {"value", "low", "high"} and interval["value"] == content[name]
         assert interval["low"] <= interval["value"] + 1e-6 and interval["value"] <= interval["high"] + 1e-6
 
 
-def test_a_model_that_makes_nan_is_refused(judge, digits):
+def test_keys_are_those_of_the_committed_results(result):
+    """Notebooks and pages read them by these names."""
+    runs = json.loads((RESULTS / "study-ablation-digits.json").read_text(encoding="utf-8"))["runs"]
+    about_the_run = {"configuration", "changes", "seed", "commit", "candidate", "steps", "seconds", "parameters"}
+    assert set(result.to_dict()) == set(runs[0]) - about_the_run
+
+
+def test_a_score_that_there_is_not_is_no_attribute(result):
+    with pytest.raises(AttributeError, match="no score 'inception_scroe'"):
+        _ = result.inception_scroe
+    assert copy.deepcopy(result) == result and pickle.loads(pickle.dumps(replace(result, metrics=()))) == result
+
+
+# ---------------------------------------------------------------- a new metric
+
+
+def brightness(material):
+    return bootstrap_mean(as_float(material.measured.images).mean(dim=(1, 2, 3)))
+
+
+BRIGHTNESS = Metric(
+    "brightness",
+    brightness,
+    "mean brightness",
+    decimals=4,
+    better="as real",
+    real="brightness_real",
+    shown=("report", "panel", "study"),
+)
+
+
+def test_a_metric_of_one_entry_is_in_the_table_the_json_the_figures_and_the_comparison(classifier, digits, monkeypatch):
+    metrics = (*METRICS, BRIGHTNESS)
+    train, test = digits
+    gan = gan_of_copies(train.images[:1].repeat(2, 1, 1, 1))
+    result = evaluate(gan, classifier, train, test, metrics=metrics)
+    value = float(train.images[0].double().mean())
+    real = float(test.images.double().mean())
+    assert result.brightness == pytest.approx(value) and result.brightness_real == pytest.approx(real)
+    (line,) = [line for line in str(result).splitlines() if line.startswith("mean brightness")]
+    assert f"{value:.4f}" in line and f"{real:.4f}" in line
+    content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert content["brightness"] == pytest.approx(value) and content["intervals"]["brightness_real"]["low"] < real
+    assert "mean brightness" in words_of(evaluation_figure(result))
+    monkeypatch.setitem(STUDIES, "kappa", replace(STUDIES["kappa"], metrics=("brightness",)))
+    runs = [{"configuration": "only one", "seed": 0, **content}]
+    study = {"study": "kappa", "preset": "digits", "question": "Which?", "tuning": [], "runs": runs}
+    for written in (comparison.table(study, metrics), comparison.markdown(study, metrics)):
+        head, *_, real_images = written.splitlines()
+        assert "mean brightness" in head and f"{real:.2f}" in real_images
+    (panel,) = comparison.figure(study, metrics).axes
+    assert "mean brightness" in panel.get_xlabel()
+    assert panel.lines[0].get_xdata() == pytest.approx([value])
+
+
+def test_only_the_metrics_that_are_asked_for_are_measured(classifier, digits):
+    result = evaluate(digits_gan(), classifier, *digits, metrics=(BRIGHTNESS,))
+    assert set(result.scores) == {"brightness", "brightness_real"}
+    assert "mean brightness" in str(result)
+    assert "mean brightness" in words_of(evaluation_figure(result))
+
+
+def words_of(figure):
+    return " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
+def test_a_model_that_makes_nan_is_refused(classifier, digits):
     gan = digits_gan()
     gan.generator.layers[0].weight.data.fill_(math.nan)
     with pytest.raises(ValueError, match="not finite"):
-        evaluate(gan, judge, *digits)
+        evaluate(gan, classifier, *digits)
 
 
 def test_figure_shows_every_number_that_has_an_axis(result):
     figure = evaluation_figure(result)
-    words = " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+    words = words_of(figure)
     for value in (result.inception_score, result.frechet_distance, result.precision, result.ms_ssim):
         assert f"{value:.3g}" in words
     for axes in figure.findobj(lambda artist: hasattr(artist, "get_xlabel")):
@@ -394,7 +473,7 @@ def test_figure_shows_every_number_that_has_an_axis(result):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """A run of an untrained model, and a judge that is there in a moment."""
+    """A run of an untrained model, and a classifier that is there in a moment."""
     monkeypatch.setenv("MEMGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(
         "memgan.lab.evaluation.classifier.train_classifier", lambda data: train_classifier(data, epochs=1)
@@ -428,15 +507,15 @@ def test_a_run_is_held_against_a_folder_by_its_own_classes_or_by_the_runs(run, t
 
 
 @pytest.mark.thorough
-def test_another_data_sets_judge_may_be_named(run, tmp_path, capsys):
+def test_another_data_sets_classifier_may_be_named(run, tmp_path, capsys):
     real = folder_of_images(tmp_path / "images", 150, True)
-    assert main(["evaluate", str(run), "--against", real, "--judge", "digits", "--json"]) == 0
+    assert main(["evaluate", str(run), "--against", real, "--classifier", "digits", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["classes"] == 10
 
 
-def test_nothing_to_judge_by_is_named(run, tmp_path, capsys):
+def test_images_without_classes_need_another_classifier(run, tmp_path, capsys):
     real = folder_of_images(tmp_path / "images", 50, False)
-    assert main(["evaluate", str(run), "--against", real, "--judge", real]) == 1
+    assert main(["evaluate", str(run), "--against", real, "--classifier", real]) == 1
     assert "two classes or more" in capsys.readouterr().err
     assert not (run / "evaluation.json").exists()
 
@@ -493,9 +572,9 @@ def test_inception_sees_bytes_in_three_channels(torch_fidelity):
     torch.testing.assert_close(extractor.head(features), features @ weight.T)
 
 
-def test_inceptions_scores_stand_beside_the_judges(judge, digits):
-    """The judge itself in Inception's place: the same numbers once more."""
-    result = evaluate(digits_gan(), judge, *digits, inception=judge)
+def test_inceptions_scores_stand_beside_the_classifiers(classifier, digits):
+    """The classifier itself in Inception's place: the same numbers once more."""
+    result = evaluate(digits_gan(), classifier, *digits, inception=classifier)
     assert result.inception_v3["frechet_distance"].value == result.frechet_distance
     assert result.inception_v3["precision"] == result.intervals["precision"]
     (line,) = (line for line in str(result).splitlines() if line.startswith("Inception-v3: precision"))

@@ -11,18 +11,16 @@ import torch.nn.functional as F
 from memgan.lab.evaluation.metrics import (
     _grouped_moments,
     _moments,
-    bootstrap_mean,
     frechet_distance,
     frechet_interval,
-    grouped,
     inception_interval,
     inception_score,
     ms_ssim,
     nearest,
-    nearest_distances,
     precision_recall,
-    slot_purity,
+    slot_purities,
 )
+from memgan.lab.evaluation.spread import bootstrap_mean, grouped
 
 # ---------------------------------------------------------------- Inception Score
 
@@ -117,7 +115,7 @@ def test_frechet_distance_with_features_that_are_always_zero():
 def test_nearest_distances_by_brute_force():
     generator = torch.Generator().manual_seed(0)
     images, others = (torch.rand(n, 3, 5, 7, generator=generator) * 2 - 1 for n in (31, 53))
-    result = nearest_distances(images, others)
+    result, _ = nearest(images, others)
     assert result.shape == (31,)
     for image, distance in zip(images.double().numpy(), result.tolist(), strict=True):
         expected = min(math.sqrt(((image - other) ** 2).sum()) for other in others.double().numpy())
@@ -128,18 +126,22 @@ def test_nearest_distances_by_brute_force():
 def test_copies_are_at_distance_zero(number):
     """Also where |a|^2 + |b|^2 - 2ab, the fast way to a distance, cancels badly: 16x16 arbitrary pixels."""
     others = torch.rand(number, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    assert float(nearest_distances(others.flip(0), others).max()) == pytest.approx(0, abs=1e-4)
+    assert float(nearest(others.flip(0), others)[0].max()) == pytest.approx(0, abs=1e-4)
+
+
+def purity(classes):
+    return float(slot_purities(classes).mean())
 
 
 def test_slot_purity_by_hand():
-    assert slot_purity(torch.tensor([[1, 1, 1], [7, 7, 7]])) == 1
-    assert slot_purity(torch.tensor([[0, 1, 2, 3, 4], [4, 3, 2, 1, 0]])) == pytest.approx(1 / 5)
-    assert slot_purity(torch.tensor([[5, 5, 5, 0], [0, 1, 1, 2], [3, 3, 2, 2]])) == pytest.approx((3 + 2 + 2) / 12)
+    assert purity(torch.tensor([[1, 1, 1], [7, 7, 7]])) == 1
+    assert purity(torch.tensor([[0, 1, 2, 3, 4], [4, 3, 2, 1, 0]])) == pytest.approx(1 / 5)
+    assert purity(torch.tensor([[5, 5, 5, 0], [0, 1, 1, 2], [3, 3, 2, 2]])) == pytest.approx((3 + 2 + 2) / 12)
 
 
 def test_slot_purity_is_of_the_slots_and_not_of_all_images():
     """Every slot pure, all classes equal in number: pure all the same."""
-    assert slot_purity(torch.arange(7).unsqueeze(1).expand(7, 5)) == 1
+    assert purity(torch.arange(7).unsqueeze(1).expand(7, 5)) == 1
 
 
 def test_scoring_leaves_the_global_random_state_alone():
@@ -281,6 +283,10 @@ def test_interval_of_values_in_rows_varies_with_the_rows():
 
 def test_interval_of_what_never_varies_is_a_point():
     assert bootstrap_mean(torch.ones(53)) == (1, 1, 1)
+
+
+def test_one_value_has_no_interval():
+    assert bootstrap_mean(torch.tensor([3.0])) == (3, None, None)
 
 
 def test_groups_hold_every_image_once():

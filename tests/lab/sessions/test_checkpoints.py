@@ -23,10 +23,14 @@ STEPS = 13
 EXTRAS = {"seed": 7, "device": "cpu", "threads": 1, "seconds": 2.5}
 
 
-def trainer_of(settings=None, images=23, seed=0):
+def trainer_of(settings=None, images=23, seed=0, compiled=False):
     settings = settings or tiny_settings(training={"steps": STEPS})
     prepare(seed)
-    return Trainer(build(settings), random_images(images), settings.training)
+    gan = build(settings)
+    if compiled:
+        gan.inference = torch.compile(gan.inference, backend="eager")
+        gan.generator = torch.compile(gan.generator, backend="eager")
+    return Trainer(gan, random_images(images), settings.training)
 
 
 def after(steps, trainer=None):
@@ -85,6 +89,19 @@ def test_training_goes_on_bitwise_as_if_nothing_had_happened(tmp_path, at):
     again, rest = after(STEPS - at, again)
     assert same(flat(again.state_dict()), expected)
     assert torch.equal(torch.cat([kept.history, rest]), history)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch.compile looks at it
+@pytest.mark.parametrize(("before", "afterwards"), [(True, False), (False, True), (True, True)])
+def test_training_goes_on_whether_the_networks_are_compiled_before_or_afterwards(tmp_path, before, afterwards):
+    whole, _ = after(STEPS)
+    path = save(tmp_path, checkpoint_of(*after(5, trainer_of(compiled=before))), keep=3)
+    again = trainer_of(seed=99, compiled=afterwards)
+    restore(again, load(path))
+    again, _ = after(STEPS - 5, again)
+    expected = whole.gan.state_dict()
+    for name, tensor in again.gan.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name.replace("_orig_mod.", "")], rtol=1e-4, atol=1e-6)
 
 
 def test_a_checkpoint_comes_back_as_it_was(run):
@@ -316,7 +333,10 @@ def test_a_disk_that_fails_leaves_the_old_ones(run, monkeypatch, code, when):
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match=os.strerror(code)):
-        patch.setattr(Path, "write_bytes", half) if when == "writing" else patch.setattr(os, "fsync", fails)
+        if when == "writing":
+            patch.setattr(Path, "write_bytes", half)
+        else:
+            patch.setattr(os, "fsync", fails)
         save(run, checkpoint_of(*after(6)), keep=1)
     assert contents(run) == before
 

@@ -14,7 +14,7 @@ from gan_builders import random_images, tiny_settings
 import memgan.training
 from memgan.data import ImageData
 from memgan.lab.sessions import checkpoints
-from memgan.lab.sessions.session import Habits, take_up
+from memgan.lab.sessions.session import SessionOptions, resume
 
 EVERY = 5  # steps between checkpoints: a good part of the time goes into writing them
 
@@ -34,7 +34,7 @@ def go_on(folder, steps, done):
     images = random_images(23)
     data = ImageData(((images + 1) * 127.5).byte(), torch.zeros(23, dtype=torch.long))
     settings = tiny_settings(training={"steps": steps, "shift": 1})
-    session = take_up(folder, settings, data, habits=Habits(checkpoint_every=EVERY, keep=2))
+    session = resume(folder, settings, data, options=SessionOptions(checkpoint_every=EVERY, keep=2))
     done.value = session.trainer.number
     session.run()
 

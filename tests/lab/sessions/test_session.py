@@ -13,20 +13,20 @@ import memgan.lab.sessions.session
 import memgan.training
 from memgan.data import ImageData
 from memgan.lab.sessions import checkpoints
-from memgan.lab.sessions.diagnosis import DEAD_STEPS, TrainingError, Watch, label_shares, slots_in_use
-from memgan.lab.sessions.session import Habits, Interrupted, Session, fastest_threads, take_up
+from memgan.lab.sessions.diagnosis import DEAD_STEPS, TrainingError, Watch, label_shares
+from memgan.lab.sessions.session import Interrupted, Session, SessionOptions, fastest_threads, resume
 from memgan.runs import load_run
 
-EVERY_STEP = Habits(checkpoint_every=1, keep=3)
+EVERY_STEP = SessionOptions(checkpoint_every=1, keep=3)
 
 
 def data_of(images=None):
     return ImageData(random_images(23) if images is None else images, torch.zeros(23, dtype=torch.long))
 
 
-def session_in(folder, *, steps=13, habits=EVERY_STEP, images=None, memory=None, **training):
+def session_in(folder, *, steps=13, options=EVERY_STEP, images=None, memory=None, **training):
     settings = tiny_settings(memory=memory, training={"steps": steps, **training})
-    return Session(folder, settings, data_of(images), habits=habits)
+    return Session(folder, settings, data_of(images), options=options)
 
 
 def numbers_kept(folder):
@@ -66,16 +66,23 @@ def test_losses_that_are_no_longer_finite_are_dated(tmp_path, monkeypatch):
         monkeypatch, lambda n, _, numbers: (torch.tensor(float("nan")), *numbers[1:]) if n >= 30 else numbers
     )
     with pytest.raises(TrainingError, match="losses are not finite since step 30. Try a lower"):
-        session_in(tmp_path, steps=73, habits=Habits(checkpoint_every=20)).run()
+        session_in(tmp_path, steps=73, options=SessionOptions(checkpoint_every=20)).run()
     assert numbers_kept(tmp_path) == [0, 20]
 
 
-def test_an_image_that_is_not_finite_is_explained_where_the_memory_sees_it(tmp_path):
+def test_a_query_that_is_not_finite_is_explained_where_the_memory_sees_it(tmp_path):
+    session = session_in(tmp_path)
+    with torch.no_grad():
+        next(session.gan.inference.parameters()).fill_(torch.nan)
+    with pytest.raises(TrainingError, match="not finite by step 0: inference.layers.0.weight"):
+        session.run()
+
+
+def test_an_image_that_is_not_finite_is_refused_before_training(tmp_path):
     images = random_images(23)
-    images[:] = float("nan")
-    with pytest.raises(TrainingError, match="NaN"):
-        session_in(tmp_path, images=images).run()
-    assert numbers_kept(tmp_path) == [0]
+    images[7] = torch.nan
+    with pytest.raises(ValueError, match=r"must lie in \[-1, 1\], got values from nan"):
+        session_in(tmp_path, images=images)
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -86,7 +93,7 @@ def test_a_memory_that_one_label_has_taken_over_ends_the_run(tmp_path, monkeypat
 
     after_each_step(monkeypatch, take_over)
     with pytest.raises(TrainingError) as error:
-        session_in(tmp_path, steps=73, habits=Habits(checkpoint_every=20)).run()
+        session_in(tmp_path, steps=73, options=SessionOptions(checkpoint_every=20)).run()
     message = str(error.value)
     assert f"{'real' if label else 'generated'} samples have taken over the memory" in message
     assert "memory.replace_within_label=true" in message and "step-00000040.pt" in message
@@ -122,7 +129,7 @@ def test_a_run_goes_on_when_asked_to(tmp_path, monkeypatch):
     monkeypatch.setattr(Watch, "_one_label", lambda *_: "taken over")
     with pytest.raises(TrainingError, match="taken over"):
         session_in(tmp_path / "stops").run()
-    session_in(tmp_path / "goes on", habits=Habits(stops=False)).run()
+    session_in(tmp_path / "goes on", options=SessionOptions(stops=False)).run()
     assert load_run(tmp_path / "goes on")[1].training.steps == 13 and not (tmp_path / "stops" / "model.pt").exists()
 
 
@@ -133,8 +140,8 @@ def test_slots_in_use_and_shares_of_a_memory_that_is_known():
     gan.memory.histogram.copy_(
         torch.where(torch.arange(40) < 4, 3.0, 0.0) + torch.where(torch.arange(40) >= 10, 1.2, 0.0)
     )
-    assert slots_in_use(gan) == pytest.approx(4)
-    assert label_shares(gan) == pytest.approx((0.25, 0.25))
+    assert float(gan.slots_in_use()) == pytest.approx(4)
+    assert label_shares(gan.memory) == pytest.approx((0.25, 0.25))
 
 
 # ---------------------------------------------------------------- what is left
@@ -154,18 +161,18 @@ def test_a_full_disk_ends_the_run_and_the_checkpoint_before_goes_on(tmp_path, mo
         patch.setattr(checkpoints, "serialised", full)
         with pytest.raises(OSError, match="step 5.*No space left.*step-00000004.pt"):
             session_in(tmp_path / "run").run()
-    again = take_up(tmp_path / "run", tiny_settings(training={"steps": 13}), data_of(), habits=EVERY_STEP)
+    again = resume(tmp_path / "run", tiny_settings(training={"steps": 13}), data_of(), options=EVERY_STEP)
     assert again.trainer.number == 4
     again.run()
     assert same_state(again.gan, state_of(whole.gan)) and again.history == whole.history
 
 
-def test_a_session_takes_up_what_is_there_and_begins_what_is_not(tmp_path):
+def test_a_session_resumes_what_is_there_and_begins_what_is_not(tmp_path):
     settings = tiny_settings(training={"steps": 13})
-    first = take_up(tmp_path, settings, data_of(), seed=3)
+    first = resume(tmp_path, settings, data_of(), seed=3)
     assert first.trainer.number == 0
     first.run()
-    again = take_up(tmp_path, settings, data_of(), seed=99)
+    again = resume(tmp_path, settings, data_of(), seed=99)
     assert again.trainer.number == 13 and again.seed == 3 and same_state(again.gan, state_of(first.gan))
 
 
@@ -175,14 +182,14 @@ def test_a_checkpoint_of_another_device_is_refused(tmp_path):
     content = torch.load(path, weights_only=True)
     torch.save({**content, "device": "cuda"}, path)
     with pytest.raises(ValueError, match="begun on cuda"):
-        take_up(tmp_path, session.settings, data_of())
+        resume(tmp_path, session.settings, data_of())
 
 
 def test_checkpoints_take_at_most_a_hundredth_of_the_time_unless_asked_for(tmp_path, monkeypatch):
     """By a clock where a save takes 2 s and a step 0.11 s: 200 s have passed at 2000, the fourth multiple of 500."""
     now = [0.0]
     monkeypatch.setattr(memgan.lab.sessions.session.time, "perf_counter", lambda: now[0])
-    session = session_in(tmp_path, steps=2500, habits=Habits())
+    session = session_in(tmp_path, steps=2500, options=SessionOptions())
     real = checkpoints.save
     monkeypatch.setattr(checkpoints, "save", lambda *a: (now.__setitem__(0, now[0] + 2.0), real(*a))[1])
     session.save()
@@ -193,7 +200,12 @@ def test_checkpoints_take_at_most_a_hundredth_of_the_time_unless_asked_for(tmp_p
             session.save()
             saved.append(number)
     assert saved == [2000]
-    assert [n for n in range(1, 30) if session_in(tmp_path, habits=Habits(7))._save_is_due(n)] == [7, 14, 21, 28]
+    assert [n for n in range(1, 30) if session_in(tmp_path, options=SessionOptions(7))._save_is_due(n)] == [
+        7,
+        14,
+        21,
+        28,
+    ]
 
 
 def test_signals_are_caught_in_the_main_thread_only(tmp_path):
@@ -260,6 +272,6 @@ def test_large_models_take_what_is_fastest_on_a_copy(monkeypatch, best):
 def test_a_run_keeps_its_number_of_threads(tmp_path):
     settings = tiny_settings(training={"steps": 13})
     Session(tmp_path, settings, data_of(), threads=2).save()
-    again = take_up(tmp_path, settings, data_of())
+    again = resume(tmp_path, settings, data_of())
     assert again.threads == torch.get_num_threads() == 2
-    assert take_up(tmp_path, settings, data_of(), threads=1).threads == 1
+    assert resume(tmp_path, settings, data_of(), threads=1).threads == 1

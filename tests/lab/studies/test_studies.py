@@ -12,8 +12,10 @@ from memgan.lab.baselines.models import as_model, build_model
 from memgan.lab.commands.cli import main
 from memgan.lab.studies import runner as studies
 from memgan.lab.studies.comparison import figure, markdown, table
-from memgan.lab.studies.grids import STUDIES, Study, rates
-from memgan.lab.studies.runner import Plan, load_study, run_study, settings_of
+from memgan.lab.studies.grids import STUDIES, Study, candidate_rates
+from memgan.lab.studies.plan import Plan, settings_of
+from memgan.lab.studies.result_file import load_study
+from memgan.lab.studies.runner import run_study
 from memgan.presets import PRESETS
 
 TINY = PRESETS["digits"].changed(TINY_ASSIGNMENTS)
@@ -23,7 +25,7 @@ SCORES = {"inception_score": 3.5, "inception_score_real": 9.5, "frechet_distance
 
 @pytest.fixture
 def small(monkeypatch):
-    """A preset and a study, tuned or not, that take no time; the judge's answer is SCORES. Counts what is trained."""
+    """A preset and a study, tuned or not, that take no time; the evaluation says SCORES. Counts what is trained."""
     count = SimpleNamespace(trained=[], evaluated=0)
 
     def evaluated(*_, **__):
@@ -157,17 +159,17 @@ def test_after_each_run_the_file_holds_it_and_a_kill_loses_no_other(small, tmp_p
     rows.close()  # as when the process ends between two runs
     small.trained.clear()
     monkeypatch.setattr(studies, "evaluate", lambda *_, **__: exec("raise KeyboardInterrupt"))
-    with pytest.raises(KeyboardInterrupt):  # and once the third run is trained, but not judged
+    with pytest.raises(KeyboardInterrupt):  # and once the third run is trained, but not evaluated
         list(study(tmp_path, seeds=(0, 1)))
     assert small.trained == [("flat", None, 0)]
     assert len(load_study(tmp_path / "result.json")["runs"]) == 2
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["result.json"]
 
 
-def test_a_run_that_is_trained_is_only_judged_again(small, tmp_path, monkeypatch):
+def test_a_run_that_is_trained_is_only_evaluated_again(small, tmp_path, monkeypatch):
     list(study(tmp_path))
     (tmp_path / "result.json").unlink()
-    monkeypatch.setattr(studies, "take_up", None)
+    monkeypatch.setattr(studies, "resume", None)
     assert len(list(study(tmp_path))) == len(GRID)
     assert small.evaluated == 2 * len(GRID)
 
@@ -235,23 +237,23 @@ def test_every_configuration_is_tuned_alike_and_runs_with_its_best_rates(small, 
     seen = []
     monkeypatch.setattr(studies, "tune", tried)
     list(study(tmp_path, "tuned", steps=2, tuning_steps=1))
-    assert seen == [(name, candidate, 10, 1) for name in GRID for candidate in rates(TINY)]
+    assert seen == [(name, candidate, 10, 1) for name in GRID for candidate in candidate_rates(TINY)]
     runs = load_study(tmp_path / "result.json")["runs"]
     assert {row["configuration"]: row["candidate"] for row in runs} == best
     for row in runs:
-        assert row["changes"] == GRID[row["configuration"]] + rates(TINY)[row["candidate"]]
+        assert row["changes"] == GRID[row["configuration"]] + candidate_rates(TINY)[row["candidate"]]
     seen.clear()
     list(study(tmp_path, "tuned", steps=2, tuning_steps=1, seeds=(0, 1)))
     assert seen == []
 
 
 def test_rates_where_every_trial_failed_are_the_presets():
-    tuning = [{"configuration": "flat", "candidate": name, "failed": "NaN"} for name in rates(TINY)]
-    assert studies.best_candidate(tuning, "flat") == next(iter(rates(TINY))) == "the preset's"
+    tuning = [{"configuration": "flat", "candidate": name, "failed": "NaN"} for name in candidate_rates(TINY)]
+    assert studies.best_candidate(tuning, "flat") == next(iter(candidate_rates(TINY))) == "the preset's"
 
 
 def test_candidates_are_pairs_of_the_presets_two_rates():
-    found = {name: settings_of(TINY, changes).training for name, changes in rates(TINY).items()}
+    found = {name: settings_of(TINY, changes).training for name, changes in candidate_rates(TINY).items()}
     pairs = {name: (one.generator_lr, one.discriminator_lr) for name, one in found.items()}
     assert list(pairs.values()) == [(4e-4, 2e-4), (4e-4, 4e-4), (2e-4, 2e-4), (8e-4, 4e-4)]
 

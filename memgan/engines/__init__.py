@@ -1,0 +1,14 @@
+"""How the memory is computed: two engines with the same functions and the same results.
+
+    blocked    for a CPU: scores in blocks that fit in the cache, keys updated where they are touched
+    dense      for a GPU, for torch.compile and for torch.func: few large operations of fixed shapes
+
+Both have `nearest`, `nearest_and_matching` and `m_step`; `engine_for` chooses. `memgan.memory` says what is computed,
+in the words of the equations, and an engine makes it fast.
+"""
+
+from memgan.engines.candidates import Candidates, marked
+from memgan.engines.choice import engine_for, is_transformed
+from memgan.engines.derivative import expected_value, scores_of
+
+__all__ = ["Candidates", "engine_for", "expected_value", "is_transformed", "marked", "scores_of"]

@@ -1,0 +1,204 @@
+"""The engine for a CPU: the same results as `dense`, in fewer passes over the memory of the machine.
+
+Finding the k largest of N scores is a costly part of a read on a CPU. So the scores are made in blocks that fit in the
+cache, and each block leaves behind the maxima of small groups of its columns. A slot among the k best lies in one of
+the k groups with the largest maxima, so that only those groups are looked into again; and the same holds for the maxima
+themselves. Keys are updated where a query touches them, a cache-sized part at a time.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from memgan.engines.candidates import Candidates
+from memgan.engines.statistics import added, inverse, moved
+
+__all__ = ["m_step", "nearest", "nearest_and_matching"]
+
+_MOST_SCORES = 2**26  # elements of the score matrix that is held at once: 256 MB in float32
+_CACHED_KEYS = 2**19  # elements of the keys that are scored at once: 2 MB in float32, about a cache
+_CACHED_UPDATES = 2**17  # elements of the keys that are updated at once: 512 KB in float32, within a cache
+_GROUP = 8  # columns behind one maximum
+
+
+# ---------------------------------------------------------------- search
+
+
+def nearest(queries: Tensor, keys: Tensor, log_prior: Tensor, kappa: float, top_k: int) -> Candidates:
+    """S of (5): the `top_k` best slots for `queries` [B, M], given `keys` [N, M] and `log_prior` [N]."""
+    layout = _Layout.of(keys, top_k)
+    parts = []
+    for some_queries in queries.split(_rows_at_once(keys)):
+        scores = layout.empty_scores(some_queries, len(keys))
+        maxima = []
+        for block, _ in _score(scores, some_queries, keys, log_prior, kappa, layout):
+            maxima.append(layout.maxima(block))
+        columns = layout.columns_of_best_groups(torch.cat(maxima, dim=1), top_k)
+        parts.append(_best(scores.gather(1, columns), columns, top_k))
+    return _joined(parts)
+
+
+def nearest_and_matching(
+    queries: Tensor,
+    keys: Tensor,
+    log_prior: Tensor,
+    kappa: float,
+    values: Tensor,
+    labels: Tensor,
+    *,
+    look_at: int,
+    top_k: int,
+) -> tuple[Candidates, Candidates]:
+    """The first `look_at` slots of S, and S_y of (7): the `top_k` best slots whose value is the query's label.
+
+    `values` [N] and `labels` [B] hold 0 or 1. Where fewer than k slots carry a label, its S_y is filled up with
+    arbitrary slots of score -inf.
+    """
+    layout = _Layout.of(keys, top_k)
+    penalty = _penalty(values, layout.width, keys)
+    rows = _rows_at_once(keys)
+    of_all = []
+    of_the_label = []
+    for some_queries, some_labels in zip(queries.split(rows), labels.split(rows), strict=True):
+        scores = layout.empty_scores(some_queries, len(keys))
+        maxima = []
+        own_maxima = []
+        for block, at in _score(scores, some_queries, keys, log_prior, kappa, layout):
+            maxima.append(layout.maxima(block))
+            own_block = penalty[:, at].index_select(0, some_labels).add_(block)
+            own_maxima.append(layout.maxima(own_block))
+        columns = layout.columns_of_best_groups(torch.cat(maxima, dim=1), look_at)
+        of_all.append(_best(scores.gather(1, columns), columns, look_at))
+        columns = layout.columns_of_best_groups(torch.cat(own_maxima, dim=1), top_k)
+        own_scores = scores.gather(1, columns) + penalty.take(columns + layout.width * some_labels.unsqueeze(1))
+        columns_of_slots = columns.clamp(max=len(keys) - 1)  # a column beyond the slots has score -inf
+        of_the_label.append(_best(own_scores, columns_of_slots, top_k))
+    return _joined(of_all), _joined(of_the_label)
+
+
+def _penalty(values: Tensor, width: int, like: Tensor) -> Tensor:
+    """What a slot's value adds to its score for label 0 and for label 1, [2, width]: 0 or -inf.
+
+    Columns beyond the slots never match.
+    """
+    penalty = like.new_full((2, width), -torch.inf)
+    for label in (0, 1):
+        penalty[label, : len(values)] = torch.where(values == label, 0.0, -torch.inf)
+    return penalty
+
+
+class _Layout(NamedTuple):
+    """How the columns of the scores are cut: into blocks of equal width, and those into groups.
+
+    Group l of a block with L groups holds its columns l, l + L, l + 2 L, ...
+    """
+
+    width: int  # columns in all, at least the number of slots
+    block: int  # columns in a block
+    groups: int  # groups in a block
+
+    @classmethod
+    def of(cls, keys: Tensor, top_k: int) -> "_Layout":
+        num_slots, key_dim = keys.shape
+        group = _GROUP if num_slots >= 4 * _GROUP * top_k else 1
+        blocks = _divided_up(num_slots * key_dim, _CACHED_KEYS)
+        groups = _divided_up(num_slots, blocks * group)
+        return cls(width=blocks * groups * group, block=groups * group, groups=groups)
+
+    def empty_scores(self, queries: Tensor, num_slots: int) -> Tensor:
+        scores = queries.new_empty(len(queries), self.width)
+        scores[:, num_slots:] = -torch.inf  # columns beyond the slots are never chosen
+        return scores
+
+    def maxima(self, block: Tensor) -> Tensor:
+        return block.unflatten(1, (-1, self.groups)).amax(dim=1)
+
+    def columns_of_best_groups(self, maxima: Tensor, top_k: int) -> Tensor:
+        """The columns of the k groups with the largest maxima, [B, k * columns in a group]."""
+        best = _top_columns(maxima, top_k)
+        first = best // self.groups * self.block + best % self.groups
+        members = torch.arange(0, self.block, self.groups, device=maxima.device)
+        return (first.unsqueeze(1) + members.unsqueeze(1)).flatten(1)
+
+
+def _divided_up(number: int, size: int) -> int:
+    """How many parts of at most `size` hold `number`."""
+    return (number + size - 1) // size
+
+
+def _top_columns(scores: Tensor, top_k: int) -> Tensor:
+    """The columns of the k largest of each row, in no particular order, by the same trick: groups first."""
+    rows, columns = scores.shape
+    if columns < 4 * _GROUP * top_k:
+        return scores.topk(top_k, sorted=False).indices  # sorting would cost more than finding
+    groups = columns // _GROUP
+    maxima = scores[:, : groups * _GROUP].unflatten(1, (_GROUP, groups)).amax(dim=1)
+    best = _top_columns(maxima, top_k)
+    members = torch.arange(0, groups * _GROUP, groups, device=scores.device)
+    of_groups = (best.unsqueeze(1) + members.unsqueeze(1)).flatten(1)
+    rest = torch.arange(groups * _GROUP, columns, device=scores.device).expand(rows, -1)
+    candidates = torch.cat([of_groups, rest], dim=1)
+    return candidates.gather(1, scores.gather(1, candidates).topk(top_k, sorted=False).indices)
+
+
+def _score(
+    scores: Tensor, queries: Tensor, keys: Tensor, log_prior: Tensor, kappa: float, layout: _Layout
+) -> Iterator[tuple[Tensor, slice]]:
+    """Fill `scores` block by block, handing out each block, with its place, while it is still in the cache."""
+    scaled = kappa * queries
+    if keys.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+        scaled = scaled.to_mkldnn()  # PyTorch's usual library can be slower here, as on AMD processors
+    for start in range(0, len(keys), layout.block):
+        slots = slice(start, min(start + layout.block, len(keys)))
+        block = F.linear(scaled, keys[slots], log_prior[slots])
+        scores[:, slots] = block.to_dense() if block.is_mkldnn else block
+        at = slice(start, start + layout.block)
+        yield scores[:, at], at
+
+
+def _best(candidates: Tensor, slots: Tensor, top_k: int) -> Candidates:
+    best = candidates.topk(top_k, sorted=False)
+    return Candidates(best.values, slots.gather(1, best.indices))
+
+
+def _rows_at_once(keys: Tensor) -> int:
+    return max(1, _MOST_SCORES // len(keys))
+
+
+def _joined(parts: list[Candidates]) -> Candidates:
+    return Candidates(torch.cat([part.scores for part in parts]), torch.cat([part.slots for part in parts]))
+
+
+# ---------------------------------------------------------------- update
+
+
+def m_step(keys: Tensor, histogram: Tensor, queries: Tensor, slots: Tensor, moves: Tensor, change: Tensor) -> None:
+    """The M-step (9, 10), in place, as `dense.m_step` states it: `slots`, `moves` and `change` are [B, k].
+
+    The changes are sorted by slot, so that each slot sums its few queries where they are, without a copy of them.
+    """
+    mass = torch.zeros_like(histogram).scatter_add_(0, slots.flatten(), change.flatten())
+    new_histogram = added(histogram, mass)
+    scale = inverse(new_histogram)
+    keep = histogram * scale
+    pull = change * scale.take(slots)
+
+    slots_by_slot, order = torch.where(moves, slots, len(histogram)).flatten().sort(stable=True)
+    number_of_moves = int(moves.sum())  # what does not move is sorted behind
+    order = order[:number_of_moves]
+    touched, counts = slots_by_slot[:number_of_moves].unique_consecutive(return_counts=True)
+    sample = order // slots.shape[1]
+    weight = pull.flatten()[order]
+    slots_at_once = max(1, _CACHED_UPDATES // keys.shape[1])
+    end = 0
+    for some_slots, some_counts in zip(touched.split(slots_at_once), counts.split(slots_at_once), strict=True):
+        start = end
+        end = start + int(some_counts.sum())
+        bags = some_counts.cumsum(0) - some_counts  # where each slot's changes begin
+        resultant = F.embedding_bag(sample[start:end], queries, bags, mode="sum", per_sample_weights=weight[start:end])
+        new_keys = moved(keys.index_select(0, some_slots), keep[some_slots], resultant)
+        keys.index_copy_(0, some_slots, new_keys)
+    histogram.copy_(new_histogram)

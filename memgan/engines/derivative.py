@@ -1,0 +1,130 @@
+"""D(x) and its derivatives, such that the memory may be written between a read and its backward pass.
+
+With S the slots that were found, p the posterior over S and D = sum_{i in S} v_i p_i (6), the derivative with respect
+to the query is
+
+    dD/dq = kappa sum_{i in S} p_i (v_i - D) K_i.
+
+It is computed together with D. So nothing of size [B, k, M] is kept, and a later write does no harm. A second
+derivative, which a gradient penalty needs, is taken of the same expression when it is asked for.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from memgan.engines.candidates import Candidates
+from memgan.engines.choice import is_transformed
+
+__all__ = ["expected_value", "scores_of"]
+
+
+def expected_value(
+    queries: Tensor, keys: Tensor, nearest: Candidates, values: Tensor, log_prior: Tensor, kappa: float
+) -> Tensor:
+    """sum_{i in S} v_i p_i, [B]: the posterior mean of `values` [N] over the slots S that were found for each query.
+
+    Differentiable in `queries` [B, M]: any number of times, but once only under torch.compile. `log_prior` is [N].
+    """
+    if is_transformed(queries):
+        posterior = scores_of(queries, keys, nearest.slots, log_prior, kappa).softmax(dim=1)
+        return (posterior * values[nearest.slots].to(posterior.dtype)).sum(dim=1)
+    if not (queries.requires_grad and torch.is_grad_enabled()):
+        return _mean(nearest, values)
+    if torch.compiler.is_compiling():
+        with torch.no_grad():
+            mean = _mean(nearest, values)
+            derivative = _derivative(nearest, mean, keys, values, kappa)
+        return _DifferentiableOnce.apply(queries, mean, derivative)
+    return _Differentiable.apply(queries, keys, nearest, values, log_prior, kappa)
+
+
+def scores_of(queries: Tensor, keys: Tensor, slots: Tensor, log_prior: Tensor, kappa: float) -> Tensor:
+    """kappa K_i . q + log(h_i + beta) of given `slots` [B, k], [B, k], for `keys` [N, M] and `log_prior` [N].
+
+    Products and sums, not a matrix product: a GPU may round the factors of that to ten bits (TF32).
+    """
+    return kappa * (queries.unsqueeze(1) * keys[slots]).sum(dim=2) + log_prior[slots]
+
+
+def _mean(nearest: Candidates, values: Tensor) -> Tensor:
+    """D, [B]. (6)"""
+    posterior = nearest.scores.softmax(dim=1)
+    return (posterior * values[nearest.slots].to(posterior.dtype)).sum(dim=1)
+
+
+def _derivative(nearest: Candidates, mean: Tensor, keys: Tensor, values: Tensor, kappa: float) -> Tensor:
+    """dD/dq, [B, M]: a weighted sum of rows of the keys, which are read where they are."""
+    posterior = nearest.scores.softmax(dim=1)
+    weights = kappa * posterior * (values[nearest.slots] - mean.unsqueeze(1))
+    return F.embedding_bag(nearest.slots, keys, mode="sum", per_sample_weights=weights)
+
+
+class _Differentiable(torch.autograd.Function):
+    """The posterior mean, for eager mode.
+
+    The first derivative is an attribute of `ctx` and not one of its saved tensors: activation checkpointing computes
+    saved tensors again, and then the memory may be another one.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        keys: Tensor,
+        nearest: Candidates,
+        values: Tensor,
+        log_prior: Tensor,
+        kappa: float,
+    ) -> Tensor:
+        mean = _mean(nearest, values)
+        ctx.derivative = _derivative(nearest, mean, keys, values, kappa)
+        ctx.save_for_backward(queries)
+        ctx.keys = keys
+        ctx.version = keys._version
+        ctx.slots = nearest.slots
+        ctx.values = values[nearest.slots]
+        ctx.log_prior = log_prior[nearest.slots]
+        ctx.kappa = kappa
+        return mean
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        derivative = ctx.derivative
+        if torch.is_grad_enabled():  # somebody will differentiate the derivative
+            derivative = _Differentiable.derivative_as_an_expression(ctx)
+        return upstream.unsqueeze(1) * derivative, None, None, None, None, None
+
+    @staticmethod
+    def derivative_as_an_expression(ctx: Any) -> Tensor:
+        """dD/dq, [B, M], from ordinary operations on the queries. Raises RuntimeError where the keys have changed."""
+        if ctx.keys._version != ctx.version:
+            raise RuntimeError(
+                "a second derivative of memory.read was asked for after the memory was written; "
+                "compute a gradient penalty before memory.write, or from a read that comes after it"
+            )
+        (queries,) = ctx.saved_tensors
+        keys = ctx.keys[ctx.slots]  # [B, k, M]
+        posterior = (ctx.kappa * (queries.unsqueeze(1) * keys).sum(dim=2) + ctx.log_prior).softmax(dim=1)
+        values = ctx.values.to(posterior.dtype)
+        mean = (posterior * values).sum(dim=1, keepdim=True)
+        weights = ctx.kappa * posterior * (values - mean)
+        return (weights.unsqueeze(2) * keys).sum(dim=1)
+
+
+class _DifferentiableOnce(torch.autograd.Function):
+    """`mean` [B] with `derivative` [B, M] as its derivative with respect to the queries, for torch.compile."""
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, mean: Tensor, derivative: Tensor) -> Tensor:
+        ctx.save_for_backward(derivative)
+        # A compiler would compute what only the backward pass needs in the backward pass, after the write.
+        return mean + 0 * derivative.sum(dim=1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        (derivative,) = ctx.saved_tensors
+        return upstream.unsqueeze(1) * derivative, None, None

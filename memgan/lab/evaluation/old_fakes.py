@@ -1,0 +1,39 @@
+"""What did the generator make earlier in its training? Images that a run keeps, to ask its last discriminator about."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from memgan.gan import AdversarialModel
+
+__all__ = ["OldFakes", "old_fakes_of"]
+
+
+class OldFakes(NamedTuple):
+    """What the generator made at some moments of its training."""
+
+    images: Tensor  # [moments, n, C, H, W] uint8
+    steps: Tensor  # [moments]
+
+
+def old_fakes_of(run: Path, gan: AdversarialModel) -> OldFakes | None:
+    """The old fakes that training left in a run's folder; None where there are none. Nothing in the file is executed.
+
+    Raises ValueError for a damaged file and for images of another shape than the model's.
+    """
+    path = run / "old_fakes.pt"
+    if not path.is_file():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        fakes = OldFakes(content["images"], content["steps"])
+        moments, _, *image_shape = fakes.images.shape
+        expected = moments == len(fakes.steps) and tuple(image_shape) == tuple(gan.image_shape or ())
+    except Exception as error:  # a damaged or foreign file can make the unpickler raise anything
+        raise ValueError(f"{path} cannot be read: {error}; without it, nothing is said about forgetting") from error
+    if not expected or fakes.images.dtype != torch.uint8:
+        shape = list(fakes.images.shape)
+        raise ValueError(f"{path} holds {shape} {fakes.images.dtype}, expected [moments, n, *{gan.image_shape}] bytes")
+    return fakes

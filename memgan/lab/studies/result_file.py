@@ -1,0 +1,92 @@
+"""What has a study found so far? Its result file: read, checked against a plan, and written whole after each run."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from memgan.lab.studies.plan import Plan
+from memgan.presets import Settings
+from memgan.runs import written_whole
+
+__all__ = ["Row", "finite", "load_study", "result_to_continue", "write_result"]
+
+Row = dict[str, Any]
+
+
+def load_study(path: Path) -> Row:
+    """What `run_study` wrote. Raises ValueError for anything else, OSError where there is nothing."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{path} is not the result of a study: {error}") from error
+    if not isinstance(content, dict) or "study" not in content or not _has_rows(content):
+        raise ValueError(f"{path} is not the result of a study")
+    if "settings" in content:  # those of an older file lack fields that have a default today
+        settings = Settings.from_json(json.dumps(content["settings"]))
+        content["settings"] = json.loads(settings.to_json())
+    return content
+
+
+def _has_rows(content: Row) -> bool:
+    """Whether there are lists of tuning runs and of runs, each of a configuration."""
+    for kind in ("tuning", "runs"):
+        rows = content.get(kind)
+        if not isinstance(rows, list):
+            return False
+        if not all(isinstance(row, dict) and "configuration" in row for row in rows):
+            return False
+    return True
+
+
+def result_to_continue(path: Path, plan: Plan) -> Row:
+    """What stands in `path`, or a result without runs where there is no file.
+
+    Raises ValueError where the file is of another study, other settings, or another grid.
+    """
+    head = json.loads(json.dumps(plan.head()))  # as it stands in a file
+    if not path.exists():
+        return head | {"tuning": [], "runs": []}
+    content = load_study(path)
+    for name, value in head.items():
+        if name != "question" and content.get(name) != value:
+            detail = f": {content.get(name)!r} there, {value!r} here" if isinstance(value, str | int) else ""
+            raise ValueError(f"{path} holds a study with another {name}{detail}; choose another --out")
+    for row in content["runs"]:
+        if row["changes"] != _planned_changes(row, plan):
+            raise ValueError(f"{path} holds runs of another grid: {row['configuration']!r}; choose another --out")
+    return content | {"question": head["question"]}
+
+
+def _planned_changes(row: Row, plan: Plan) -> list[str] | None:
+    """What the plan changes in the preset for the configuration and the rates of a run; None where it has no such."""
+    if row["configuration"] not in plan.grid:
+        return None
+    changes = plan.grid[row["configuration"]]
+    if "candidate" in row:
+        changes = changes + plan.candidates.get(row["candidate"], [])
+    return changes
+
+
+def write_result(path: Path, result: Row, plan: Plan) -> None:
+    """Write the result, in the grid's order, whole or not at all, as strict JSON."""
+    configurations = list(plan.grid)
+    candidates = list(plan.candidates)
+    result["runs"].sort(key=lambda row: (configurations.index(row["configuration"]), row["seed"]))
+    result["tuning"].sort(
+        key=lambda row: (configurations.index(row["configuration"]), candidates.index(row["candidate"]))
+    )
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def finite(value: Any) -> Any:
+    """The same with None for what is no finite number, which JSON does not know; numbers to six digits."""
+    if isinstance(value, dict):
+        return {name: finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value

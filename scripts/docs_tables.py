@@ -1,0 +1,356 @@
+"""Put the numbers of results/*.json and the presets into README.md and the pages of docs/: `make docs-tables`.
+
+A page says where a table belongs with two lines, `<!-- table: NAME -->` and `<!-- end -->`, NAME being one of `TABLES`.
+What stands between them is replaced; all else on a page is written by hand. The tables of docs/studies.md are made by
+scripts/studies_page.py.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pandas import DataFrame, Series
+
+from memgan.presets import PRESETS
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+OPENING = "<!-- table: "
+CLOSING = "<!-- end -->"
+
+MODELS = {  # names in the studies of ablations, and what README.md calls them
+    "memoryGAN": "MemoryGAN",
+    "without EM": "without EM",
+    "without MCGN": "without MCGN",
+    "without memory: DCGAN": "DCGAN",
+    "InfoGAN, 10 codes": "InfoGAN, 10 codes",
+}
+PLANE = {  # kinds of run in results/plane.json, and what they are called on the page
+    "memory": "MemoryGAN",
+    "memory, sigma 0.05": "MemoryGAN, modes half as wide",
+    "memory, unequal modes": "MemoryGAN, every other mode with three times the data",
+    "32 slots": "MemoryGAN with 32 slots instead of 128",
+    "one slot vouches": "MemoryGAN, `correct_in_top` 1 instead of k",
+    "queries not normalised": "MemoryGAN without batch normalisation of the query",
+    "no blur": "MemoryGAN without noise on the discriminator's inputs",
+    "kappa 10": "MemoryGAN, kappa 10 instead of 60",
+    "generator without key": "MemoryGAN without MCGN",
+    "lambda 0": "MemoryGAN without the mutual-information term",
+    "one-hot": "InfoGAN, one-hot code of 8",
+    "one-hot, lambda 0": "InfoGAN without the mutual-information term",
+    "one-hot, unequal modes": "InfoGAN, every other mode with three times the data",
+    "one-hot, 5 codes": "InfoGAN, one-hot code of 5",
+    "one-hot, 12 codes": "InfoGAN, one-hot code of 12",
+    "plain": "plain GAN",
+    "plain, 16 noise dimensions": "plain GAN, 16 noise dimensions",
+}
+PLAIN_STEPS = (1200, 9600)  # a plain GAN is measured at several lengths of training; these are shown
+
+
+# ---------------------------------------------------------------- pages
+
+
+def filled(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
+    """`page` with a new table in each of its marked places.
+
+    Raises ValueError for a place whose table is unknown or whose end is missing.
+    """
+    before, *parts = page.split(OPENING)
+    for part in parts:
+        name, opened, rest = part.partition(" -->\n")
+        _, closed, after = rest.partition(CLOSING)
+        if not opened or not closed:
+            raise ValueError(f"expected a line {CLOSING} after {OPENING}{name.splitlines()[0]} -->")
+        if name not in tables:
+            raise ValueError(f"unknown table {name!r}, expected one of {', '.join(tables)}")
+        before += f"{OPENING}{name} -->\n\n{tables[name]()}\n\n{CLOSING}{after}"
+    return before
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]], texts: int = 1) -> str:
+    """A table in Markdown: the first `texts` columns to the left, the others, which are numbers, to the right."""
+    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
+    lines = []
+    for cells in [head, rule, *rows]:
+        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def load(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def spread(values: Series, decimals: int) -> str:
+    """The mean, and in brackets lowest and highest; the mean alone where all are equal."""
+    mean = f"{values.mean():.{decimals}f}"
+    low = f"{values.min():.{decimals}f}"
+    high = f"{values.max():.{decimals}f}"
+    return mean if low == high else f"{mean} ({low}–{high})"
+
+
+def span(values: Series, decimals: int) -> str:
+    """Lowest to highest."""
+    low = f"{values.min():.{decimals}f}"
+    high = f"{values.max():.{decimals}f}"
+    return low if low == high else f"{low}–{high}"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+# ---------------------------------------------------------------- images
+
+
+def results() -> str:
+    """What README.md shows: both studies of ablations side by side, lowest and highest of their seeds."""
+    digits = DataFrame(load("study-ablation-digits.json")["runs"])
+    fashion = DataFrame(load("study-ablation-fashion-mnist-slim.json")["runs"])
+    columns = [  # head, runs, measure, decimals
+        ("digits: IS\u00a0↑", digits, "inception_score", 2),
+        ("FD\u00a0↓", digits, "frechet_distance", 1),
+        ("Fashion-MNIST: IS\u00a0↑", fashion, "inception_score", 2),
+        ("FD\u00a0↓", fashion, "frechet_distance", 1),
+        ("recall\u00a0↑", fashion, "recall", 2),
+    ]
+    rows = []
+    for configuration, label in MODELS.items():
+        cells = [label]
+        for _, runs, measure, decimals in columns:
+            cells.append(span(runs[runs["configuration"] == configuration][measure], decimals))
+        rows.append(cells)
+    real = ["real test images"]
+    for _, runs, measure, decimals in columns:
+        real.append(span(runs[f"{measure}_real"], decimals))
+    head = ["", *(column[0] for column in columns)]
+    return markdown(head, [*rows, real])
+
+
+def digits() -> str:
+    """Lowest and highest of every rule of results/digits.json over its seeds."""
+    runs = DataFrame(load("digits.json")["runs"])
+    head = [
+        "digits, seeds 0 to 5",
+        "Inception Score",
+        "Frechet to training",
+        "Frechet to test",
+        "classes",
+        "slot purity",
+        "nearest training image",
+    ]
+    rows = []
+    for rule, of_rule in runs.groupby("rule", sort=False):
+        rows.append(
+            [
+                f"{rule}, {span(of_rule['steps'], 0)} steps",
+                span(of_rule["inception_score"], 2),
+                span(of_rule["frechet_distance"], 0),
+                span(of_rule["frechet_distance_test"], 0),
+                span(of_rule["classes_covered"], 0),
+                span(of_rule["slot_purity"], 2),
+                span(of_rule["nearest_training_distance"], 2),
+            ]
+        )
+    real = [
+        "real test images",
+        span(runs["inception_score_real"], 2),
+        span(runs["frechet_distance_real"], 0),
+        "",
+        span(runs["classes"], 0),
+        "",
+        span(runs["nearest_training_distance_real"], 2),
+    ]
+    return markdown(head, [*rows, real])
+
+
+def digits_runs() -> str:
+    """Every run of results/digits.json."""
+    head = ["rule", "seed", "Inception Score", "Frechet to training", "Frechet to test", "classes", "slot purity"]
+    head.append("nearest training image")
+    rows = []
+    for run in load("digits.json")["runs"]:
+        rows.append(
+            [
+                run["rule"],
+                run["seed"],
+                f"{run['inception_score']:.2f}",
+                f"{run['frechet_distance']:.1f}",
+                f"{run['frechet_distance_test']:.1f}",
+                f"{run['classes_covered']:.0f}",
+                f"{run['slot_purity']:.2f}",
+                f"{run['nearest_training_distance']:.2f}",
+            ]
+        )
+    return markdown(head, rows)
+
+
+def fashion() -> str:
+    """Fashion-MNIST: the preset for 50 epochs, and the models of the study of ablations, lowest to highest."""
+    long = DataFrame(load("study-seeds-fashion-mnist-slim.json")["runs"])
+    short = DataFrame(load("study-ablation-fashion-mnist-slim.json")["runs"])
+    measures = {"inception_score": 2, "frechet_distance": 1, "precision": 2, "recall": 2, "slot_purity": 2}
+    groups = {"MemoryGAN, 50 epochs": long[long["configuration"] == "memoryGAN"]}
+    for configuration, label in MODELS.items():
+        groups[f"{label}, 4 epochs"] = short[short["configuration"] == configuration]
+    rows = []
+    for label, runs in groups.items():
+        rows.append([label, *(span(runs[measure], decimals) for measure, decimals in measures.items())])
+    real = ["real test images"]
+    for measure, decimals in measures.items():
+        real.append(span(short[f"{measure}_real"], decimals) if f"{measure}_real" in short else "")
+    head = ["Fashion-MNIST, three seeds", "Inception Score", "Frechet distance", "precision", "recall", "slot purity"]
+    return markdown(head, [*rows, real])
+
+
+# ---------------------------------------------------------------- the two problems
+
+
+def plane() -> str:
+    """Eight Gaussians in the plane: modes found and points off all modes, over all seeds of each kind of GAN."""
+    runs = DataFrame(load("plane.json")["runs"])
+    runs["steps"] = [settings["steps"] for settings in runs["settings"]]
+    rows = []
+    for (kind, steps), of_kind in runs.groupby(["kind", "steps"], sort=False):
+        if kind in PLANE and (not kind.startswith("plain") or steps in PLAIN_STEPS):
+            modes = span(of_kind["modes"], 0)
+            off_mode = span(100 * of_kind["off_mode"], 1)
+            rows.append([PLANE[kind], steps, len(of_kind), modes, off_mode])
+    return markdown(["eight modes in the plane", "steps", "seeds", "modes found", "% of points off all modes"], rows)
+
+
+def forgetting() -> str:
+    """The share of fakes A that a discriminator still rejects after some steps on fakes B."""
+    curves = DataFrame(load("forgetting.json")["curves"])
+    shown = (0, 5, 50, 300)
+    rows = []
+    for variant, runs in curves.groupby("variant", sort=False):
+        cells = [variant]
+        for step in shown:
+            shares = Series([run["old"][run["steps"].index(step)] for _, run in runs.iterrows()])
+            cells.append(spread(shares, 2))
+        rows.append(cells)
+    return markdown(["share of A still rejected", "before B", *(f"{step} steps on B" for step in shown[1:])], rows)
+
+
+def ordinary_training() -> str:
+    """What the final discriminator of ordinary training on the digits still rejects."""
+    stored = load("forgetting.json")
+    names = {"memory": "MemoryGAN", "dcgan": "DCGAN"}
+    rows = []
+    for run in stored["stationary"]:
+        shares = [f"{share:.2f}" for share in run["rejected"]]
+        label = f"{names[run['gan']]}, seed {run['seed']}"
+        rows.append([label, *shares, f"{run['newest']:.2f}", f"{run['accepted']:.2f}"])
+    moments = [f"step {step}" for step in stored["configuration"]["kept_at"]]
+    return markdown(["fakes of", *moments, "the end", "real images accepted"], rows)
+
+
+# ---------------------------------------------------------------- speed
+
+
+def memory_speed() -> str:
+    """Milliseconds of the memory's operations, and of other ways of doing the same."""
+    names = ["memgan", "ordinary", "vq", "faiss", "limit"]
+    operations = {"read": "read", "read_write": "read and write"}
+    rows = []
+    for row in load("benchmark-memory-cpu.json")["rows"]:
+        if row["operation"] in operations:
+            times = row["milliseconds"]
+            cells = [f"{times[name]:.1f}" if name in times else "" for name in names]
+            rows.append([operations[row["operation"]], *row["size"], *cells])
+    return markdown(["milliseconds of", "B", "N", "M", "k", *names], rows)
+
+
+def step_speed() -> str:
+    """Milliseconds of a training step, and the memory's share of it, in both precisions."""
+    stored = load("benchmark-training-cpu.json")["rows"]
+    rows = []
+    for preset in PRESETS:
+        if preset in stored:
+            single = stored[preset]
+            half = stored[f"{preset}, bfloat16"]
+            milliseconds = [f"{single['step']:.0f}", f"{single['memory']:.1f}", percent(single["share"])]
+            rows.append([f"`{preset}`", *milliseconds, f"{half['step']:.0f}", percent(half["share"])])
+    head = ["preset", "step, ms", "memory, ms", "memory's share", "step in bfloat16, ms", "memory's share"]
+    return markdown(head, rows)
+
+
+# ---------------------------------------------------------------- presets
+
+
+def presets() -> str:
+    """Size of every preset."""
+    kinds = {"dcgan": "DCGAN", "residual": "residual"}
+    rows = []
+    for name, settings in PRESETS.items():
+        networks = settings.networks
+        memory = settings.memory
+        rows.append(
+            [
+                f"`{name}`",
+                kinds[networks.kind],
+                networks.width,
+                networks.hidden or "none",
+                f"{networks.image_size}x{networks.image_size}x{networks.channels}",
+                f"{memory.num_slots}, {memory.key_dim}, {memory.top_k}",
+                f"{settings.training.steps:,}",
+            ]
+        )
+    head = ["preset", "networks", "channels", "hidden layer", "image", "N, M, k", "steps"]
+    return markdown(head, rows, texts=2)
+
+
+def preset_rules() -> str:
+    """The memory's rule and the generator's loss of every preset."""
+    rows = []
+    for name, settings in PRESETS.items():
+        memory = settings.memory
+        replaced = "its label" if memory.replace_within_label else "all"
+        loss = settings.training.generator_loss.replace("_", "\u2011")  # a hyphen that does not break
+        rows.append(
+            [f"`{name}`", memory.touch, replaced, loss, f"{memory.kappa:g}", f"{memory.alpha:g}", memory.correct_in_top]
+        )
+    head = ["preset", "`touch`", "oldest slot of", "loss of G", "kappa", "alpha", "`correct_in_top`"]
+    return markdown(head, rows, texts=4)
+
+
+def preset_training() -> str:
+    """Noise, lambda and learning rates of every preset."""
+    rows = []
+    for name, settings in PRESETS.items():
+        training = settings.training
+        numbers = [training.mi_weight, training.generator_lr, training.discriminator_lr, training.decay_from]
+        rows.append([f"`{name}`", settings.networks.noise_dim, *(f"{number:g}" for number in numbers)])
+    return markdown(["preset", "Z", "lambda", "rate of G", "rate of D", "rates fall from"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "results": results,
+    "digits": digits,
+    "digits-runs": digits_runs,
+    "fashion": fashion,
+    "plane": plane,
+    "forgetting": forgetting,
+    "ordinary-training": ordinary_training,
+    "memory-speed": memory_speed,
+    "step-speed": step_speed,
+    "presets": presets,
+    "preset-rules": preset_rules,
+    "preset-training": preset_training,
+}
+
+
+def main() -> None:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        page = path.read_text(encoding="utf-8")
+        if OPENING in page:
+            path.write_text(filled(page, TABLES), encoding="utf-8")
+            print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
