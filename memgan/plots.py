@@ -7,39 +7,69 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
-__all__ = ["GENERATED", "REAL", "UNUSED", "image_grid"]
+from memgan.extras import required
 
-REAL, GENERATED, UNUSED = "#0072B2", "#E69F00", "#999999"
+with required("lab", "memgan.plots"):
+    from matplotlib.figure import Figure
+
+__all__ = ["GENERATED", "REAL", "UNUSED", "image_grid", "tile"]
+
+REAL = "#0072B2"
+GENERATED = "#E69F00"
+UNUSED = "#999999"
 
 
 def tile(images: Tensor, columns: int, gap: int = 1) -> np.ndarray:
-    """`images` [n, C, H, W] in [-1, 1] as one picture, [height, width] or [height, width, 3] in [0, 1]."""
-    number, channels, height, width = images.shape
-    rows = -(-number // columns)
-    sheet = torch.ones(channels, rows * (height + gap) - gap, columns * (width + gap) - gap)
-    for index, image in enumerate(images.detach().cpu()):
-        top, left = index // columns * (height + gap), index % columns * (width + gap)
-        sheet[:, top : top + height, left : left + width] = (image + 1) / 2
-    picture = sheet.clamp(0, 1).numpy()
-    return picture[0] if channels == 1 else picture.transpose(1, 2, 0)
+    """Images side by side on white, `columns` in a row, as one picture.
+
+    Args:
+        images: [n, C, H, W] in [-1, 1] with n of at least 1; what is beyond is cut.
+        columns: images in a row, also where there are fewer images than that.
+        gap: pixels between two images.
+
+    Returns:
+        The picture, [height, width] for grey images and [height, width, 3] for coloured ones, in [0, 1].
+    """
+    with required("lab", "memgan.plots"):
+        from torchvision.utils import make_grid
+
+    shown = ((images.detach().cpu() + 1) / 2).clamp(0, 1).to(torch.float32)
+    channels = shown.shape[1]
+    rows = -(-len(shown) // columns)
+    missing = rows * columns - len(shown)
+    white = torch.ones(missing, *shown.shape[1:], dtype=torch.float32, device="cpu")
+    grid = make_grid(torch.cat([shown, white]), nrow=columns, padding=gap, pad_value=1.0)
+    if rows * columns > 1:  # a single image comes back without the frame that make_grid draws around a sheet
+        grid = grid[:, gap : grid.shape[1] - gap, gap : grid.shape[2] - gap]
+    if channels == 1:  # make_grid repeats a grey image for red, green and blue
+        return grid[0].numpy()
+    return grid.permute(1, 2, 0).numpy()
 
 
 def image_grid(
     images: Tensor, columns: int, *, row_labels: Sequence[str] = (), column_label: str = "", width: float = 6.0
 ) -> Figure:
-    """A sheet of `images` [n, C, H, W] in [-1, 1], row by row, with a label for each row if given."""
+    """A sheet of images, row by row, `width` inches wide.
+
+    Args:
+        images: [n, C, H, W] in [-1, 1].
+        columns: images in a row.
+        row_labels: what is written beside each row, if anything.
+        column_label: what is written below the sheet.
+    """
     picture = tile(images, columns)
-    figure = Figure(figsize=(width, width * picture.shape[0] / picture.shape[1] + 0.35), layout="constrained")
+    height = width * picture.shape[0] / picture.shape[1] + 0.35
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xlabel=column_label, xticks=[], yticks=[])
     if row_labels:
         rows = -(-len(images) // columns)
         pitch = (picture.shape[0] + 1) / rows
-        axes.set_yticks([pitch * (row + 0.5) - 1 for row in range(rows)], row_labels)
+        middles = [pitch * (row + 0.5) - 1 for row in range(rows)]
+        axes.set_yticks(middles, row_labels)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return figure

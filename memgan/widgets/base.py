@@ -3,48 +3,70 @@
 import base64
 import copy
 import io
+import math
 import re
 from pathlib import Path
 from typing import Any, TypeVar
 
-import anywidget
 import matplotlib.image
 import numpy as np
+import torch
 import traitlets
-from IPython import get_ipython
 from torch import Tensor, nn
 
+from memgan.extras import required
 from memgan.gan import MemoryGAN
 from memgan.plots import tile
 from memgan.widgets.export import export_gan
 
-__all__ = ["ExplorerWidget", "PictureWidget", "checked_noises", "script", "sheet", "still"]
+with required("notebooks", "memgan.widgets"):
+    import anywidget
+    from IPython import get_ipython
+
+__all__ = ["ExplorerWidget", "PictureWidget", "checked_noises", "noise_tensor", "script", "sheet", "still"]
 
 FOLDER = Path(__file__).parent
+SHARED = "memgan/"  # how an import names a file of this folder from anywhere
 Network = TypeVar("Network", bound=nn.Module)
-_IMPORT = re.compile(r'^import .* from "(\.\.?/.*)";\n', re.MULTILINE)
+_IMPORT = re.compile(r'^import .* from "((?:\.|\.\.|memgan)/.*)";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export ", re.MULTILINE)
 
 
 def script(name: str | Path) -> str:
-    """The module `name`, a path from this folder, and before it those that it imports: a widget is one file."""
-    parts: dict[Path, str] = {}
+    """The JavaScript of a widget as one module: the file `name` and, before it, those that it imports.
 
-    def collect(path: Path) -> None:
-        text = path.read_text(encoding="utf-8")
-        for imported in _IMPORT.findall(text):
-            if (path.parent / imported).resolve() not in parts:
-                collect((path.parent / imported).resolve())
-        parts[path] = _IMPORT.sub("", text)
+    `name` is a path from this folder, or a whole path. An import from "./FILE" or "../FILE" is relative to the file
+    that imports; "memgan/FILE" is a file of this folder, wherever the importing file and the package are.
+    """
+    texts: dict[Path, str] = {}
+    _collect(FOLDER / name, texts)
+    own = texts.pop(FOLDER / name)
+    imported = [_EXPORT.sub("", text) for text in texts.values()]
+    return "".join(imported) + own
 
-    collect(FOLDER / name)
-    *imported, own = parts.values()
-    return "".join(re.sub(r"^export ", "", part, flags=re.MULTILINE) for part in imported) + own
+
+def _collect(path: Path, texts: dict[Path, str]) -> None:
+    """Add to `texts` the files that `path` imports, and then its own text, both without their import lines."""
+    text = path.read_text(encoding="utf-8")
+    for name in _IMPORT.findall(text):
+        imported = _resolved(name, path.parent)
+        if imported not in texts:
+            _collect(imported, texts)
+    texts[path] = _IMPORT.sub("", text)
+
+
+def _resolved(name: str, folder: Path) -> Path:
+    """The file that an import of `name` means in a file of `folder`."""
+    if name.startswith(SHARED):
+        return (FOLDER / name.removeprefix(SHARED)).resolve()
+    return (folder / name).resolve()
 
 
 def sheet(images: Tensor, columns: int, scale: int = 4) -> bytes:
     """`images` [n, C, H, W] in [-1, 1] as a PNG file, each pixel `scale` pixels wide."""
+    picture = tile(images, columns)
+    enlarged = np.ascontiguousarray(picture.repeat(scale, axis=0).repeat(scale, axis=1))
     buffer = io.BytesIO()
-    enlarged = np.ascontiguousarray(tile(images, columns).repeat(scale, axis=0).repeat(scale, axis=1))
     matplotlib.image.imsave(buffer, enlarged, cmap="gray", vmin=0, vmax=1, format="png")
     return buffer.getvalue()
 
@@ -60,9 +82,11 @@ class PictureWidget(anywidget.AnyWidget):
             raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
         super().__init__(**state)
 
-    def __setattr__(self, name: str, value: Any) -> None:  # a page is sent plain numbers: no tensors, arrays, NaN
-        value = value.tolist() if self.has_trait(name) and hasattr(value, "tolist") else value
-        if isinstance(value, float) and value != value:
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a trait gets plain numbers, because a page is sent no tensors and no NaN."""
+        if self.has_trait(name) and hasattr(value, "tolist"):
+            value = value.tolist()
+        if isinstance(value, float) and math.isnan(value):
             raise traitlets.TraitError(f"{name} must be a number, got {value}")
         super().__setattr__(name, value)
 
@@ -71,9 +95,11 @@ class PictureWidget(anywidget.AnyWidget):
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data, metadata = ({}, {}) if bundle is None else bundle
         metadata["image/png"] = {"alt": repr(self)}
-        return data | {"text/plain": repr(self), "image/png": base64.b64encode(self.picture()).decode()}, metadata
+        picture = base64.b64encode(self.picture()).decode()
+        return data | {"text/plain": repr(self), "image/png": picture}, metadata
 
 
 class ExplorerWidget(PictureWidget):
@@ -86,66 +112,96 @@ class ExplorerWidget(PictureWidget):
     gan = traitlets.Dict().tag(sync=True)  # `export_gan` of the model
     slot = traitlets.Int(0).tag(sync=True)
 
-    _views: frozenset[str] = frozenset()
+    _views: frozenset[str] = frozenset()  # the views of the page that show the widget now
 
     def __init__(self, gan: MemoryGAN, **state: Any) -> None:
-        state = {"gan": export_gan(gan), "slot": gan.memory.slot_probabilities().argmax()} | state
-        self._live, self._seen = gan, _version(gan)
-        super().__init__(**state)
+        exported = export_gan(gan)
+        most_used = gan.memory.slot_probabilities().argmax()
+        self._live = gan
+        self._seen = _versions(gan)
+        super().__init__(**({"gan": exported, "slot": most_used} | state))
         self.on_msg(self._viewed)
 
     def images(self, noise: Tensor) -> Tensor:
         """G(K_c, z) [n, C, H, W] of the slot c, for `noise` [n, Z], as PyTorch computes it in evaluation mode."""
         gan = still(self._live)
-        return gan.generator(gan.memory.keys[self.slot].expand(len(noise), -1), noise)
+        keys = gan.memory.keys[self.slot].expand(len(noise), -1)
+        return gan.generator(keys, noise.to(keys))
 
     def refresh(self) -> None:
         """Show the model as it is now."""
-        self._seen = _version(self._live)
+        self._seen = _versions(self._live)
         self.gan = export_gan(self._live)
 
     def close(self) -> None:
-        self._keep(frozenset())
+        self._set_views(frozenset())
         super().close()
 
     def _viewed(self, widget: Any, content: dict[str, str], buffers: Any) -> None:
         """The page says that a view came, to which the model may have changed already, or that one went."""
-        self._keep((self._views | {content.get("shown", "")}) - {content.get("gone", ""), ""})
+        if "gone" in content:
+            self._set_views(self._views - {content["gone"]})
         if "shown" in content:
+            self._set_views(self._views | {content["shown"]})
             self._follow(None)
 
-    def _keep(self, views: frozenset[str]) -> None:
-        """The shell calls back after each cell exactly as long as there is a view."""
-        change, self._views = bool(views) - bool(self._views), views
-        shell = get_ipython() if change else None
-        if shell is not None:
-            (shell.events.register if change > 0 else shell.events.unregister)("post_run_cell", self._follow)
+    def _set_views(self, views: frozenset[str]) -> None:
+        """Keep `views`, and have the shell call back after each cell exactly as long as there is a view."""
+        was_in_view = len(self._views) > 0
+        is_in_view = len(views) > 0
+        self._views = views
+        shell = get_ipython()
+        if shell is None or is_in_view == was_in_view:
+            return
+        if is_in_view:
+            shell.events.register("post_run_cell", self._follow)
+        else:
+            shell.events.unregister("post_run_cell", self._follow)
 
     def _follow(self, result: Any) -> None:
-        if _version(self._live) != self._seen:
+        """Refresh if the model is no longer the one that was shown last."""
+        if _versions(self._live) != self._seen:
             self.refresh()
 
     @traitlets.validate("slot")
     def _slot_exists(self, proposal: Any) -> int:
+        slot = int(proposal["value"])  # a bool counts as 0 or 1
         number = len(self.gan["values"])
-        if not 0 <= proposal["value"] < number:
+        if not 0 <= slot < number:
             raise traitlets.TraitError(f"slot must be in 0..{number - 1}, got {proposal['value']}")
-        return int(proposal["value"])  # True is 1
+        return slot
 
 
 def still(model: Network) -> Network:
-    """A copy on the CPU, in evaluation mode and without gradients: to draw from, while `model` stays as it is."""
-    return copy.deepcopy(model).cpu().eval().requires_grad_(False)
+    """A copy on the CPU, in float32, in evaluation mode and without gradients, which leaves `model` as it is.
+
+    Widgets draw from such a copy wherever the model is, so that nothing else of theirs has to follow it to a GPU.
+    """
+    return copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+
+
+def noise_tensor(noises: list[list[float]]) -> Tensor:
+    """`noises` as a tensor [n, Z] for the networks of `still`, whatever PyTorch's default device and type are."""
+    return torch.tensor(noises, dtype=torch.float32, device="cpu")
 
 
 def checked_noises(name: str, noises: list[list[float]], number: int, length: int) -> list[list[float]]:
     """`noises`, if they are `number` of [-1, 1]^length; else TraitError."""
-    if len(noises) != number or any(len(z) != length or any(not -1 <= part <= 1 for part in z) for z in noises):
-        what, got = (str(length), noises[0]) if number == 1 else (f"{number} lists of {length}", noises)
-        raise traitlets.TraitError(f"{name} must be {what} numbers in [-1, 1], got {got}")
-    return noises
+    if len(noises) == number and all(_is_noise(noise, length) for noise in noises):
+        return noises
+    if number == 1:
+        raise traitlets.TraitError(f"{name} must be {length} numbers in [-1, 1], got {noises[0]}")
+    raise traitlets.TraitError(f"{name} must be {number} lists of {length} numbers in [-1, 1], got {noises}")
 
 
-def _version(gan: MemoryGAN) -> int:
-    """Grows with every change in place of a weight or of the memory."""
-    return sum(tensor._version for tensor in gan.state_dict().values())
+def _is_noise(noise: list[float], length: int) -> bool:
+    return len(noise) == length and all(-1 <= part <= 1 for part in noise)
+
+
+def _versions(gan: MemoryGAN) -> list[tuple[int, int]]:
+    """Where each weight and each part of the memory lies, and how often it was changed in place.
+
+    PyTorch counts the changes, except those through `.data`; a replay of a CUDA graph changes tensors behind its back,
+    so that the trainer counts those itself.
+    """
+    return [(tensor.data_ptr(), tensor._version) for tensor in gan.state_dict().values()]

@@ -4,20 +4,19 @@ import copy
 import operator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from memgan.gan import MemoryGAN
+from memgan.gan import AdversarialModel, MemoryGAN
 from memgan.memory import VMFMemory
 
 __all__ = ["export_gan", "export_generator", "export_network"]
 
 _WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 _NORMALISATION = (nn.BatchNorm1d, nn.BatchNorm2d)
-_PLAIN = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Tanh, nn.MaxPool2d)
+_PLAIN = (nn.ReLU, nn.Tanh, nn.MaxPool2d)
 _NOTHING = (nn.Flatten, nn.Unflatten, nn.Dropout, nn.Identity)  # of no effect on numbers that lie in a row
 
 
@@ -34,24 +33,29 @@ def export_network(network: nn.Module, example: Tensor) -> dict[str, Any]:
     parameters: list[list[Tensor]] = []  # of each layer
     number: dict[fx.Node, int] = {}  # of the layer that made a node's values
     for node in traced.graph.nodes:
-        reads = [number[source] for source in node.all_input_nodes]
-        module = _module(traced, node)
+        sources = node.all_input_nodes
+        reads = [number[source] for source in sources]
         number[node] = reads[0] if reads else 0
+        module = _module(traced, node)
         if node.op in ("placeholder", "output") or isinstance(module, _NOTHING):
             continue
-        source = node.all_input_nodes[0]
-        before = _module(traced, source)
-        if isinstance(module, _NORMALISATION) and isinstance(before, _WEIGHTED) and len(source.users) == 1:
-            parameters[number[source] - 1] = _folded(before, module)
-            continue
-        kind, own = _described(node.target if module is None else module)
-        shapes = {"input": _shape(source), "shape": _shape(node)}
-        counts = {"parameters": [tensor.numel() for tensor in own]} if own else {}
-        layers.append(kind | shapes | counts | ({} if reads == [len(layers)] else {"reads": reads}))
+        if isinstance(module, _NORMALISATION):
+            before = _module(traced, sources[0])
+            if isinstance(before, _WEIGHTED) and len(sources[0].users) == 1:
+                parameters[number[sources[0]] - 1] = _folded(before, module)
+                continue
+        layer, own = _described(node.target if module is None else module)
+        layer["input"] = _shape(sources[0])
+        layer["shape"] = _shape(node)
+        if own:
+            layer["parameters"] = [tensor.numel() for tensor in own]
+        if reads != [len(layers)]:
+            layer["reads"] = reads
+        layers.append(layer)
         parameters.append(own)
         number[node] = len(layers)
     numbers = [tensor.flatten() for own in parameters for tensor in own]
-    return {"layers": layers, "weights": _halves(torch.cat([torch.zeros(0), *numbers]))}
+    return {"layers": layers, "weights": _halves(torch.cat(numbers) if numbers else example.new_zeros(0))}
 
 
 def export_gan(gan: MemoryGAN) -> dict[str, Any]:
@@ -73,14 +77,24 @@ def export_gan(gan: MemoryGAN) -> dict[str, Any]:
     }
 
 
-def export_generator(gan: MemoryGAN) -> dict[str, Any]:
-    """The generator of `gan`, baselines included, for explorer.js; its input is `key_dim` numbers of a key, then z."""
-    layers: Any = gan.generator.layers
-    inputs = next(layer.in_features for layer in layers.modules() if isinstance(layer, nn.Linear))
-    return export_network(layers, torch.zeros(1, inputs)) | {
+def export_generator(gan: AdversarialModel) -> dict[str, Any]:
+    """The generator of `gan`, baselines included, for explorer.js; its input is `key_dim` numbers of a key, then z.
+
+    Raises ValueError for a generator that is not made of `layers`, the first of them linear.
+    """
+    layers: Any = getattr(gan.generator, "layers", None)
+    linear = [] if layers is None else [layer for layer in layers.modules() if isinstance(layer, nn.Linear)]
+    if not linear:
+        kind = type(gan.generator).__name__
+        raise ValueError(f"expected a generator whose `layers` turn a key and z into an image, got a {kind}")
+    if gan.image_shape is None:
+        raise ValueError("the model does not know the shape of its images yet: set gan.image_shape = (C, H, W)")
+    inputs = linear[0].in_features
+    example = torch.zeros(1, inputs, dtype=torch.float32, device="cpu")
+    return export_network(layers, example) | {
         "key_dim": inputs - gan.noise_dim,
         "noise_dim": gan.noise_dim,
-        "image_shape": list(gan.image_shape or ()),
+        "image_shape": list(gan.image_shape),
     }
 
 
@@ -88,35 +102,47 @@ def _window(layer: nn.Module) -> dict[str, int]:
     """Kernel, stride and padding of a layer that has them; the same both ways. Raises ValueError for other windows."""
     if not hasattr(layer, "kernel_size"):
         return {}
-    names = {"kernel": layer.kernel_size, "stride": layer.stride, "padding": layer.padding}
-    window = {name: set(value if isinstance(value, tuple) else [value]) for name, value in names.items()}
-    plain = {"dilation": 1, "groups": 1, "output_padding": 0, "ceil_mode": False}
+    expected = {"dilation": 1, "groups": 1, "output_padding": 0, "ceil_mode": False}  # all that network.js can do
     if isinstance(layer, nn.MaxPool2d):
-        plain["padding"] = 0
-    odd = [name for name, usual in plain.items() if set(np.atleast_1d(getattr(layer, name, usual))) != {usual}]
-    odd += [name for name, values in window.items() if len(values) > 1 or not isinstance(max(values), int)]
-    if odd:
-        raise ValueError(f"cannot run {layer} in a page: network.js knows no such {', '.join(odd)}")
-    return {name: values.pop() for name, values in window.items()}
+        expected["padding"] = 0
+    unknown = [name for name, value in expected.items() if set(_both_ways(layer, name, value)) != {value}]
+    window: dict[str, int] = {}
+    for name, attribute in {"kernel": "kernel_size", "stride": "stride", "padding": "padding"}.items():
+        lengths = set(_both_ways(layer, attribute, None))
+        if len(lengths) > 1 or not all(isinstance(length, int) for length in lengths):  # padding may be a word
+            unknown.append(name)
+        else:
+            window[name] = lengths.pop()
+    if unknown:
+        raise ValueError(f"cannot run {layer} in a page: network.js knows no such {', '.join(unknown)}")
+    return window
+
+
+def _both_ways(layer: nn.Module, name: str, default: Any) -> tuple[Any, ...]:
+    """A setting of a layer along height and width; where the layer has one number for both, that number."""
+    value = getattr(layer, name, default)
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _described(operation: Any) -> tuple[dict[str, Any], list[Tensor]]:
     """What network.js must know of a module or function beside its shapes, and its weight and bias."""
-    kind = {"kind": type(operation).__name__}
+    kind = type(operation).__name__
     if operation is operator.add:
         return {"kind": "Add"}, []
     if isinstance(operation, _WEIGHTED):
-        return kind | _window(operation), _weight_and_bias(operation)
+        return {"kind": kind} | _window(operation), _weight_and_bias(operation)
     if isinstance(operation, nn.GroupNorm) and operation.num_groups == 1 and operation.affine:
         return {"kind": "LayerNorm", "eps": operation.eps}, [operation.weight, operation.bias]
     if isinstance(operation, nn.LayerNorm) and len(operation.normalized_shape) == 1 and operation.bias is not None:
-        return kind | {"eps": operation.eps}, [operation.weight, operation.bias]
+        return {"kind": kind, "eps": operation.eps}, [operation.weight, operation.bias]
     if isinstance(operation, nn.Upsample) and operation.mode == "nearest" and operation.scale_factor == 2:
-        return kind, []
+        return {"kind": kind}, []
+    if isinstance(operation, nn.LeakyReLU):
+        return {"kind": kind, "slope": operation.negative_slope}, []
+    if isinstance(operation, nn.ELU):
+        return {"kind": kind, "slope": operation.alpha}, []
     if isinstance(operation, _PLAIN):
-        slopes = {nn.LeakyReLU: "negative_slope", nn.ELU: "alpha"}
-        slope = {"slope": getattr(operation, slopes[type(operation)])} if type(operation) in slopes else {}
-        return kind | _window(operation) | slope, []
+        return {"kind": kind} | _window(operation), []
     raise ValueError(f"cannot run {operation} in a page: network.js has no such layer, or not in this place")
 
 
@@ -129,15 +155,19 @@ def _shape(node: fx.Node) -> list[int]:
 
 
 def _weight_and_bias(layer: Any) -> list[Tensor]:
-    outputs = layer.weight.shape[1 if isinstance(layer, nn.ConvTranspose2d) else 0]
-    return [layer.weight, torch.zeros(outputs) if layer.bias is None else layer.bias]
+    """The weight of `layer` and its bias, which is zero where the layer has none."""
+    if layer.bias is not None:
+        return [layer.weight, layer.bias]
+    outputs = layer.weight.shape[1] if isinstance(layer, nn.ConvTranspose2d) else layer.weight.shape[0]
+    return [layer.weight, layer.weight.new_zeros(outputs)]
 
 
 def _folded(layer: Any, normalisation: Any) -> list[Tensor]:
     """The weight and bias with which `layer` does what `normalisation` does after it in evaluation mode."""
     if isinstance(layer, nn.Linear):
         return _weight_and_bias(fuse_linear_bn_eval(layer, normalisation))
-    return _weight_and_bias(fuse_conv_bn_eval(layer, normalisation, transpose=isinstance(layer, nn.ConvTranspose2d)))
+    is_transposed = isinstance(layer, nn.ConvTranspose2d)
+    return _weight_and_bias(fuse_conv_bn_eval(layer, normalisation, transpose=is_transposed))
 
 
 def _halves(numbers: Tensor) -> bytes:

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 import traitlets
 from torch import Tensor, nn
 
-from memgan.gan import MemoryGAN
-from memgan.widgets.base import ExplorerWidget, checked_noises, script, sheet, still
+from memgan.gan import AdversarialModel, MemoryGAN
+from memgan.widgets.base import ExplorerWidget, checked_noises, noise_tensor, script, sheet, still
 from memgan.widgets.export import export_generator, export_network
 from memgan.widgets.slots import random_noises
 
@@ -38,19 +38,21 @@ class Interpolation(ExplorerWidget):
     classifier = traitlets.Dict().tag(sync=True)  # `export_network` of it
 
     def __init__(
-        self, gan: MemoryGAN, baseline: MemoryGAN | None = None, classifier: nn.Module | None = None, **state: Any
+        self,
+        gan: MemoryGAN,
+        baseline: AdversarialModel | None = None,
+        classifier: nn.Module | None = None,
+        **state: Any,
     ) -> None:
-        if len(state.get("slots", ())):
+        if len(state.get("slots", ())) > 0:
             state["slot"] = state["slots"][0]
         if baseline is not None:
-            state["baseline"] = exported = export_generator(baseline)
-            state = {"baseline_noises": random_noises(2, baseline.noise_dim)} | state
-            shape, got = list(getattr(gan, "image_shape", ())), exported["image_shape"]
-            if exported["key_dim"] or got != shape:
-                what = f"{type(baseline).__name__} with {exported['key_dim']} numbers of a key and images {got}"
-                raise ValueError(f"expected a baseline without keys and with images {shape}, got {what}")
+            state["baseline"] = _exported_baseline(gan, baseline)
+            if "baseline_noises" not in state:
+                state["baseline_noises"] = random_noises(2, baseline.noise_dim)
         if classifier is not None:
-            state["classifier"] = export_network(classifier, torch.zeros(1, *(gan.image_shape or ())))
+            example = torch.zeros(1, *_image_shape(gan), dtype=torch.float32, device="cpu")
+            state["classifier"] = export_network(classifier, example)
         self._baseline = baseline
         super().__init__(gan, **state)
 
@@ -61,48 +63,64 @@ class Interpolation(ExplorerWidget):
 
     def walk(self) -> Tensor:
         """The walk's images as PyTorch computes them, [POINTS, C, H, W]."""
-        at, gan = torch.linspace(0, 1, POINTS).unsqueeze(1), still(self._live)
+        gan = still(self._live)
         first, second = gan.memory.keys[self.slots]
-        if self.kind == "keys":
-            keys = F.normalize(first.lerp(second, at), dim=1)
+        at = _steps()
+        if self.kind == "slot":
+            keys = first.expand(POINTS, -1)
+        elif self.kind == "switch":
+            keys = torch.where(at <= 0.5, first, second)
         else:
-            keys = torch.where((at <= 0.5) | (self.kind == "slot"), first, second)
+            keys = F.normalize(first.lerp(second, at), dim=1)
         return gan.generator(keys, _straight(self.noises))
 
     def baseline_walk(self) -> Tensor:
         """The same of the baseline, whose images depend on z alone; without one, none of them."""
         if self._baseline is None:
-            return torch.zeros(0, *self.gan["image_shape"])
-        return still(self._baseline).generator(torch.zeros(POINTS, 0), _straight(self.baseline_noises))
+            return torch.zeros(0, *self.gan["image_shape"], dtype=torch.float32, device="cpu")
+        noises = _straight(self.baseline_noises)
+        return still(self._baseline).generator(noises.new_zeros(POINTS, 0), noises)
 
     @traitlets.default("slots")
     def _far_apart(self) -> list[int]:
         """The most used slot, and of the 20 most used the one whose key is farthest from it."""
         memory = self._live.memory
-        used = memory.slot_probabilities().argsort(descending=True)[:20]
-        return [int(used[0]), int(used[(memory.keys[used] @ memory.keys[used[0]]).argmin()])]
+        most_used = memory.slot_probabilities().argsort(descending=True)[:20]
+        first = most_used[0]
+        cosines = memory.keys[most_used] @ memory.keys[first]
+        return [int(first), int(most_used[cosines.argmin()])]
 
     @traitlets.default("noises")
     def _corner_to_corner(self) -> list[list[float]]:
-        return [[edge] * self.gan["noise_dim"] for edge in (-0.6, 0.6)]
+        length = self.gan["noise_dim"]
+        return [[-0.6] * length, [0.6] * length]
 
     @traitlets.validate("slots")
     def _slots_exist(self, proposal: Any) -> list[int]:
-        slots, number = proposal["value"], len(self.gan["values"])
+        slots = proposal["value"]
+        number = len(self.gan["values"])
         if len(slots) != 2 or not all(0 <= slot < number for slot in slots):
             raise traitlets.TraitError(f"slots must be two of 0..{number - 1}, got {slots}")
         return slots
 
-    @traitlets.validate("noises", "baseline_noises")
+    @traitlets.validate("noises")
     def _noises_fit(self, proposal: Any) -> list[list[float]]:
-        name = proposal["trait"].name
-        of = self.gan if name == "noises" else self.baseline
-        return checked_noises(name, proposal["value"], *((2, of["noise_dim"]) if of else (0, 0)))
+        return checked_noises("noises", proposal["value"], 2, self.gan["noise_dim"])
+
+    @traitlets.validate("baseline_noises")
+    def _baseline_noises_fit(self, proposal: Any) -> list[list[float]]:
+        noises = proposal["value"]
+        if not self.baseline:
+            return checked_noises("baseline_noises", noises, 0, 0)
+        return checked_noises("baseline_noises", noises, 2, self.baseline["noise_dim"])
 
     @traitlets.observe("slot", "slots")
     def _first_slot(self, change: Any) -> None:
-        self.slot = self.slots[0] if change["name"] == "slots" else self.slot
-        self.slots = [self.slot, self.slots[1]]
+        """Keep `slot` and `slots[0]` the same, whichever of them was set."""
+        if change["name"] == "slots":
+            self.slot = self.slots[0]
+        else:
+            self.slots = [self.slot, self.slots[1]]
 
     def picture(self) -> bytes:
         return sheet(torch.cat([self.walk(), self.baseline_walk()]), POINTS, scale=3)
@@ -112,7 +130,28 @@ class Interpolation(ExplorerWidget):
         return f"Interpolation(slots {self.slots[0]} and {self.slots[1]}, kind {self.kind}{beside})"
 
 
+def _steps() -> Tensor:
+    """How far along the walk each of its images is, in [0, 1], [POINTS, 1]."""
+    return torch.linspace(0, 1, POINTS, dtype=torch.float32, device="cpu").unsqueeze(1)
+
+
 def _straight(ends: list[list[float]]) -> Tensor:
     """POINTS noises [POINTS, Z] on the line between two."""
-    first, second = torch.tensor(ends)
-    return first.lerp(second, torch.linspace(0, 1, POINTS).unsqueeze(1))
+    first, second = noise_tensor(ends)
+    return first.lerp(second, _steps())
+
+
+def _image_shape(gan: AdversarialModel) -> list[int]:
+    """[C, H, W], or nothing where the model has not been told yet."""
+    return list(getattr(gan, "image_shape", None) or ())
+
+
+def _exported_baseline(gan: MemoryGAN, baseline: AdversarialModel) -> dict[str, Any]:
+    """`export_generator` of a baseline without keys whose images have the shape of those of `gan`."""
+    exported = export_generator(baseline)
+    shape = _image_shape(gan)
+    if exported["key_dim"] > 0 or exported["image_shape"] != shape:
+        found = f"{exported['key_dim']} numbers of a key and images {exported['image_shape']}"
+        what = f"{type(baseline).__name__} with {found}"
+        raise ValueError(f"expected a baseline without keys and with images {shape}, got {what}")
+    return exported

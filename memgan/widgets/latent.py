@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import torch
 import traitlets
 
-from memgan.widgets.base import ExplorerWidget, checked_noises, script, sheet
+from memgan.widgets.base import ExplorerWidget, checked_noises, noise_tensor, script, sheet
 
 __all__ = ["LatentExplorer"]
 
@@ -29,7 +28,7 @@ class LatentExplorer(ExplorerWidget):
         return checked_noises("noise", [proposal["value"]], 1, self.gan["noise_dim"])[0]
 
     def picture(self) -> bytes:
-        return sheet(self.images(torch.tensor([self.noise])), 1, scale=8)
+        return sheet(self.images(noise_tensor([self.noise])), 1, scale=8)
 
     def __repr__(self) -> str:
         return f"LatentExplorer(slot {self.slot}, noise {[round(z, 2) for z in self.noise]})"

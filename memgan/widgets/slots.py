@@ -4,16 +4,22 @@ from typing import Any
 
 import torch
 import traitlets
-from sklearn.manifold import TSNE
 from torch import Tensor, nn
 
+from memgan.extras import required
 from memgan.gan import MemoryGAN
-from memgan.widgets.base import ExplorerWidget, checked_noises, script, sheet, still
+from memgan.widgets.base import ExplorerWidget, checked_noises, noise_tensor, script, sheet, still
+
+with required("lab", "memgan.widgets"):
+    from sklearn.manifold import TSNE
 
 __all__ = ["SlotExplorer", "random_noises"]
 
-SAMPLES, JUDGED, NEAREST = 16, 8, 4  # images of a slot to look at; for its class; real images beside it
+SAMPLES = 16  # images of a slot to look at
+CLASSIFIED = 8  # images of a slot that say its class
+NEAREST = 4  # real images beside a slot
 MOST_BYTES = 600_000  # of real images: a notebook stores them
+BATCH = 512  # images that a network makes or sees at a time
 
 
 class SlotExplorer(ExplorerWidget):
@@ -35,11 +41,14 @@ class SlotExplorer(ExplorerWidget):
     def __init__(
         self, gan: MemoryGAN, images: Tensor | None = None, classifier: nn.Module | None = None, **state: Any
     ) -> None:
-        self._images, self._classifier = images, classifier
+        self._images = images
+        self._classifier = classifier
         super().__init__(gan, **state)
-        self.noises = self.noises or random_noises(SAMPLES, self.gan["noise_dim"])
-        if images is not None and (not len(images) or list(images.shape[1:]) != list(gan.image_shape or ())):
-            raise ValueError(f"expected real images [n, *{list(gan.image_shape or ())}], got {list(images.shape)}")
+        if not self.noises:
+            self.noises = random_noises(SAMPLES, self.gan["noise_dim"])
+        shape = self.gan["image_shape"]
+        if images is not None and (len(images) == 0 or list(images.shape[1:]) != shape):
+            raise ValueError(f"expected real images [n, *{shape}], got {list(images.shape)}")
         self.table = self._tabulate()
 
     def refresh(self) -> None:
@@ -50,26 +59,17 @@ class SlotExplorer(ExplorerWidget):
     def _tabulate(self) -> dict[str, Any]:
         """A list for each property, with an entry for each slot that can be drawn, most used first."""
         gan = still(self._live)
-        mass = gan.memory.slot_probabilities()
-        slots = mass.argsort(descending=True, stable=True)[: int((mass > 0).sum())]
+        probabilities = gan.memory.slot_probabilities()
+        by_use = probabilities.argsort(descending=True, stable=True)
+        slots = by_use[: int((probabilities > 0).sum())]
         keys = gan.memory.keys[slots]
         table: dict[str, Any] = {"slots": slots.tolist(), "places": _places(keys)}
-        if self._classifier is not None and len(keys):
-            noise = torch.tensor(random_noises(JUDGED, gan.noise_dim))
-            pairs = keys.repeat_interleave(JUDGED, dim=0), noise.repeat(len(keys), 1)
-            drawn = [gan.generator(*part) for part in zip(*(pair.split(512) for pair in pairs), strict=True)]
-            judge = still(self._classifier)
-            answers = torch.cat([judge(part).argmax(dim=1) for part in drawn]).view(-1, JUDGED)
-            classes = answers.mode(dim=1).values
-            table |= {"classes": classes.tolist(), "agreed": (answers == classes[:, None]).sum(dim=1).tolist()}
-        if self._images is not None and len(keys):
-            queries = torch.cat([gan.inference(part) for part in self._images.cpu().split(512)])
-            keys = keys[: MOST_BYTES // (NEAREST * self._images[0].numel())]
-            cosines, nearest = (keys @ queries.T).topk(min(NEAREST, len(queries)))
-            kept = nearest.unique()
-            pixels = ((self._images.cpu()[kept] + 1) * 127.5).round().clamp(0, 255).byte()
-            table |= {"nearest": nearest.tolist(), "cosines": [[round(c, 2) for c in row] for row in cosines.tolist()]}
-            table |= {"kept": kept.tolist(), "images": pixels.numpy().tobytes()}
+        if len(slots) == 0:
+            return table
+        if self._classifier is not None:
+            table |= _classes(gan, keys, still(self._classifier))
+        if self._images is not None:
+            table |= _neighbours(gan, keys, self._images.detach().cpu().float())
         return table
 
     @traitlets.validate("order")
@@ -83,23 +83,61 @@ class SlotExplorer(ExplorerWidget):
         return checked_noises("noises", proposal["value"], SAMPLES, self.gan["noise_dim"])
 
     def picture(self) -> bytes:
-        return sheet(self.images(torch.tensor(self.noises)), 8, scale=3)
+        return sheet(self.images(noise_tensor(self.noises)), 8, scale=3)
 
     def __repr__(self) -> str:
         return f"SlotExplorer(slot {self.slot} of {len(self.gan['values'])}, sheet by {self.order})"
 
 
 def random_noises(number: int, length: int) -> list[list[float]]:
-    """The same every time: two decimals are enough to look at, and short to store."""
-    noises = torch.rand(number, length, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    """`number` of [-1, 1]^length, the same every time: two decimals are enough to look at, and short to store."""
+    generator = torch.Generator(device="cpu").manual_seed(0)
+    noises = torch.rand(number, length, generator=generator, dtype=torch.float32, device="cpu") * 2 - 1
     return [[round(part, 2) for part in noise] for noise in noises.tolist()]
+
+
+def _classes(gan: MemoryGAN, keys: Tensor, classifier: nn.Module) -> dict[str, Any]:
+    """The class that `classifier` gives to most images of each key [n, M], and how many images it gives it to."""
+    noise = noise_tensor(random_noises(CLASSIFIED, gan.noise_dim))
+    key_batches = keys.repeat_interleave(CLASSIFIED, dim=0).split(BATCH)
+    noise_batches = noise.repeat(len(keys), 1).split(BATCH)
+    answers = []
+    for key_batch, noise_batch in zip(key_batches, noise_batches, strict=True):
+        images = gan.generator(key_batch, noise_batch)
+        answers.append(classifier(images).argmax(dim=1))
+    answers_by_slot = torch.cat(answers).view(-1, CLASSIFIED)
+    classes = answers_by_slot.mode(dim=1).values
+    agreed = (answers_by_slot == classes[:, None]).sum(dim=1)
+    return {"classes": classes.tolist(), "agreed": agreed.tolist()}
+
+
+def _neighbours(gan: MemoryGAN, keys: Tensor, images: Tensor) -> dict[str, Any]:
+    """The real `images` whose queries are nearest to each key [n, M], of as many keys as there is room for.
+
+    `nearest` and `cosines` hold a row for each key; `images` are the bytes of those numbered in `kept`.
+    """
+    queries = torch.cat([gan.inference(batch) for batch in images.split(BATCH)])
+    room = MOST_BYTES // (NEAREST * images[0].numel())
+    cosines, nearest = (keys[:room] @ queries.T).topk(min(NEAREST, len(queries)))
+    kept = nearest.unique()
+    pixels = ((images[kept] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return {
+        "nearest": nearest.tolist(),
+        "cosines": [[round(cosine, 2) for cosine in row] for row in cosines.tolist()],
+        "kept": kept.tolist(),
+        "images": pixels.numpy().tobytes(),
+    }
 
 
 def _places(keys: Tensor) -> list[list[float]]:
     """Keys [n, M] on a map, [0, 1]^2: t-SNE of their cosines, which starts from their two principal components."""
-    if len(keys) < 4:
-        return [[(place + 1) / (len(keys) + 1), 0.5] for place in range(len(keys))]
-    spread = TSNE(metric="cosine", init="pca", perplexity=min(30, (len(keys) - 1) / 3), random_state=0)
-    places = torch.from_numpy(spread.fit_transform(keys.double().numpy()))
-    places = (places - places.amin(dim=0)) / (places.amax(dim=0) - places.amin(dim=0))
+    number = len(keys)
+    if number < 4:  # too few for t-SNE: in a row
+        return [[(place + 1) / (number + 1), 0.5] for place in range(number)]
+    perplexity = min(30, (number - 1) / 3)
+    reduction = TSNE(metric="cosine", init="pca", perplexity=perplexity, random_state=0)
+    places = torch.from_numpy(reduction.fit_transform(keys.double().numpy()))
+    least = places.amin(dim=0)
+    most = places.amax(dim=0)
+    places = (places - least) / (most - least)
     return [[round(part, 3) for part in place] for place in places.tolist()]

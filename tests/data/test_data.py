@@ -1,5 +1,8 @@
 """The data sets: what is in them, loaded a second time without memgan."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -81,6 +84,30 @@ def test_loading_draws_no_random_numbers():
     state = torch.get_rng_state()
     load_dataset("digits")
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", sorted(DATASETS))
+def test_a_data_set_has_the_size_and_channels_that_it_is_known_for(name):
+    try:
+        images = load_dataset(name, split="test").images
+    except ValueError as error:
+        pytest.skip(f"not here: {error}")
+    known = DATASETS[name]
+    assert list(images.shape[1:]) == [known.channels, known.size, known.size]
+
+
+@pytest.mark.parametrize(("name", "library"), [("digits", "sklearn"), ("mnist", "torchvision"), ("folder:.", "PIL")])
+def test_a_library_that_is_missing_is_named_with_the_command_that_brings_it(name, library, monkeypatch):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ModuleNotFoundError, match=rf"needs {library}: pip install 'memgan\[lab\]'"):
+        load_dataset(name, root="nowhere")
+
+
+@pytest.mark.thorough
+def test_the_package_imports_neither_torchvision_nor_pillow_nor_scikit_learn():
+    code = "import sys, memgan.data; print(*{'torchvision', 'PIL', 'sklearn'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 @pytest.mark.parametrize("name", ["digit", "", "Digits", "imagenet"])

@@ -7,7 +7,8 @@ import pytest
 import scipy.ndimage
 import torch
 
-from memgan.data import ImageData, _moved as moved, as_float, batch_of
+from memgan.data import ImageData, as_float, batch_of
+from memgan.data.affine import move_at_random
 
 SHAPE = (11, 3, 7, 5)  # n, C, H, W: primes, so that a swapped axis fails
 
@@ -149,7 +150,7 @@ def by_scipy(digit, draws):
 
 def test_affine_maps_are_those_of_scipy(digits):
     draws = torch.rand(6, 13, generator=torch.Generator().manual_seed(5)) * 2 - 1
-    images = moved(digits, torch.Generator().manual_seed(5))
+    images = move_at_random(digits, torch.Generator().manual_seed(5))
     assert images.shape == (13, 1, 40, 40) and images.dtype == torch.uint8
     for image, digit, draw in zip(images, digits, draws.T.double().numpy(), strict=True):
         expected, *_ = by_scipy(digit[0].numpy(), draw)
@@ -159,7 +160,7 @@ def test_affine_maps_are_those_of_scipy(digits):
 def test_a_moved_digit_loses_no_ink_at_the_border(digits):
     """Ink times area is kept: the sum over the canvas is the digit's times the determinant of its map."""
     draws = 2 * torch.rand(6, 13, generator=torch.Generator().manual_seed(6)) - 1
-    images = moved(digits, torch.Generator().manual_seed(6)).double().sum((1, 2, 3))
+    images = move_at_random(digits, torch.Generator().manual_seed(6)).double().sum((1, 2, 3))
     area = (1 + 0.2 * draws[2].double()) * (1 + 0.2 * draws[3].double())
     np.testing.assert_allclose(images / digits.double().sum((1, 2, 3)), area, rtol=0.03)
 
@@ -167,7 +168,7 @@ def test_a_moved_digit_loses_no_ink_at_the_border(digits):
 def test_a_dot_comes_to_lie_anywhere_on_the_canvas():
     dot = torch.zeros(2000, 1, 28, 28, dtype=torch.uint8)
     dot[:, :, 13:15, 13:15] = 255
-    images = moved(dot, torch.Generator().manual_seed(0))[:, 0].double()
+    images = move_at_random(dot, torch.Generator().manual_seed(0))[:, 0].double()
     weight = images.sum((1, 2))
     assert weight.min() > 0.6 * 4 * 255 * 0.8  # never cut away
     middle = (images.sum(1) * torch.arange(40)).sum(1) / weight
@@ -176,9 +177,9 @@ def test_a_dot_comes_to_lie_anywhere_on_the_canvas():
 
 
 def test_a_blank_image_stays_blank_and_a_full_one_stays_in_the_middle():
-    blank = moved(torch.zeros(3, 1, 28, 28, dtype=torch.uint8))
+    blank = move_at_random(torch.zeros(3, 1, 28, 28, dtype=torch.uint8))
     assert int(blank.max()) == 0
-    full = moved(torch.full((50, 1, 28, 28), 255, dtype=torch.uint8), torch.Generator().manual_seed(0))
+    full = move_at_random(torch.full((50, 1, 28, 28), 255, dtype=torch.uint8), torch.Generator().manual_seed(0))
     assert int(full[:, 0, 17:23, 17:23].min()) == 255
 
 

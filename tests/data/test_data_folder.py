@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import torchvision.datasets
 from PIL import Image
 
 from memgan.data import load_dataset
@@ -93,6 +94,51 @@ def test_train_and_test_folders_without_classes_have_one(tmp_path):
     assert load(tmp_path).labels.tolist() == load(tmp_path, "test").labels.tolist() == [0]
 
 
+def test_images_outside_of_all_class_folders_are_a_class_of_their_own(tmp_path):
+    for part in ("train", "test"):
+        save(tmp_path / part / "z.png", np.full((20, 20), 1, np.uint8))
+        save(tmp_path / part / "b" / "x.png", np.full((20, 20), 2, np.uint8))
+    train = load(tmp_path)
+    assert dict(zip(train.images[:, 0, 0, 0].tolist(), train.labels.tolist(), strict=True)) == {1: 0, 2: 1}
+
+
+def test_classes_and_labels_are_those_of_torchvisions_image_folder(tmp_path):
+    names = ["zebra/1.png", "ape/b/2.png", "ape/a/3.png", "ape/4.png", "Cat/5.png"]
+    for number, name in enumerate(names):
+        save(tmp_path / "train" / name, np.full((20, 20), number, np.uint8))
+        save(tmp_path / "test" / name, np.full((20, 20), number, np.uint8))
+    found = load(tmp_path)
+    expected = torchvision.datasets.ImageFolder(tmp_path / "train")
+    labels = {int(np.asarray(image)[0, 0, 0]): label for image, label in expected}
+    assert dict(zip(found.images[:, 0, 0, 0].tolist(), found.labels.tolist(), strict=True)) == labels
+
+
+def test_links_to_folders_and_to_files_are_followed(tmp_path):
+    save(tmp_path / "elsewhere" / "deep" / "one.png", np.full((20, 20), 1, np.uint8))
+    save(tmp_path / "elsewhere" / "two.png", np.full((20, 20), 2, np.uint8))
+    for part in ("train", "test"):
+        (tmp_path / "set" / part / "b").mkdir(parents=True)
+        (tmp_path / "set" / part / "a").symlink_to(tmp_path / "elsewhere" / "deep")
+        (tmp_path / "set" / part / "b" / "link.png").symlink_to(tmp_path / "elsewhere" / "two.png")
+    data = load(tmp_path / "set")
+    assert data.images[:, 0, 0, 0].tolist() == [1, 2] and data.labels.tolist() == [0, 1]
+
+
+def test_a_link_that_leads_back_up_is_not_followed(tmp_path):
+    for part in ("train", "test"):
+        save(tmp_path / part / "a" / "x.png", GREYS[0])
+        (tmp_path / part / "a" / "again").symlink_to(tmp_path / part)
+        (tmp_path / part / "a" / "here").symlink_to(".")
+    assert len(load(tmp_path).images) == 1
+
+
+def test_a_folder_whose_name_ends_like_an_image_is_a_folder(tmp_path, capsys):
+    for part in ("train", "test"):
+        save(tmp_path / part / "album.png" / "x.png", GREYS[0])
+    assert len(load(tmp_path).images) == 1
+    assert capsys.readouterr().err == ""
+
+
 def test_one_image_stored_in_colour_makes_all_of_both_splits_coloured(tmp_path):
     red = np.zeros((20, 20, 3), np.uint8)
     red[:, :, 0] = 200
@@ -102,6 +148,15 @@ def test_one_image_stored_in_colour_makes_all_of_both_splits_coloured(tmp_path):
     assert train.shape == test.shape == (1, 3, 20, 20)
     assert np.array_equal(train[0], np.stack([GREYS[0]] * 3))
     assert np.array_equal(test[0], red.transpose(2, 0, 1))
+
+
+def test_grey_with_transparency_is_grey_and_lab_is_coloured(tmp_path):
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+        Image.new("LA", (20, 20), (100, 255)).save(tmp_path / part / "grey.png")
+    assert load(tmp_path).images.shape == (1, 1, 20, 20)
+    Image.new("LAB", (20, 20), (128, 128, 128)).save(tmp_path / "test" / "lab.tif")
+    assert load(tmp_path).images.shape == (1, 3, 20, 20)
 
 
 def test_images_are_cropped_at_the_centre_and_resized(tmp_path):

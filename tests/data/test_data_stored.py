@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-import memgan.data
-from memgan.data import load_dataset
+from memgan.data import load_dataset, torchvision_sets
+from memgan.data.affine import move_at_random
 
 REAL = Path(os.environ.get("MEMGAN_DATA") or "data")
-PACKED = memgan.data.DEBIAN
+PACKED = torchvision_sets.DEBIAN_FASHION_MNIST
 real_mnist = pytest.mark.skipif(
     not (REAL / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file(), reason="no MNIST under $MEMGAN_DATA"
 )
@@ -47,7 +47,7 @@ def write_idx(folder, packed=False, **changed):
 
 @pytest.fixture(autouse=True)
 def _no_packed_files(monkeypatch, tmp_path):
-    monkeypatch.setattr(memgan.data, "DEBIAN", tmp_path / "not-installed")
+    monkeypatch.setattr(torchvision_sets, "DEBIAN_FASHION_MNIST", tmp_path / "not-installed")
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def _no_network(monkeypatch):
 @real_fashion
 @both
 def test_fashion_mnist_is_what_debians_files_hold(split, monkeypatch):
-    monkeypatch.setattr(memgan.data, "DEBIAN", PACKED)
+    monkeypatch.setattr(torchvision_sets, "DEBIAN_FASHION_MNIST", PACKED)
     data = load_dataset("fashion-mnist", root="nowhere", split=split)
     raw = [gzip.decompress((PACKED / f"{STEMS[split]}-{content}-ubyte.gz").read_bytes()) for content in CONTENTS]
     number = {"train": 60_000, "test": 10_000}[split]
@@ -89,7 +89,7 @@ def test_real_digits_lose_no_ink_when_they_are_moved():
     """The sum over the canvas is the digit's times the area of its map, up to what sampling at pixels changes."""
     digits = load_dataset("affine-mnist", root=REAL, split="test").source
     draws = 2 * torch.rand(6, len(digits), generator=torch.Generator().manual_seed(7), dtype=torch.float32) - 1
-    images = memgan.data._moved(digits, torch.Generator().manual_seed(7))
+    images = move_at_random(digits, torch.Generator().manual_seed(7))
     area = (1 + 0.2 * draws[2].double()) * (1 + 0.2 * draws[3].double())
     kept = images.double().sum((1, 2, 3)) / digits.double().sum((1, 2, 3)) / area
     assert float(kept.min()) > 0.95 and float(kept.max()) < 1.05
@@ -118,7 +118,7 @@ def test_the_root_is_memgan_data_where_it_is_set_and_else_data(tmp_path, monkeyp
 
 @both
 def test_debians_files_are_read_in_place_and_those_under_the_root_come_first(tmp_path, monkeypatch, split):
-    monkeypatch.setattr(memgan.data, "DEBIAN", tmp_path / "debian")
+    monkeypatch.setattr(torchvision_sets, "DEBIAN_FASHION_MNIST", tmp_path / "debian")
     images, labels = write_idx(tmp_path / "debian", packed=True)[split]
     before = sorted(tmp_path.rglob("*"))
     data = load_dataset("fashion-mnist", root=tmp_path, split=split)
@@ -182,7 +182,7 @@ PACKED_DAMAGE = {
 @pytest.mark.parametrize("damaged", PACKED_DAMAGE.values(), ids=PACKED_DAMAGE)
 @pytest.mark.parametrize("content", CONTENTS)
 def test_damaged_packed_files_are_refused(tmp_path, monkeypatch, content, damaged):
-    monkeypatch.setattr(memgan.data, "DEBIAN", tmp_path / "debian")
+    monkeypatch.setattr(torchvision_sets, "DEBIAN_FASHION_MNIST", tmp_path / "debian")
     write_idx(tmp_path / "debian", packed=True)
     path = tmp_path / "debian" / f"train-{content}-ubyte.gz"
     path.write_bytes(damaged(path.read_bytes()))

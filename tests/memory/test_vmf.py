@@ -212,6 +212,54 @@ def test_the_generator_decides_the_samples():
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+@pytest.mark.parametrize("kappa", [np.float32(7.25), np.float64(7.25), np.int64(7), 7, torch.tensor(7)])
+def test_any_number_is_a_concentration(kappa):
+    x, mean = unit_rows(5, 11, seed=1, dtype=torch.float32), unit_rows(11, seed=2, dtype=torch.float32)
+    density = vmf.log_density(x, mean, kappa)
+    assert density.dtype == torch.float32
+    np.testing.assert_allclose(density, vmf.log_density(x, mean, float(kappa)), rtol=1e-6)
+    assert vmf.sample(mean, kappa, 3).dtype == torch.float32
+
+
+def test_a_default_type_or_device_changes_nothing():
+    mean = unit_rows(11, seed=2, dtype=torch.float32)
+
+    def results():
+        samples = vmf.sample(mean, 7.3, 5, torch.Generator(device="cpu").manual_seed(3))
+        return samples, vmf.log_normaliser(7.3, 11), vmf.log_density(samples, mean, 7.3)
+
+    expected = results()
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")  # a tensor there has no values
+        found = results()
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype and torch.equal(one, other)
+
+
+def test_the_density_can_be_differentiated_by_the_concentration():
+    """d/dkappa log C_M(kappa) = -A_M(kappa)."""
+    kappa = torch.tensor(7.3, dtype=torch.float64, requires_grad=True)
+    vmf.log_normaliser(kappa, 11).backward()
+    assert float(kappa.grad) == pytest.approx(-mean_resultant_length(7.3, 11), rel=1e-10)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gets_the_samples_and_densities_of_the_cpu():
+    mean = unit_rows(11, seed=2, dtype=torch.float32)
+    samples = vmf.sample(mean, 7.3, 5, torch.Generator().manual_seed(3))
+    there = vmf.sample(mean.cuda(), 7.3, 5, torch.Generator().manual_seed(3))
+    assert there.is_cuda and torch.equal(there.cpu(), samples)
+    kappa = torch.tensor(7.3)
+    for given in (7.3, kappa, kappa.cuda()):
+        density = vmf.log_density(there, mean.cuda(), given)
+        assert density.is_cuda
+        torch.testing.assert_close(density.cpu(), vmf.log_density(samples, mean, 7.3))
+
+
 # ---------------------------------------------------------------- errors
 
 

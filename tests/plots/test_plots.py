@@ -17,7 +17,8 @@ PALETTE = {REAL: "blue", GENERATED: "orange", UNUSED: "grey"}
 
 
 @pytest.mark.parametrize(
-    ("number", "columns", "channels", "gap"), [(7, 3, 1, 1), (6, 2, 3, 2), (1, 5, 1, 1), (5, 5, 3, 0)]
+    ("number", "columns", "channels", "gap"),
+    [(7, 3, 1, 1), (6, 2, 3, 2), (1, 5, 1, 1), (5, 5, 3, 0), (1, 1, 3, 1), (2, 1, 1, 1)],
 )
 def test_tile_puts_every_pixel_where_a_plain_loop_puts_it(number, columns, channels, gap):
     height, width = 4, 3
@@ -37,6 +38,28 @@ def test_tile_puts_every_pixel_where_a_plain_loop_puts_it(number, columns, chann
 def test_tile_maps_black_to_zero_and_white_to_one_and_clips_beyond():
     images = torch.tensor([-1.0, 0.0, 1.0, -7.0, 7.0]).view(5, 1, 1, 1)
     assert tile(images, 5, gap=0).tolist() == [[0.0, 0.5, 1.0, 0.0, 1.0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_tile_takes_images_of_any_floating_point_type(dtype):
+    images = random_images(5)
+    picture = tile(images.to(dtype), 3)
+    assert picture.dtype == np.float32
+    np.testing.assert_allclose(picture, tile(images, 3), rtol=0, atol=0.01)
+
+
+def test_a_default_type_or_device_does_not_change_a_sheet():
+    images = random_images(5)
+    expected = tile(images, 3)
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        picture = tile(images, 3)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert picture.dtype == expected.dtype
+    np.testing.assert_array_equal(picture, expected)
 
 
 def test_tile_takes_images_with_a_gradient_and_leaves_them_alone():

@@ -50,16 +50,16 @@ def make(channels=1, **state):
     gan = with_contrast(build(settings))
     gan.memory.histogram.copy_(torch.rand(40) + 0.1)
     baseline = with_contrast(build_model(settings.changed(["model=dcgan", "networks.noise_dim=7"])))
-    judge = Classifier(channels, 16, 5).eval()
+    classifier = Classifier(channels, 16, 5).eval()
     with torch.no_grad():
-        logits = judge(gan.generate(64).images)
-        judge.head.bias -= logits.mean(dim=0)
-        judge.head.weight *= 3 / logits.std()
-        judge.head.bias *= 3 / logits.std()
+        logits = classifier(gan.generate(64).images)
+        classifier.head.bias -= logits.mean(dim=0)
+        classifier.head.weight *= 3 / logits.std()
+        classifier.head.bias *= 3 / logits.std()
     widget = Interpolation(
-        gan, baseline, judge, **({"slots": [5, 11], "noises": [[0.9, -0.4, 0.1, 0.2], [-0.7, 0.6, 0, 1]]} | state)
+        gan, baseline, classifier, **({"slots": [5, 11], "noises": [[0.9, -0.4, 0.1, 0.2], [-0.7, 0.6, 0, 1]]} | state)
     )
-    return widget, gan, baseline, judge
+    return widget, gan, baseline, classifier
 
 
 @pytest.fixture
@@ -72,17 +72,17 @@ def made():
 
 @pytest.mark.parametrize("kind", ["slot", "switch", "keys"])
 def test_walks_are_those_that_the_walkthrough_counts(kind):
-    widget, gan, _, judge = make(kind=kind)
+    widget, gan, _, classifier = make(kind=kind)
     keys = gan.memory.keys[[5, 5 if kind == "slot" else 11]].unsqueeze(1)
     ends = Ends(keys, torch.tensor(widget.noises).unsqueeze(1))
-    expected = walk_between(gan, judge, ends, kind).images[0]
+    expected = walk_between(gan, classifier, ends, kind).images[0]
     torch.testing.assert_close(widget.walk(), expected, rtol=0, atol=1e-5)
 
 
 def test_baselines_walk_is_straight_in_z(made):
-    widget, _, baseline, judge = made
+    widget, _, baseline, classifier = made
     ends = Ends(torch.zeros(2, 1, 0), torch.tensor(widget.baseline_noises).unsqueeze(1))
-    expected = walk_between(baseline, judge, ends, "noise").images[0]
+    expected = walk_between(baseline, classifier, ends, "noise").images[0]
     torch.testing.assert_close(widget.baseline_walk(), expected, rtol=0, atol=1e-5)
 
 
@@ -178,13 +178,13 @@ def take_state(page, widget):
         setattr(widget, name, page.evaluate(f"() => memgan[0].get('{name}')"))
 
 
-def assert_shows_the_walks(page, widget, judge):
+def assert_shows_the_walks(page, widget, classifier):
     """Images, bars, classes and labels of both rows are PyTorch's, for the state that the page says it is in."""
     settled(page)
     take_state(page, widget)
     for row, images in enumerate((widget.walk(), widget.baseline_walk())):
         with torch.no_grad():
-            confidence, classes = judge(images).softmax(dim=1).max(dim=1)
+            confidence, classes = classifier(images).softmax(dim=1).max(dim=1)
         cells = page.locator(".walk").nth(row).locator(".steps > div")
         shown = np.array(cells.locator("canvas").evaluate_all(ALL_PIXELS)).reshape(11, 16, 16, 4)[..., :3]
         assert np.abs(shown - bytes_of(images)).max() <= 1, row
@@ -199,33 +199,33 @@ def assert_shows_the_walks(page, widget, judge):
 @pytest.mark.thorough
 @pytest.mark.parametrize(("kind", "channels"), [("slot", 1), ("switch", 1), ("keys", 1), ("keys", 3)])
 def test_rows_are_pytorchs_images_and_probabilities(browser, tmp_path, kind, channels):
-    widget, _, _, judge = make(channels, kind=kind)
+    widget, _, _, classifier = make(channels, kind=kind)
     with opened(browser, write_page(tmp_path / "page.html", widget)) as page:
-        assert_shows_the_walks(page, widget, judge)
+        assert_shows_the_walks(page, widget, classifier)
 
 
 @pytest.mark.thorough
 def test_probabilities_of_the_same_image_are_pytorchs(browser):
     """Of a trained classifier, and of digits that it has not seen."""
-    judge = train_classifier(load_dataset("digits"), epochs=3)
+    classifier = train_classifier(load_dataset("digits"), epochs=3)
     images = load_dataset("digits", split="test").images[:100]
-    network = export_network(nn.Sequential(judge.features, judge.head), images[:1])
+    network = export_network(nn.Sequential(classifier.features, classifier.head), images[:1])
     exported = network | {"weights": base64.b64encode(network["weights"]).decode(), "network": script("network.js")}
     page = browser.new_page()
     found = page.evaluate(PROBABILITIES, [script("interpolation.js"), exported, images.flatten(1).tolist()])
     page.close()
-    expected = judge(images).softmax(dim=1).detach()
+    expected = classifier(images).softmax(dim=1).detach()
     assert expected.amax(dim=1).min() < 0.9 < expected.amax()
     assert (torch.tensor(found) - expected).abs().max() < 2e-3
 
 
 @pytest.mark.thorough
 def test_every_probability_of_the_large_image_is_pytorchs(page, made):
-    widget, _, _, judge = made
+    widget, _, _, classifier = made
     for place in (0, 3, 10):
         page.evaluate("(t) => memgan[0].set('position', t)", place / 10)
         with torch.no_grad():
-            expected = judge(widget.walk()[place : place + 1]).softmax(dim=1)[0]
+            expected = classifier(widget.walk()[place : place + 1]).softmax(dim=1)[0]
         bars = page.locator(".classes").first.locator("i")
         heights = bars.evaluate_all("(bars) => bars.map((bar) => parseFloat(bar.style.height) / 100)")
         assert np.abs(np.array(heights) - expected.numpy()).max() <= END_TO_END
@@ -234,7 +234,7 @@ def test_every_probability_of_the_large_image_is_pytorchs(page, made):
 
 @pytest.mark.thorough
 def test_page_shows_the_walks_whatever_moves_them(page, made):
-    widget, _, _, judge = made
+    widget, _, _, classifier = made
     first, second = page.get_by_role("group", name="first end"), page.get_by_role("group", name="second end")
     page.evaluate("() => document.querySelectorAll('details').forEach((fold) => (fold.open = true))")
     moves = {
@@ -258,7 +258,7 @@ def test_page_shows_the_walks_whatever_moves_them(page, made):
             page.evaluate("() => JSON.stringify(memgan[0].state, (name, value) => (name[0] === '_' ? 0 : value))")
         )
         assert seen[-1] != seen[-2], f"{name} moves nothing"
-        assert_shows_the_walks(page, widget, judge)
+        assert_shows_the_walks(page, widget, classifier)
     assert widget.noises[0] == widget.noises[1]
 
 

@@ -97,9 +97,11 @@ def test_generator_of_each_baseline_draws_what_pytorch_draws(page, name):
 def test_classifier_answers_as_pytorch_answers(page, channels, size):
     torch.manual_seed(0)
     images = torch.rand(32, channels, size, size) * 2 - 1
-    judge = lived_in(Classifier(channels, size, 10), images)
-    expected = judge(images[:4])
-    answers, _ = in_page(page, export_network(nn.Sequential(judge.features, judge.head), images[:1]), images[:4])
+    classifier = lived_in(Classifier(channels, size, 10), images)
+    expected = classifier(images[:4])
+    answers, _ = in_page(
+        page, export_network(nn.Sequential(classifier.features, classifier.head), images[:1]), images[:4]
+    )
     assert (answers - expected).abs().max() < 2e-3 * expected.abs().max()
 
 
@@ -213,5 +215,19 @@ def test_what_has_no_memory_is_refused(thing, named):
 
 
 def test_a_baseline_without_memory_is_refused():
-    with pytest.raises(ValueError, match="has a SigmoidHead in its place"):
+    with pytest.raises(ValueError, match="expected a model with a memory, a MemoryGAN"):
         export_gan(build_model(PRESETS["digits"].changed(["model=dcgan"])))
+
+
+def test_a_generator_without_layers_is_refused():
+    gan = build(PRESETS["digits"])
+    gan.generator = nn.Linear(68, 256)
+    with pytest.raises(ValueError, match="expected a generator whose `layers` .* got a Linear"):
+        export_gan(gan)
+
+
+def test_a_model_that_does_not_know_its_images_is_refused():
+    gan = build(PRESETS["digits"])
+    gan.image_shape = None
+    with pytest.raises(ValueError, match="does not know the shape of its images"):
+        export_gan(gan)

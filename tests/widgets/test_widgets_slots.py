@@ -31,13 +31,13 @@ def make_gan(channels=1):
     return gan
 
 
-def make_judge(channels=1):
+def make_classifier(channels=1):
     torch.manual_seed(1)
-    judge = Classifier(channels, 16, NUM_CLASSES)
+    classifier = Classifier(channels, 16, NUM_CLASSES)
     with torch.no_grad():  # so that its answers differ
-        logits = judge.eval()(torch.rand(64, channels, 16, 16) * 2 - 1)
-        judge.head.bias -= logits.mean(dim=0)
-    return judge
+        logits = classifier.eval()(torch.rand(64, channels, 16, 16) * 2 - 1)
+        classifier.head.bias -= logits.mean(dim=0)
+    return classifier
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def gan():
 
 
 @pytest.fixture
-def judge():
-    return make_judge()
+def classifier():
+    return make_classifier()
 
 
 @pytest.fixture
@@ -97,14 +97,14 @@ def test_large_images_are_kept_for_the_most_used_slots_only(gan, images, monkeyp
     assert len(table["images"]) <= 10 * 4 * 256
 
 
-def test_class_is_what_most_images_of_a_slot_are_taken_for(gan, judge):
-    explorer = SlotExplorer(gan, classifier=judge)
+def test_class_is_what_most_images_of_a_slot_are_taken_for(gan, classifier):
+    explorer = SlotExplorer(gan, classifier=classifier)
     seen = set()
     for slot, name, agreed in zip(*(explorer.table[part] for part in ("slots", "classes", "agreed")), strict=True):
         explorer.slot = slot
         noise = torch.rand(8, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
         noise = torch.tensor([[round(z, 2) for z in row] for row in noise.tolist()])
-        answers = judge(explorer.images(noise)).argmax(dim=1).tolist()
+        answers = classifier(explorer.images(noise)).argmax(dim=1).tolist()
         assert answers.count(name) == agreed == max(answers.count(other) for other in range(NUM_CLASSES))
         seen.add(name)
     assert len(seen) > 1
@@ -123,36 +123,36 @@ def test_map_is_the_same_each_time_and_keeps_neighbours_together(gan):
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3, 4, 5])
-def test_any_number_of_slots_has_a_table(gan, judge, images, number):
+def test_any_number_of_slots_has_a_table(gan, classifier, images, number):
     gan.memory.values[drawable(gan)[number:]] = 0
-    table = SlotExplorer(gan, images, judge).table
+    table = SlotExplorer(gan, images, classifier).table
     assert len(table["slots"]) == len(table["places"]) == number
 
 
-def test_modes_and_random_state_are_left_as_they_were(gan, judge, images):
-    gan.train(), judge.train()
+def test_modes_and_random_state_are_left_as_they_were(gan, classifier, images):
+    gan.train(), classifier.train()
     before, state = copy.deepcopy(gan.state_dict()), torch.get_rng_state()
-    SlotExplorer(gan, images, judge)
-    assert gan.training and gan.inference.training and gan.generator.training and judge.training
+    SlotExplorer(gan, images, classifier)
+    assert gan.training and gan.inference.training and gan.generator.training and classifier.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in gan.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_refresh_computes_all_of_it_again(gan, judge, images):
-    explorer = SlotExplorer(gan, images, judge)
+def test_refresh_computes_all_of_it_again(gan, classifier, images):
+    explorer = SlotExplorer(gan, images, classifier)
     with torch.no_grad():
         gan.memory.histogram.copy_(torch.rand(SLOTS) + 0.1)
         gan.memory.keys.copy_(gan.memory.keys.flip(0))
     explorer.refresh()
-    assert explorer.table == SlotExplorer(gan, images, judge).table
+    assert explorer.table == SlotExplorer(gan, images, classifier).table
     assert explorer.gan["histogram"] == gan.memory.histogram.tolist()
 
 
 # ------------------------------------------------------------------ its state
 
 
-def test_state_is_set_from_code_and_read_back(gan, judge):
-    explorer = SlotExplorer(gan, classifier=judge, slot=5, order="age")
+def test_state_is_set_from_code_and_read_back(gan, classifier):
+    explorer = SlotExplorer(gan, classifier=classifier, slot=5, order="age")
     explorer.order, explorer.noises = "class", [[0.5, -0.5, 0.0, 1.0]] * 16
     assert (explorer.order, explorer.noises[15]) == ("class", [0.5, -0.5, 0.0, 1.0])
     assert repr(explorer) == "SlotExplorer(slot 5 of 60, sheet by class)"
@@ -197,7 +197,7 @@ def browser():
 def explorer(request):
     channels = getattr(request, "param", 1)
     images = torch.rand(37, channels, 16, 16, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    return SlotExplorer(make_gan(channels), images, make_judge(channels), slot=5)
+    return SlotExplorer(make_gan(channels), images, make_classifier(channels), slot=5)
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 // One picture of several, with a slider, a step either way, and play. No motion starts by itself.
-import { element, follow, player, root } from "../../../memgan/widgets/controls.js";
+import { element, follow, player, root } from "memgan/controls.js";
 
 function render({ model, el }) {
   const name = model.get("name");

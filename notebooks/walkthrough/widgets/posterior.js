@@ -1,5 +1,5 @@
 // Bayes' rule over slots on a circle or a sphere: all slots beside the k most probable ones.
-import { button, element, follow, menu, root, set, slider } from "../../../memgan/widgets/controls.js";
+import { button, element, follow, menu, root, set, slider } from "memgan/controls.js";
 import { canvasOf, countText, degrees, kindOf, pathOf, pointAt, radiusOf, slotSign, svg, textAt, turnOf } from "./circle.js";
 
 const SIZE = 1.7; // half the side of the drawing; the radius of circle and sphere is 1
