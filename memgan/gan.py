@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -186,7 +187,7 @@ class MemoryGAN(AdversarialModel):
 
     def information(self, generated: Generated, queries: Float[Tensor, "batch key_dim"]) -> Float[Tensor, ""]:
         """I_hat of `generated` images, given what mu makes of them, `queries` [B, M]. (14)"""
-        return information_loss(generated.keys, _directions(queries), self.memory.kappa)
+        return information_loss(generated.keys, queries, self.memory.kappa)
 
     def slot_probabilities(self) -> Float[Tensor, " num_slots"]:
         """p(c=i|v=1), [N]. (11)"""
@@ -212,21 +213,13 @@ def generator_loss(generated: Float[Tensor, " batch"], kind: GeneratorLoss) -> F
 def information_loss(
     keys: Float[Tensor, "batch key_dim"], queries: Float[Tensor, "batch key_dim"], kappa: float
 ) -> Float[Tensor, ""]:
-    """I_hat = -E[kappa K_c . mu(G(z, K_c))], from unit `keys` [B, M] and unit `queries` [B, M]. (14)
+    """I_hat = -E[kappa K_c . mu(G(z, K_c))], from unit `keys` [B, M] and `queries` [B, M]. (14)
 
-    log C_M(kappa) + H(K_c) - I_hat bounds the mutual information between a key and its images from below.
+    log C_M(kappa) + H(K_c) - I_hat bounds the mutual information between a key and its images from below. Queries may
+    have any length: their directions count.
     """
-    return -kappa * (keys * queries).sum(dim=1).mean()
-
-
-def _directions(queries: Tensor) -> Tensor:
-    """`queries` [B, M] scaled to unit length. Rows that have it already stay as they are, bit for bit.
-
-    So networks that normalise their queries themselves train to the same numbers as without this function.
-    """
-    length = queries.norm(dim=1, keepdim=True)
-    is_unit = (length - 1).abs() < 1e-6
-    return queries / torch.where(is_unit, 1.0, length)
+    directions = F.normalize(queries, dim=1)
+    return -kappa * (keys * directions).sum(dim=1).mean()
 
 
 def _noise_dim_of(generator: Any) -> int:

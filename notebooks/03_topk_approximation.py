@@ -316,7 +316,7 @@ part = min(timeit.repeat(lambda: big.read(asked), number=5, repeat=3)) / 5
 print(f"all slots {1e3 * whole:.1f} ms, k best {1e3 * part:.1f} ms")
 
 # %% [markdown]
-# On a CPU, without a gradient, the top k is no faster: the product with all keys is needed either way. The README has the comparison with a gradient and with writes.
+# On a CPU, without a gradient, the top k is no faster: the product with all keys is needed either way. The [page on performance](../docs/performance.md) has the comparison with a gradient and with writes.
 #
 # ## Where the gradient goes
 #
@@ -447,7 +447,7 @@ print("the paper's rule at step 40, nine in ten or more:", published.silent[-1] 
 #
 # ### The same rule, a batch at a time
 #
-# The README has six runs of the paper's rule that write each batch at once, as everything else here does. None of them trains. **Predict:** is it the clip there too?
+# The [results](../docs/results.md) hold six runs of the paper's rule that write each batch at once, as everything else here does. None of them trains. **Predict:** is it the clip there too?
 
 # %%
 batches = topk.train_and_watch(paper, images, 60, [*looks[:6], 60], turns=False)

@@ -206,7 +206,7 @@ show(
         column_label="noise z, the same in each column",
         width=7,
     ),
-    "Figure 5.4. With the mutual-information term: one slot in each row. In most rows the shape stays and the handwriting changes a little. After 400 steps several slots are smudges; the README shows digits after 650.",
+    "Figure 5.4. With the mutual-information term: one slot in each row. In most rows the shape stays and the handwriting changes a little. After 400 steps several slots are smudges.",
     "Eight rows of sixteen generated images. Most rows show one shape, a digit or a smudge, with small changes.",
 )
 
@@ -238,7 +238,7 @@ for name in designs:
     print(f"{name}: purity above 0.85: {purities[name] > 0.85}, at least 7 classes: {classes[name] >= 7}")
 
 # %% [markdown]
-# *Purity* is the mean share of the most frequent class in a row. This is one seed, and without the term the images are also less finished after as many steps, so part of the difference may be that. Over six seeds and the preset's 650 steps ([results/digits.json](../results/digits.json), the README's table) it lies between 0.96 and 0.99 with the term. Without it, five seeds gave 0.49 to 0.57. On the sixth the generator drew one single image: purity 1.00, and one class. So never read purity without the number of classes beside it.
+# *Purity* is the mean share of the most frequent class in a row. This is one seed, and without the term the images are also less finished after as many steps, so part of the difference may be that. Over six seeds and the preset's 650 steps ([results](../docs/results.md)) it lies between 0.96 and 0.99 with the term. Without it, five seeds gave 0.49 to 0.57. On the sixth the generator drew one single image: purity 1.00, and one class. So never read purity without the number of classes beside it.
 #
 # ### The bound, on the trained memories
 #

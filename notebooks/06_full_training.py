@@ -257,7 +257,7 @@ print("classes covered:", result.classes_covered, "of", result.classes)
 print("slot purity at least 0.9:", result.slot_purity >= 0.9)
 
 # %% [markdown]
-# How these numbers spread over six seeds, what twice the steps do, and what the paper's own rule does on the same networks, stands in the [README's table](../README.md), which `make results` computes. The paper's rule (kappa 1, alpha 0.5, the oldest slot of all replaced, saturating loss) did not train these digits on any of the six.
+# How these numbers spread over six seeds, what twice the steps do, and what the paper's own rule does on the same networks, stands in the [table of results](../docs/results.md), which `make results` computes. The paper's rule (kappa 1, alpha 0.5, the oldest slot of all replaced, saturating loss) did not train these digits on any of the six.
 #
 # ## Where it succeeds and where it fails
 #

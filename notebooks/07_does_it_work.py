@@ -399,7 +399,7 @@ for name, same in models.items():
 # | the discriminator keeps recognising old fakes | not as a difference on the digits, where all do; on clothes memoryGAN rejects fewer than a DCGAN; where forgetting is forced, the memory slows it and does not stop it |
 # | the published settings train | not here: kappa 1, alpha 0.5 and the published replacement fail on six of six seeds |
 # | best unsupervised Inception Score on CIFAR-10 of its time | not tested: no run at that size |
-# | little extra time | measured in the README's table of speeds, on a CPU only |
+# | little extra time | measured on a CPU only: [performance](../docs/performance.md) |
 #
 # What to try next: keys that follow the encoder in full training, not only against forgetting; $\kappa$ as a schedule; the sizes of the paper.
 #

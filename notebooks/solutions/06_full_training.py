@@ -65,7 +65,7 @@ full_training.check_slopes(slopes)
 # %% [markdown]
 # ## 6.5 · Without the term
 #
-# Without the term slots lose their meaning: along a row of Figure 6.6 the class changes with the noise, and slot purity falls to about 0.5 (README, *no mutual information*). Figure 6.5 gets worse too, and on one seed of six G drew a single image.
+# Without the term slots lose their meaning: along a row of Figure 6.6 the class changes with the noise, and slot purity falls to about 0.5 ([results](../../docs/results.md), *no mutual information*). Figure 6.5 gets worse too, and on one seed of six G drew a single image.
 
 # %%
 print(PRESETS["digits"].changed(["training.mi_weight=0"]).training)

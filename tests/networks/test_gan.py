@@ -1,5 +1,7 @@
 """The joined model and the losses, against numpy and the statistics of scipy."""
 
+import math
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -61,11 +63,15 @@ def test_saturating_loss_saturates_and_the_other_does_not():
     assert slopes == pytest.approx({"saturating": -1 / 0.999, "non_saturating": -1000.0}, rel=1e-9)
 
 
-def test_information_loss_by_a_plain_loop():
-    keys, queries, kappa = unit_rows(7, 5).double(), unit_rows(7, 5, seed=1).double(), 3.0
+@pytest.mark.parametrize("length", [1.0, 3.0])
+def test_information_loss_of_queries_of_any_length_by_a_plain_loop(length):
+    keys = unit_rows(7, 5).double()
+    queries = length * unit_rows(7, 5, seed=1).double()
+    kappa = 3.0
     expected = 0.0
     for key, query in zip(keys.tolist(), queries.tolist(), strict=True):
-        expected -= kappa * sum(a * b for a, b in zip(key, query, strict=True)) / 7
+        cosine = sum(a * b for a, b in zip(key, query, strict=True)) / math.hypot(*query)
+        expected -= kappa * cosine / 7
     assert float(information_loss(keys, queries, kappa)) == pytest.approx(expected, rel=1e-12)
 
 
