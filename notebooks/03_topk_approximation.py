@@ -23,7 +23,8 @@ import torch.nn.functional as F
 
 from memgan import VMFMemory
 from memgan.data import load_dataset
-from memgan.engines import blocked, expected_value
+from memgan.engines import blocked
+from memgan.engines.derivative import derivative_of_mean
 from memgan.presets import PRESETS
 from memgan.reference import ReferenceMemory
 from memgan.training import prepare
@@ -327,7 +328,7 @@ print(f"all slots {1e3 * whole:.1f} ms, k best {1e3 * part:.1f} ms")
 # Real keys pull ($v_i - D > 0$), generated ones push, each in proportion to its posterior. **Predict:** what is the gradient when all of $S$ is real?
 
 # %%
-source(expected_value)
+source(derivative_of_mean)
 
 # %% [markdown]
 # The package computes it with the value, and hands it to autograd: a write before the backward pass, which changes keys in place, then does no harm. Is it right? Three oracles: finite differences, autograd through a plain softmax, and the formula.
@@ -471,7 +472,7 @@ print("the preset's push is over 100 times as long:", pushes["preset"] > 100 * p
 print("-log D would lengthen the paper's over 20 times:", other_loss > 20 * pushes["paper"])
 
 # %% [markdown]
-# Two things differ. First, at $\kappa = 1$ similarity hardly chooses: 34 slots make up the $S$ of all 256 images (117 under the preset), and $\kappa \sum p_i (v_i - D) K_i$ is nearly the same vector for every image (mean cosine 1.00, against 0.78). Which image it was shows only in what the normalisation takes away. Second, the push is weak: a median length of 0.02, against about 20. A factor of 70 of this is the saturating loss, whose slope has $1 - D$ below the fraction bar where $-\log D$ has the small $D$. Weakness alone would not stop Adam, which divides a gradient by its own size. But the mutual-information term pulls at the same query, with $\lambda\kappa$ = 0.01 before normalisation, half as strong as $D$; under the preset, with 1.2, it is about an eighteenth.
+# Two things differ. First, at $\kappa = 1$ similarity hardly chooses: 34 slots make up the $S$ of all 256 images (117 under the preset), and $\kappa \sum p_i (v_i - D) K_i$ is nearly the same vector for every image (mean cosine 1.00, against 0.78). The gradients of different images differ only along the query, and normalisation removes that part. Second, the push is weak: a median length of 0.02, against about 20. A factor of 70 of this is the saturating loss, whose slope has $1 - D$ below the fraction bar where $-\log D$ has the small $D$. Weakness alone would not stop Adam, which divides a gradient by its own size. But the mutual-information term pulls at the same query, with $\lambda\kappa$ = 0.01 before normalisation, half as strong as $D$; under the preset, with 1.2, it is about an eighteenth.
 #
 # Which of this keeps the rule from training on these networks, or whether it is something else, is open: it is one seed and 60 steps, and nothing here was changed one at a time.
 #

@@ -18,7 +18,7 @@ from torch import Tensor
 from memgan.engines.candidates import Candidates
 from memgan.engines.choice import is_transformed
 
-__all__ = ["expected_value", "scores_of"]
+__all__ = ["derivative_of_mean", "expected_value", "scores_of"]
 
 
 def expected_value(
@@ -36,7 +36,7 @@ def expected_value(
     if torch.compiler.is_compiling():
         with torch.no_grad():
             mean = _mean(nearest, values)
-            derivative = _derivative(nearest, mean, keys, values, kappa)
+            derivative = derivative_of_mean(nearest, mean, keys, values, kappa)
         return _DifferentiableOnce.apply(queries, mean, derivative)
     return _Differentiable.apply(queries, keys, nearest, values, log_prior, kappa)
 
@@ -55,7 +55,7 @@ def _mean(nearest: Candidates, values: Tensor) -> Tensor:
     return (posterior * values[nearest.slots].to(posterior.dtype)).sum(dim=1)
 
 
-def _derivative(nearest: Candidates, mean: Tensor, keys: Tensor, values: Tensor, kappa: float) -> Tensor:
+def derivative_of_mean(nearest: Candidates, mean: Tensor, keys: Tensor, values: Tensor, kappa: float) -> Tensor:
     """dD/dq, [B, M]: a weighted sum of rows of the keys, which are read where they are."""
     posterior = nearest.scores.softmax(dim=1)
     weights = kappa * posterior * (values[nearest.slots] - mean.unsqueeze(1))
@@ -80,7 +80,7 @@ class _Differentiable(torch.autograd.Function):
         kappa: float,
     ) -> Tensor:
         mean = _mean(nearest, values)
-        ctx.derivative = _derivative(nearest, mean, keys, values, kappa)
+        ctx.derivative = derivative_of_mean(nearest, mean, keys, values, kappa)
         ctx.save_for_backward(queries)
         ctx.keys = keys
         ctx.version = keys._version

@@ -178,9 +178,14 @@ def push(memory: VMFMemory, queries: Tensor, *, saturating: bool) -> float:
 
 
 def agreement(memory: VMFMemory, queries: Tensor) -> float:
-    """How much the gradients of D at `queries` [B, M] point the same way: the mean cosine between two of them."""
-    queries = queries.detach().clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(memory.read(queries).sum(), queries)
+    """How much the gradients of D at unit `queries` [B, M] point the same way: the mean cosine between two of them.
+
+    The gradients are kappa sum_i p_i (v_i - D) K_i, before the normalisation of a query takes a part of them away.
+    """
+    weights, slots = memory.top_k_posterior(queries.detach())
+    values = memory.values[slots].to(weights.dtype)
+    probability = (weights * values).sum(dim=1, keepdim=True)
+    gradient = memory.kappa * torch.einsum("bk,bkm->bm", weights * (values - probability), memory.keys[slots])
     unit = F.normalize(gradient[(gradient != 0).any(dim=1)], dim=1)
     number = len(unit)
     return float((unit.sum(dim=0).square().sum() - number) / (number * (number - 1)))
