@@ -1,9 +1,9 @@
-"""Presets: which data, memory, networks and training go together. They are starting points: any field can be changed.
+"""Presets: which data, memory, networks and training go together.
 
-from memgan.presets import PRESETS
+They are starting points, of which any field can be changed:
 
-settings = PRESETS["digits"].changed(["memory.kappa=30", "training.steps=200"])
-memory = VMFMemory.from_settings(PRESETS["paper"].memory)
+    settings = PRESETS["digits"].changed(["memory.kappa=30", "training.steps=200"])
+    memory = VMFMemory.from_settings(PRESETS["paper"].memory)
 """
 
 import dataclasses

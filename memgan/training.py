@@ -245,6 +245,11 @@ class Trainer:
         if self._device.type == "cuda" and self.settings.cuda_graph:
             self._repeated_step = RepeatedStep(CudaRecorder(self._device))
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether steps are replayed from a CUDA graph by now."""
+        return self._repeated_step is not None and self._repeated_step.is_recorded
+
     def run(self, callback: Callable[[Step], object] | None = None) -> None:
         """Train to the last step, and call `callback` with each step when it is done."""
         for step in self:

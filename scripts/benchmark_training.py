@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from memgan import MemoryGAN
-from memgan.data import ImageData
 from memgan.presets import PRESETS, Settings
 from memgan.runs import build
 from memgan.training import Step, Trainer, prepare
@@ -32,30 +31,36 @@ WARM_UP = 5  # steps; on a GPU the graph is recorded in the fourth
 
 
 class Stopwatch:
-    """Times what runs between `start` and `stop`; a GPU is waited for by `milliseconds` alone."""
+    """Adds up what runs between `start` and `stop`: the processor's time on a CPU, the device's time on a GPU.
+
+    On a GPU both only leave a mark in the queue of work, and `milliseconds` alone waits.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        self._event = functools.partial(torch.cuda.Event, enable_timing=True) if device.type == "cuda" else None
-        self._spans: list[list[Any]] = []
+        self._on_gpu = device.type == "cuda"
+        self._starts: list[Any] = []
+        self._ends: list[Any] = []
 
     def start(self) -> None:
-        self._spans.append([self._now()])
+        self._starts.append(self._now())
 
     def stop(self) -> None:
-        self._spans[-1].append(self._now())
+        self._ends.append(self._now())
 
     def milliseconds(self) -> float:
         """The sum of all spans since the last call."""
-        spans, self._spans = self._spans, []
-        if not self._event:
-            return 1e3 * sum(end - start for start, end in spans)
-        torch.cuda.synchronize()
-        return sum(start.elapsed_time(end) for start, end in spans)
+        spans = list(zip(self._starts, self._ends, strict=True))
+        self._starts.clear()
+        self._ends.clear()
+        if self._on_gpu:
+            torch.cuda.synchronize()
+            return sum(start.elapsed_time(end) for start, end in spans)
+        return 1e3 * sum(end - start for start, end in spans)
 
     def _now(self) -> Any:
-        if not self._event:
+        if not self._on_gpu:
             return time.process_time()
-        event = self._event()
+        event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
 
@@ -74,36 +79,40 @@ def time_memory(gan: MemoryGAN, stopwatch: Stopwatch) -> None:
 
 
 def steps_of(settings: Settings, device: torch.device, *, graph: bool) -> tuple[Iterator[Step], MemoryGAN]:
-    """Training of `settings` on random bytes, on its first step."""
+    """Training of `settings` on random bytes, on its first step; on a GPU as a CUDA graph or not."""
     prepare(0)
-    networks = settings.networks
-    shape = (8 * settings.training.batch_size, networks.channels, networks.image_size, networks.image_size)
-    images = torch.randint(256, shape, dtype=torch.uint8)
+    number = 8 * settings.training.batch_size
+    images = torch.randint(256, (number, *settings.networks.image_shape), dtype=torch.uint8)
     gan = build(settings, device)
-    gan.memory.validate = device.type == "cpu" or not graph  # a memory that looks at values is not recorded
-    data = ImageData(images, torch.zeros(len(images), dtype=torch.long)).to(device)
-    return iter(Trainer(gan, data, replace(settings.training, steps=10**6))), gan
+    training = replace(settings.training, steps=10**6, cuda_graph=graph)
+    return iter(Trainer(gan, images.to(device), training)), gan
 
 
 def measure(settings: Settings, device: torch.device, rounds: int) -> dict[str, float]:
     """Median milliseconds of a step and of the memory's part in it; on a GPU also of a step in a graph."""
     steps, gan = steps_of(settings, device, graph=False)
-    gan.memory.validate = device.type == "cpu"  # on a GPU no check waits for the host, in a graph or not
-    whole, part = Stopwatch(device), Stopwatch(device)
+    whole = Stopwatch(device)
+    part = Stopwatch(device)
     time_memory(gan, part)
-    times = []
+    of_steps = []
+    of_memory = []
     for _ in range(WARM_UP + rounds):
         whole.start()
         next(steps)
         whole.stop()
-        times.append((whole.milliseconds(), part.milliseconds()))
-    times = times[WARM_UP:]
+        of_steps.append(whole.milliseconds())
+        of_memory.append(part.milliseconds())
+    of_steps = of_steps[WARM_UP:]
+    of_memory = of_memory[WARM_UP:]
+    shares = [memory / step for step, memory in zip(of_steps, of_memory, strict=True)]
     result = {
-        name: statistics.median(column)
-        for name, column in zip(("step", "memory"), zip(*times, strict=True), strict=True)
+        "step": statistics.median(of_steps),
+        "memory": statistics.median(of_memory),
+        "share": statistics.median(shares),
     }
-    result["share"] = statistics.median(memory / step for step, memory in times)
-    return result | ({"graph": measured_graph(settings, device, rounds)} if device.type == "cuda" else {})
+    if device.type == "cuda":
+        result["graph"] = measured_graph(settings, device, rounds)
+    return result
 
 
 def measured_graph(settings: Settings, device: torch.device, rounds: int) -> float:
@@ -121,18 +130,22 @@ def measured_graph(settings: Settings, device: torch.device, rounds: int) -> flo
 
 def table(rows: dict[str, dict[str, float]]) -> str:
     """Milliseconds, and the memory's share, of each preset."""
-    lines = [f"{'preset':34}{'step, ms':>10}{'memory, ms':>12}{'share':>8}{'graph, ms':>11}"]
-    for name, row in rows.items():
-        graph = f"{row['graph']:11.2f}" if "graph" in row else ""
-        lines.append(f"{name:34}{row['step']:10.1f}{row['memory']:12.2f}{row['share']:8.1%}{graph}")
-    return "\n".join(lines)
+    head = f"{'preset':34}{'step, ms':>10}{'memory, ms':>12}{'share':>8}{'graph, ms':>11}"
+    return "\n".join([head, *(line(name, row) for name, row in rows.items())])
+
+
+def line(name: str, row: dict[str, float]) -> str:
+    """The line of one preset in the table."""
+    graph = f"{row['graph']:11.2f}" if "graph" in row else ""
+    return f"{name:34}{row['step']:10.1f}{row['memory']:12.2f}{row['share']:8.1%}{graph}"
 
 
 def goal(rows: dict[str, dict[str, float]], device: str) -> str:
     """What was to be reached at the authors' Fashion-MNIST size, and what was."""
     if GOAL_PRESET not in rows:
         return ""
-    share, wanted = rows[GOAL_PRESET]["share"], GOALS[device]
+    share = rows[GOAL_PRESET]["share"]
+    wanted = GOALS[device]
     word = "reached" if share <= wanted else "NOT reached"
     return f"{GOAL_PRESET}: the memory takes {share:.1%} of a step, at most {wanted:.0%}: {word}"
 
@@ -149,10 +162,9 @@ def main() -> None:
     for name in arguments.presets or [name for name in PRESETS if not name.endswith("-paper")]:
         for precision in ("float32", "bfloat16"):
             settings = PRESETS[name].changed([f"training.precision={precision}"])
-            rows[name if precision == "float32" else f"{name}, {precision}"] = measure(
-                settings, device, arguments.rounds
-            )
-            print(table(dict([list(rows.items())[-1]])).splitlines()[-1], flush=True)
+            label = name if precision == "float32" else f"{name}, {precision}"
+            rows[label] = measure(settings, device, arguments.rounds)
+            print(line(label, rows[label]), flush=True)
     print(table(rows), goal(rows, device.type), sep="\n")
     result = {**machine(device), "rounds": arguments.rounds, "rows": rows, "goal": goal(rows, device.type)}
     arguments.out.mkdir(parents=True, exist_ok=True)

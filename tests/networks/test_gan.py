@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from gan_builders import random_images, same_state, state_of, tiny_gan, unit_rows
+import torch.nn.functional as F
+from gan_builders import random_images, same_state, state_of, tiny_gan, tiny_settings, unit_rows
+from torch import nn
 
-from memgan.gan import discriminator_loss, generator_loss, information_loss
+from memgan.gan import MemoryGAN, discriminator_loss, generator_loss, information_loss
+from memgan.memory import VMFMemory
+from memgan.training import Trainer, TrainingSettings
 
 
 def probabilities(number, seed):
@@ -180,3 +184,96 @@ def test_checkpoint_holds_both_networks_and_the_memory():
     names = set(tiny_gan().state_dict())
     assert {"memory.keys", "memory.values", "memory.ages", "memory.histogram"} <= names
     assert {name.split(".")[0] for name in names} == {"memory", "inference", "generator"}
+
+
+# ---------------------------------------------------------------- modules of one's own
+
+
+class Encoder(nn.Module):
+    """Features of any length, without normalisation."""
+
+    def __init__(self, length=1.0):
+        super().__init__()
+        self.layer = nn.Linear(48, 7)
+        self.length = length
+
+    def forward(self, images):
+        return self.length * self.layer(images.flatten(1))
+
+
+class Decoder(nn.Module):
+    """Images of keys and noise; it does not say how much noise it takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(7 + 2, 48)
+
+    def forward(self, keys, noise):
+        return self.layer(torch.cat([keys, noise], dim=1)).tanh().unflatten(1, (3, 4, 4))
+
+
+def own_gan(length=1.0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        memory = VMFMemory(num_slots=61, key_dim=7, top_k=5, kappa=11.0)
+        return MemoryGAN(memory, Encoder(length), Decoder(), noise_dim=2)
+
+
+def test_parts_are_the_modules_that_were_given():
+    memory, encoder, decoder = VMFMemory(61, 7, 5), Encoder(), Decoder()
+    gan = MemoryGAN(memory, encoder, decoder, noise_dim=np.int64(2))
+    assert gan.memory is memory and gan.inference is encoder and gan.generator is decoder
+    assert gan.noise_dim == 2 and gan.image_shape is None
+    assert gan.generate(11).images.shape == (11, 3, 4, 4)
+
+
+def test_a_model_of_ones_own_modules_trains():
+    torch.manual_seed(0)
+    gan = own_gan()
+    before = state_of(gan)
+    steps = list(Trainer(gan, random_images(23), TrainingSettings(steps=5, batch_size=11)))
+    assert all(bool(step.discriminator_loss.isfinite()) for step in steps)
+    assert gan.image_shape == (3, 4, 4)
+    after = gan.state_dict()
+    for name in ("inference.layer.weight", "generator.layer.weight", "memory.keys"):
+        assert not torch.equal(before[name], after[name]), name
+
+
+@pytest.mark.parametrize("length", [1e-3, 20.0])
+def test_length_of_the_features_does_not_matter(length):
+    """Neither to D nor to the information term, which would otherwise reward long features without end."""
+    plain, scaled = own_gan(), own_gan(length)
+    images, made = random_images(11), plain.generate(11, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(scaled.discriminate(images), plain.discriminate(images), rtol=1e-4, atol=1e-6)
+    expected = plain.information(made, plain.inference(images))
+    torch.testing.assert_close(scaled.information(made, scaled.inference(images)), expected, rtol=1e-4, atol=1e-6)
+    cosines = F.cosine_similarity(made.keys, plain.inference(images))
+    torch.testing.assert_close(expected, -11 * cosines.mean(), rtol=1e-4, atol=1e-6)
+
+
+def test_noise_dim_that_nobody_gives_is_asked_for():
+    with pytest.raises(TypeError, match="Decoder does not say its noise_dim: give MemoryGAN"):
+        MemoryGAN(VMFMemory(61, 7, 5), Encoder(), Decoder())
+
+
+def test_settings_in_the_place_of_modules_are_refused_with_the_way_to_use_them():
+    settings = tiny_settings()
+    with pytest.raises(TypeError, match="MemoryGAN.from_settings builds a model from settings"):
+        MemoryGAN(settings.memory, settings.networks, Decoder())
+    with pytest.raises(TypeError, match="inference must be a torch.nn.Module, got NetworkSettings"):
+        MemoryGAN(VMFMemory(61, 7, 5), settings.networks, Decoder())
+
+
+def test_a_model_from_settings_has_the_parts_that_they_describe():
+    settings = tiny_settings()
+    gan = MemoryGAN.from_settings(settings.memory, settings.networks)
+    assert gan.memory.settings == settings.memory
+    assert gan.noise_dim == 5 and gan.image_shape == (3, 4, 4)
+
+
+def test_slots_in_use_is_the_exponential_of_the_entropy_of_how_often_they_are_drawn():
+    gan = gan_with_known_memory()
+    probabilities = gan.slot_probabilities().numpy()
+    weights = np.array([(i % 7) * 0.5 if i % 2 == 0 else 0.0 for i in range(61)])
+    np.testing.assert_allclose(probabilities, weights / weights.sum(), rtol=1e-12)
+    assert float(gan.slots_in_use()) == pytest.approx(np.exp(scipy.stats.entropy(weights)), rel=1e-12)
