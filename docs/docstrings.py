@@ -21,6 +21,7 @@ from sphinx.util.inspect import signature, stringify_signature
 import memgan
 
 _NUMBERS = re.compile(r"(?<=[.:] )\(\d[\d, -]*\)|^\(\d[\d, -]*\)$", re.MULTILINE)
+SECTIONS = ("Args:", "Returns:", "Raises:")
 _FIELD = re.compile(r"^    (\w+): [^#]*#\s*(.+)$", re.MULTILINE)
 
 
@@ -66,17 +67,46 @@ def escaped(text: str) -> str:
     return re.sub(r"([\\*|_])", r"\\\1", text)
 
 
+def section(block: str) -> str:
+    """A section such as "Args:", whose entries are indented and whose continued lines are indented further, as a list.
+
+    An entry "name: text" is one of `name`; what a function returns has no name.
+    """
+    heading, *lines = block.splitlines()
+    entries: list[str] = []
+    for line in lines:
+        begins = line.startswith("    ") and not line.startswith("     ")
+        if begins and (heading != "Returns:" or not entries):
+            entries.append(line.strip())
+        else:
+            entries[-1] += " " + line.strip()
+    if heading == "Returns:":
+        return f"**Returns:** {prose(entries[0])}"
+    listed = []
+    for entry in entries:
+        entry_name, _, text = entry.partition(": ")
+        listed.append(f"- ``{entry_name}``: {prose(text)}")
+    title = {"Args:": "Arguments", "Raises:": "Raises"}[heading]
+    return f"**{title}:**\n\n" + "\n".join(listed)
+
+
+def written(block: str) -> str:
+    """A block of a docstring, between empty lines, as reStructuredText."""
+    if block.startswith("    "):
+        return f".. code-block:: text\n\n{block}"
+    if block.partition("\n")[0] in SECTIONS:
+        return section(block)
+    return prose(block)
+
+
 def readable(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Rewrites `lines`, the docstring of `thing`, in place."""
     blocks = re.split(r"\n{2,}", "\n".join(lines).strip("\n"))
-    written = [
-        f".. code-block:: text\n\n{block}" if block.startswith("    ") else prose(block) for block in blocks if block
-    ]
+    parts = [written(block) for block in blocks if block]
     if inspect.isclass(thing) and (dataclasses.is_dataclass(thing) or hasattr(thing, "_fields")):
-        written.append(
-            "\n".join(f"- ``{field}``: {prose(says)}" for field, says in _FIELD.findall(inspect.getsource(thing)))
-        )
-    lines[:] = [*"\n\n".join(written).splitlines(), ""]
+        fields = _FIELD.findall(inspect.getsource(thing))
+        parts.append("\n".join(f"- ``{field}``: {prose(says)}" for field, says in fields))
+    lines[:] = [*"\n\n".join(parts).splitlines(), ""]
 
 
 def own_arguments(app: Sphinx, what: str, name: str, thing: Any, options: Any, *default: str | None) -> Any:

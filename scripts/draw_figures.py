@@ -22,7 +22,7 @@ from memgan.lab.evaluation.metrics import slot_purities
 from memgan.plots import image_grid
 from memgan.presets import PRESETS
 from memgan.runs import build
-from memgan.training import prepare, train
+from memgan.training import Trainer, prepare
 from memgan.widgets import SlotExplorer
 from memgan.widgets.page import page
 from walkthrough import nb01_discontinuity as discontinuity, nb07_forgetting as forgetting, nb07_verdict as verdict
@@ -38,8 +38,7 @@ def digits() -> MemoryGAN:
     settings = PRESETS["digits"]
     prepare(seed=0)
     gan = build(settings)
-    for _ in train(gan, load_dataset("digits").images, settings.training):
-        pass
+    Trainer(gan, load_dataset("digits"), settings.training).run()
     return gan.eval()
 
 
@@ -49,22 +48,25 @@ def digits_slots() -> Figure:
 
 
 def fashion_slots() -> Figure:
-    """The same of the clothes that come with the package."""
+    """The same of the pretrained Fashion-MNIST model that comes with the package."""
     return slots_of(load_pretrained("fashion-mnist-slim")[0])
 
 
 def fashion_by_purity() -> Figure:
-    """Ten of 128 drawn slots of the clothes, from the most mixed to the purest, at equal steps of the order."""
+    """Ten of 128 drawn Fashion-MNIST slots, from the most mixed to the purest, at equal steps of the order."""
     gan, settings = load_pretrained("fashion-mnist-slim")
     images, _ = gan.sample_slots(128, 12, generator=torch.Generator().manual_seed(0))
-    judge = classifier_for(settings.dataset)
-    purity = slot_purities(judge(images.flatten(0, 1)).argmax(dim=1).view(images.shape[:2]))
-    chosen = purity.argsort(stable=True)[torch.linspace(0, len(purity) - 1, 10).round().long()]
+    classifier = classifier_for(settings.dataset)
+    classes = classifier(images.flatten(0, 1)).argmax(dim=1).view(images.shape[:2])
+    purity = slot_purities(classes)
+    places = torch.linspace(0, len(purity) - 1, 10).round().long()
+    chosen = purity.argsort(stable=True)[places]
     labels = [f"purity {share:.2f}" for share in purity[chosen].tolist()]
     return image_grid(images[chosen].flatten(0, 1), 12, row_labels=labels, column_label="noise z")
 
 
 def slots_of(gan: MemoryGAN) -> Figure:
+    """Ten drawn slots of `gan`, twelve images each."""
     generator = torch.Generator().manual_seed(0)
     images, slots = gan.sample_slots(10, 12, generator=generator)
     labels = [f"slot {slot}" for slot in slots.tolist()]
@@ -75,9 +77,9 @@ def explorer() -> bytes:
     """The slot explorer on the same digits, as a browser shows it (Playwright and Debian's Chromium)."""
     from playwright.sync_api import sync_playwright
 
-    images, judge = load_dataset("digits").images, classifier_for("digits")
-    widget = SlotExplorer(digits(), images, judge)
-    widget.slot = widget.table["slots"][widget.table["classes"].index(0)]  # the 0 that is drawn most
+    widget = SlotExplorer(digits(), load_dataset("digits").images, classifier_for("digits"))
+    most_used_zero = widget.table["classes"].index(0)  # the table begins with the slots that are drawn most
+    widget.slot = widget.table["slots"][most_used_zero]
     text = page("MemoryGAN", "", {"Slots": widget})
     with sync_playwright() as driver:
         chromium = os.environ.get("MEMGAN_CHROMIUM") or shutil.which("chromium")
@@ -100,17 +102,19 @@ def plane_runs() -> Figure:
         "kappa 10": "kappa = 10",
         "one-hot": "one-hot code of 8 (InfoGAN)",
     }
-    runs = {
-        label: [(run["modes"], run["off_mode"]) for run in discontinuity.runs(kind)] for kind, label in kinds.items()
-    }
-    return measures_by_kind(runs)
+    measures = {}
+    for kind, label in kinds.items():
+        measures[label] = [(run["modes"], run["off_mode"]) for run in discontinuity.runs(kind)]
+    return measures_by_kind(measures)
 
 
 def digits_ablation() -> Figure:
+    """The digits preset with one part changed at a time."""
     return verdict.ablation_figure(verdict.load_runs())
 
 
 def forgetting_curves() -> Figure:
+    """How fast four kinds of discriminator forget."""
     return forgetting.forgetting_curves(forgetting.load(), ["sigmoid", "sigmoid + R1", "memory", "sigmoid + replay"])
 
 
@@ -130,20 +134,24 @@ def draw(name: str, folder: Path = FOLDER) -> Path:
     """Draw one of `FIGURES` into `folder`, the same bytes for the same picture."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
+    varying = "Date" if path.suffix == ".svg" else "Software"  # left out, so that the bytes are the same again
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):  # no random ids; text that can be searched
-        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
         picture = FIGURES[name]()
         if isinstance(picture, bytes):
             path.write_bytes(picture)
         else:
-            picture.savefig(path, dpi=150, facecolor="white", bbox_inches="tight", metadata=metadata)
+            picture.savefig(path, dpi=150, facecolor="white", bbox_inches="tight", metadata={varying: None})
     return path
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], *FIGURES], help="draw only these")
-    for name in parser.parse_args().names or FIGURES:
+    parser.add_argument("names", nargs="*", help=f"draw only these of {', '.join(FIGURES)}")
+    names = parser.parse_args().names or list(FIGURES)
+    unknown = [name for name in names if name not in FIGURES]
+    if unknown:
+        parser.error(f"expected names from {', '.join(FIGURES)}, got {', '.join(unknown)}")
+    for name in names:
         print(draw(name).name)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from memgan.runs import load_run
 
@@ -19,17 +20,24 @@ MOST_BYTES = 8_000_000
 def export(run: Path, name: str, folder: Path = FOLDER) -> Path:
     """Write the model of a run as `name`. Raises ValueError where it would be too large to ship."""
     gan, settings = load_run(run)
-    state = {
-        key: tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
-        for key, tensor in gan.state_dict().items()
-    }  # vectors stay as they are: normalisation statistics and the histogram reach beyond what float16 resolves
-    size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    state = {name: _stored(tensor) for name, tensor in gan.state_dict().items()}
+    size = sum(tensor.nbytes for tensor in state.values())
     if size > MOST_BYTES:
         raise ValueError(f"expected at most {MOST_BYTES / 1e6:.0f} MB, {run} has {size / 1e6:.1f} MB")
     path = folder / f"{name}.safetensors"
-    save_file({key: tensor.contiguous() for key, tensor in state.items()}, path, {"settings": settings.to_json()})
+    save_file(state, path, {"settings": settings.to_json()})
     path.chmod(0o644)  # safetensors leaves it to its owner alone
     return path
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    """A tensor of the model as the package keeps it: weights and keys in float16.
+
+    Vectors stay as they are: normalisation statistics and the histogram reach beyond what float16 resolves.
+    """
+    if tensor.is_floating_point() and tensor.ndim > 1:
+        tensor = tensor.half()
+    return tensor.contiguous()
 
 
 def main() -> None:
