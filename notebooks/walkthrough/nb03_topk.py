@@ -20,13 +20,14 @@ from memgan.presets import PRESETS, Settings
 from memgan.runs import build
 from memgan.training import prepare, train
 from walkthrough.circle import direction, ring
-from walkthrough.drawing import hide_top_and_right
-from walkthrough.lesson import Wrong, answered, attempt
+from walkthrough.drawing import GREEN, PURPLE, hide_top_and_right
+from walkthrough.lesson import Mistake, Wrong, answered, attempt
 from walkthrough.nb04_update import write_one_by_one
 
 __all__ = [
     "PAPER_RULE",
     "OneAfterAnother",
+    "across",
     "agreement",
     "approximation",
     "approximation_picture",
@@ -38,6 +39,7 @@ __all__ = [
     "clip_picture",
     "error_picture",
     "field_picture",
+    "gradient_of_unit_query",
     "mass_picture",
     "push",
     "random_memory",
@@ -51,14 +53,19 @@ __all__ = [
     "written",
 ]
 
-GREEN, PURPLE = "#009E73", "#CC79A7"
 LOOKS = ((REAL, "-"), (GENERATED, "--"), (GREEN, ":"), (PURPLE, "-."))
 
 # The paper's rule on the digits' networks, as scripts/measure_digits.py runs it
 PAPER_RULE = [
-    *("memory.kappa=1", "memory.alpha=0.5", "memory.correct_in_top=32", "memory.touch=all"),
-    *("memory.replace_within_label=false", "training.generator_loss=saturating", "training.mi_weight=1e-2"),
-    *("training.generator_lr=2e-4", "training.discriminator_lr=2e-4"),
+    "memory.kappa=1",
+    "memory.alpha=0.5",
+    "memory.correct_in_top=32",
+    "memory.touch=all",
+    "memory.replace_within_label=false",
+    "training.generator_loss=saturating",
+    "training.mi_weight=1e-2",
+    "training.generator_lr=2e-4",
+    "training.discriminator_lr=2e-4",
 ]
 
 
@@ -67,6 +74,14 @@ PAPER_RULE = [
 
 class OneAfterAnother(VMFMemory):
     """The real memory, but a training batch is written one sample after another, as the paper states its rule."""
+
+    @classmethod
+    def of(cls, memory: VMFMemory) -> "OneAfterAnother":
+        """A copy of `memory` that is written in this way."""
+        with torch.random.fork_rng(devices=[]):  # its first keys are drawn for nothing
+            other = cls(**dataclasses.asdict(memory.settings), validate=memory.validate)
+        other.load_state_dict(memory.state_dict())
+        return other
 
     def read_write(self, queries: Tensor, labels: Tensor) -> Tensor:
         """D(x) before the writes, then the real and the generated samples in turn."""
@@ -92,7 +107,7 @@ def train_and_watch(settings: Settings, images: Tensor, steps: int, looks: Seque
     prepare(seed=0)
     gan = build(settings)
     if turns:
-        gan.memory.__class__ = OneAfterAnother
+        gan.memory = OneAfterAnother.of(gan.memory)
     watched = Watched(gan, [], [])
     for step in train(gan, images, dataclasses.replace(settings.training, steps=steps)):
         if step.number in looks:
@@ -124,18 +139,19 @@ def written(num_slots: int, real: Tensor, generated: Tensor, *, batches: int = 3
     memory = VMFMemory.from_settings(PRESETS["digits"].memory, num_slots=num_slots)
     labels = torch.tensor([1] * 64 + [0] * 64)
     for _ in range(batches):
-        picks = [queries[torch.randint(0, len(queries), (64,), generator=generator)] for queries in (real, generated)]
-        memory.write(torch.cat(picks), labels)
+        some_real = real[torch.randint(0, len(real), (64,), generator=generator)]
+        some_generated = generated[torch.randint(0, len(generated), (64,), generator=generator)]
+        memory.write(torch.cat([some_real, some_generated]), labels)
     return memory
 
 
 # -------------------------------------------------------------------- what is measured
 
 
-def reread(memory: VMFMemory, **settings: float) -> VMFMemory:
+def reread(memory: VMFMemory, **changes: float) -> VMFMemory:
     """A float64 copy of `memory` with other settings of the read: `top_k`, `kappa`, `epsilon`."""
     other = copy.deepcopy(memory).double()
-    other.settings = other.settings.changed(**settings)
+    other.settings = memory.settings.changed(**changes)
     return other
 
 
@@ -149,12 +165,15 @@ class Approximation(NamedTuple):
 
 def approximation(memory: VMFMemory, queries: Tensor) -> Approximation:
     """Compare (6) with the sum over all slots, in float64."""
-    memory, queries = reread(memory), queries.double()
+    memory = reread(memory)
+    queries = queries.double()
     posterior = memory.posterior(queries)
     weights, slots = memory.top_k_posterior(queries)
     values = memory.values.double()
     missed = 1 - posterior.gather(1, slots).sum(dim=1)
-    return Approximation(missed.clamp(min=0), (weights * values[slots]).sum(dim=1), posterior @ values)
+    approximate = (weights * values[slots]).sum(dim=1)
+    exact = posterior @ values
+    return Approximation(missed.clamp(min=0), approximate, exact)
 
 
 def silent(memory: VMFMemory, queries: Tensor) -> Tensor:
@@ -165,30 +184,45 @@ def silent(memory: VMFMemory, queries: Tensor) -> Tensor:
 
 
 def push(memory: VMFMemory, queries: Tensor, *, saturating: bool) -> float:
-    """The median length, over `queries` [B, M], of the gradient that G's loss (13) hands to a query.
+    """The median length, over unit `queries` [B, M], of the gradient that G's loss (13) hands to a query.
 
-    Without its part along the query, which the normalisation of the query takes away.
+    It has no part along the query: the memory normalises its queries, and so takes that part away.
     """
     queries = queries.detach().clone().requires_grad_()
-    d = memory.read(queries)
-    loss = (1 - d).log() if saturating else -d.log()
+    probability = memory.read(queries)
+    loss = (1 - probability).log() if saturating else -probability.log()
     (gradient,) = torch.autograd.grad(loss.sum(), queries)
-    along = (gradient * queries).sum(dim=1, keepdim=True) * queries
-    return float((gradient - along).detach().norm(dim=1).median())
+    return float(gradient.norm(dim=1).median())
+
+
+def gradient_of_unit_query(memory: VMFMemory, queries: Tensor) -> Tensor:
+    """kappa sum_{i in S} p_i (v_i - D) K_i, [B, M]: the derivative of D, before the clip, at unit `queries` [B, M].
+
+    It counts changes of a query's length too. Autograd through `memory.read` does not, because the memory normalises
+    its queries: it returns the part of this across the query.
+    """
+    weights, slots = memory.top_k_posterior(queries)
+    values = memory.values[slots].to(weights)
+    mean = (weights * values).sum(dim=1, keepdim=True)
+    pull = memory.kappa * weights * (values - mean)
+    return torch.einsum("bk,bkm->bm", pull, memory.keys[slots])
+
+
+def across(vectors: Tensor, queries: Tensor) -> Tensor:
+    """The part of each of `vectors` [B, M] that is at right angles to its query, of unit `queries` [B, M]."""
+    return vectors - (vectors * queries).sum(dim=1, keepdim=True) * queries
 
 
 def agreement(memory: VMFMemory, queries: Tensor) -> float:
     """How much the gradients of D at unit `queries` [B, M] point the same way: the mean cosine between two of them.
 
-    The gradients are kappa sum_i p_i (v_i - D) K_i, before the normalisation of a query takes a part of them away.
+    They are those of `gradient_of_unit_query`; queries where the clip acts have none and are left out.
     """
-    weights, slots = memory.top_k_posterior(queries.detach())
-    values = memory.values[slots].to(weights.dtype)
-    probability = (weights * values).sum(dim=1, keepdim=True)
-    gradient = memory.kappa * torch.einsum("bk,bkm->bm", weights * (values - probability), memory.keys[slots])
-    unit = F.normalize(gradient[(gradient != 0).any(dim=1)], dim=1)
-    number = len(unit)
-    return float((unit.sum(dim=0).square().sum() - number) / (number * (number - 1)))
+    gradients = gradient_of_unit_query(memory, queries)[~silent(memory, queries)]
+    directions = F.normalize(gradients, dim=1)
+    number = len(directions)
+    sum_of_all_cosines = directions.sum(dim=0).square().sum()  # each pair twice, and each with itself
+    return float((sum_of_all_cosines - number) / (number * (number - 1)))
 
 
 # -------------------------------------------------------------------- pictures of the approximation
@@ -269,9 +303,11 @@ def approximation_picture(memory: VMFMemory, query: Tensor, top_k: int, shown: i
     left.bar(range(top_k, shown), probability[top_k:shown], color=colours[top_k:], alpha=0.3)
     left.axvline(top_k - 0.5, color="black", linewidth=0.8)
     left.set(xlabel="slots, most probable first", ylabel="posterior $p(c=i|x)$", title=f"k = {top_k}")
-    results = [approximation(reread(memory, top_k=k), query.unsqueeze(0)) for k in range(1, shown + 1)]
-    missed, value, exact = (np.array([float(part) for part in parts]) for parts in zip(*results, strict=True))
     k = np.arange(1, shown + 1)
+    results = [approximation(reread(memory, top_k=int(number)), query.unsqueeze(0)) for number in k]
+    missed = np.array([float(result.missed) for result in results])
+    value = np.array([float(result.approximate) for result in results])
+    exact = np.array([float(result.exact) for result in results])
     right.fill_between(k, (1 - missed) * value, (1 - missed) * value + missed, color=UNUSED, alpha=0.35, linewidth=0)
     right.plot(k, exact, color="black", linewidth=1, linestyle="--", label="all slots")
     right.plot(k, value, color=GREEN, linewidth=2, label="the k best")
@@ -293,7 +329,9 @@ def steps_picture(memory: VMFMemory, ks: Sequence[int]) -> Figure:
     degrees = torch.linspace(0, 360, 1441, dtype=torch.float64)
     for top_k, colour, line in zip(ks, (UNUSED, GENERATED, "black"), (":", "--", "-"), strict=True):
         value = reread(memory, top_k=top_k, epsilon=1e-12).read(direction(degrees))
-        name = f"k = {top_k}" + (", all slots" if top_k == memory.num_slots else "")
+        name = f"k = {top_k}"
+        if top_k == memory.num_slots:
+            name += ", all slots"
         axes.plot(degrees, value, color=colour, linestyle=line, linewidth=2, label=name)
     axes.set(xlabel="direction of the query (degrees)", ylabel="$D(x)$", xlim=(0, 360))
     axes.set_xticks(range(0, 361, 45))
@@ -313,12 +351,22 @@ def field_picture(memory: VMFMemory) -> Figure:
         axes.plot(float(key[0]), float(key[1]), markersize=11, color=colour, marker=marker)
         axes.text(1.28 * float(key[0]), 1.2 * float(key[1]), label, ha="center", va="center", fontsize=10)
     queries = direction(torch.arange(0, 360, 15, dtype=torch.float64)).requires_grad_()
-    (gradient,) = torch.autograd.grad(memory.read(queries).sum(), queries)
-    queries = queries.detach()
-    along = gradient - (gradient * queries).sum(dim=1, keepdim=True) * queries  # what normalising a query leaves
-    arrows = (*queries.T.numpy(), *along.T.numpy())
-    axes.quiver(*arrows, angles="xy", scale_units="xy", scale=2.5, width=0.005, headwidth=4.5, color="black")
-    axes.plot(*queries.T.numpy(), linestyle="", marker=".", color="black", markersize=4)
+    (gradient,) = torch.autograd.grad(memory.read(queries).sum(), queries)  # along the circle: lengths do not count
+    x, y = queries.detach().T.numpy()
+    x_of_arrow, y_of_arrow = gradient.T.numpy()
+    axes.quiver(
+        x,
+        y,
+        x_of_arrow,
+        y_of_arrow,
+        angles="xy",
+        scale_units="xy",
+        scale=2.5,
+        width=0.005,
+        headwidth=4.5,
+        color="black",
+    )
+    axes.plot(x, y, linestyle="", marker=".", color="black", markersize=4)
     axes.set(xlim=(-1.65, 1.65), ylim=(-1.4, 1.4), aspect="equal")
     axes.axis("off")
     return figure
@@ -379,7 +427,7 @@ def _contested() -> tuple[VMFMemory, Tensor]:
 def check_no_gradient(answer: float) -> str:
     """Exercise 3.1: the length of the gradient of D(x) with respect to the query at k = 1."""
     memory, queries = _contested()
-    memory.settings = memory.settings.changed(top_k=1)
+    memory = reread(memory, top_k=1)
     share = float(silent(memory, queries).double().mean())
     if answer != 0:
         raise Wrong("It was run for you: with k = 1 the one slot has weight 1 wherever the query stands. Think again.")
@@ -393,33 +441,17 @@ ReadAnswer = Callable[[Tensor, Tensor, Tensor, Tensor, float, int], Tensor]
 def check_read(answer: ReadAnswer) -> str:
     """Exercise 3.2: D(x) from the k best slots of a batch, clipped; the oracle is `VMFMemory.read`."""
     memory, queries = _contested()
-    log_prior = (memory.histogram + memory.beta).log()
+    memory = reread(memory, kappa=30.0)  # so that the clip acts on the last query
     queries = torch.cat([queries, memory.keys[:1]])
-    memory.settings = memory.settings.changed(kappa=30.0)  # so that the clip acts on the last query
-    given = torch.as_tensor(
-        answered(answer(memory.keys, memory.values, memory.histogram, queries, memory.kappa, memory.top_k))
-    ).double()
+    answer_of_reader = answer(memory.keys, memory.values, memory.histogram, queries, memory.kappa, memory.top_k)
+    given = torch.as_tensor(answered(answer_of_reader)).double()
     expected = memory.read(queries)
     if given.shape != expected.shape:
         raise Wrong(f"Expected one number for each query, shape {list(expected.shape)}, got {list(given.shape)}.")
-    scores = memory.kappa * queries @ memory.keys.T + log_prior
-    by_distance = (queries @ memory.keys.T).topk(memory.top_k).indices
-    by_posterior = scores.topk(memory.top_k).indices
-    values = memory.values.double()
-    mistakes = {
-        "You chose S by the cosine. (5) chooses by the posterior: similarity AND histogram.": (
-            scores.gather(1, by_distance).softmax(dim=1) * values[by_distance]
-        ).sum(dim=1),
-        "You did not divide by the mass of S: the weights of (6) sum to 1 over S.": (
-            scores.softmax(dim=1).gather(1, by_posterior) * values[by_posterior]
-        ).sum(dim=1),
-        "Your sum runs over all slots; (6) is over S only.": scores.softmax(dim=1) @ values,
-        "Nearly: the mean of the k values is not weighted by the posterior.": values[by_posterior].mean(dim=1),
-    }
-    for mistake, result in mistakes.items():
-        for value in (result, result.clamp(memory.epsilon, 1 - memory.epsilon)):
-            if torch.allclose(given, value, atol=1e-6):
-                raise Wrong(mistake)
+    for mistake in _mistakes_of_the_read(memory, queries):
+        for result in (mistake.result, mistake.result.clamp(memory.epsilon, 1 - memory.epsilon)):
+            if torch.allclose(given, result, atol=1e-6):
+                raise Wrong(mistake.reason)
     if torch.allclose(given.clamp(memory.epsilon, 1 - memory.epsilon), expected, atol=1e-6):
         if not torch.allclose(given, expected, atol=1e-6):
             raise Wrong("Right but for the clip: (6) ends in [epsilon, 1 - epsilon] with epsilon = 0.001.")
@@ -427,33 +459,60 @@ def check_read(answer: ReadAnswer) -> str:
     raise Wrong(f"The largest difference to memory.read is {float((given - expected).abs().max()):.2g}.")
 
 
+def _mistakes_of_the_read(memory: VMFMemory, queries: Tensor) -> list[Mistake]:
+    cosines = queries @ memory.keys.T
+    scores = memory.kappa * cosines + (memory.histogram + memory.beta).log()
+    values = memory.values.double()
+    by_cosine = cosines.topk(memory.top_k).indices
+    by_posterior = scores.topk(memory.top_k).indices
+    wrong_slots = (scores.gather(1, by_cosine).softmax(dim=1) * values[by_cosine]).sum(dim=1)
+    not_divided = (scores.softmax(dim=1).gather(1, by_posterior) * values[by_posterior]).sum(dim=1)
+    all_slots = scores.softmax(dim=1) @ values
+    unweighted = values[by_posterior].mean(dim=1)
+    return [
+        Mistake(wrong_slots, "You chose S by the cosine. (5) chooses by the posterior: similarity AND histogram."),
+        Mistake(not_divided, "You did not divide by the mass of S: the weights of (6) sum to 1 over S."),
+        Mistake(all_slots, "Your sum runs over all slots; (6) is over S only."),
+        Mistake(unweighted, "Nearly: the mean of the k values is not weighted by the posterior."),
+    ]
+
+
 @attempt
 def check_gradient(answer: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> str:
-    """Exercise 3.3: kappa sum_i p_i (v_i - D) K_i for one query; the oracle is autograd through a softmax over S."""
+    """Exercise 3.3: kappa sum_i p_i (v_i - D) K_i for one query; the oracle is autograd through `VMFMemory.read`.
+
+    The memory normalises its queries, so that autograd returns only the part across the query. That part is compared.
+    """
     memory, queries = _contested()
     for query in queries:
         weights, slots = memory.top_k_posterior(query.unsqueeze(0))
-        weights, values, keys = weights[0], memory.values[slots[0]].double(), memory.keys[slots[0]]
-        given = torch.as_tensor(answered(answer(weights, values, keys, memory.kappa)))
+        values = memory.values[slots[0]].double()
+        keys = memory.keys[slots[0]]
+        given = torch.as_tensor(answered(answer(weights[0], values, keys, memory.kappa)))
         leaf = query.unsqueeze(0).requires_grad_()
-        scores = memory.kappa * leaf @ keys.T + (memory.histogram + memory.beta).log()[slots]
-        (truth,) = torch.autograd.grad((scores.softmax(dim=1) * values).sum(), leaf)
-        if given.shape != truth[0].shape:
-            raise Wrong(f"Expected a gradient of shape {list(truth[0].shape)}, got {list(given.shape)}.")
-        mistakes = {
-            "kappa is missing: the score is kappa K.q.": truth[0] / memory.kappa,
-            "The sign is the wrong way round: real keys attract.": -truth[0],
-            "Subtract D from v: raising one weight lowers the others, since they sum to 1.": (
-                memory.kappa * (weights * values) @ keys
-            ),
-            "Each slot must be weighted by its posterior.": (memory.kappa * (values - (weights * values).sum()) @ keys),
-        }
-        for mistake, result in mistakes.items():
-            if torch.allclose(given, result, atol=1e-9):
-                raise Wrong(mistake)
-        if not torch.allclose(given, truth[0], atol=1e-6):
-            raise Wrong(f"Autograd through a softmax over S differs by {float((given - truth[0]).abs().max()):.2g}.")
-    return "Equal to autograd through a softmax over S to 1e-6."
+        (truth,) = torch.autograd.grad(memory.read(leaf).sum(), leaf)
+        if given.shape != query.shape:
+            raise Wrong(f"Expected a gradient of shape {list(query.shape)}, got {list(given.shape)}.")
+        for mistake in _mistakes_of_the_gradient(weights[0], values, keys, memory.kappa):
+            if torch.allclose(given, mistake.result, atol=1e-9):
+                raise Wrong(mistake.reason)
+        difference = across(given.unsqueeze(0), query.unsqueeze(0)) - truth
+        if float(difference.abs().max()) > 1e-6:
+            raise Wrong(f"Autograd through memory.read differs by {float(difference.abs().max()):.2g}.")
+    return "Equal to autograd through memory.read to 1e-6, in all directions across the query."
+
+
+def _mistakes_of_the_gradient(weights: Tensor, values: Tensor, keys: Tensor, kappa: float) -> list[Mistake]:
+    mean = (weights * values).sum()
+    right = kappa * (weights * (values - mean)) @ keys
+    not_subtracted = kappa * (weights * values) @ keys
+    unweighted = kappa * (values - mean) @ keys
+    return [
+        Mistake(right / kappa, "kappa is missing: the score is kappa K.q."),
+        Mistake(-right, "The sign is the wrong way round: real keys attract."),
+        Mistake(not_subtracted, "Subtract D from v: raising one weight lowers the others, since they sum to 1."),
+        Mistake(unweighted, "Each slot must be weighted by its posterior."),
+    ]
 
 
 @attempt
@@ -467,8 +526,8 @@ def check_smallest_k(answer: Callable[[Tensor, float], Tensor]) -> str:
             raise Wrong("One too few everywhere: did you return an index, which counts from 0?")
         if given == [k + 1 for k in truth]:
             raise Wrong("One too many everywhere: the last slot that you took was not needed.")
-        unsorted = ((1 - posterior.cumsum(dim=1)) > tolerance).sum(dim=1) + 1
-        if given != truth and given == unsorted.tolist():
+        without_sorting = ((1 - posterior.cumsum(dim=1)) > tolerance).sum(dim=1) + 1
+        if given != truth and given == without_sorting.tolist():
             raise Wrong("Your slots are in the order of the memory: sort them first, most probable first.")
         if given != truth:
             raise Wrong(f"With a tolerance of {tolerance}, expected {truth}, got {given}.")
