@@ -55,7 +55,7 @@ study: .venv/.installed-lab ## compare configurations on several seeds: results/
 studies: .venv/.installed-lab ## put the results of studies into docs/studies.md, and draw their figures
 	$(BIN)/python -m scripts.studies_page
 
-benchmark: .venv/.installed-benchmark ## time the memory for README.md's table: results/benchmark-memory-cpu.json (ARGS="--device cuda")
+benchmark: .venv/.installed-benchmark ## time the memory beside other ways of doing the same: results/benchmark-memory-cpu.json (ARGS="--device cuda")
 	$(BIN)/python -m scripts.benchmark_memory $(ARGS)
 
 benchmark-training: .venv/.installed-lab ## time a training step and the memory's share: results/benchmark-training-cpu.json (ARGS="--device cuda")

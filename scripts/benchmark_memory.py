@@ -236,19 +236,6 @@ def goals(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def summary(rows: list[dict[str, Any]]) -> str:
-    """Milliseconds of read and of read + write in Markdown."""
-    names = [name for name in COLUMNS if any(name in row["milliseconds"] for row in rows)]
-    lines = ["| B, N, M, k | | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
-    for row in rows:
-        if row["operation"] in ("read", "read_write"):
-            times = row["milliseconds"]
-            cells = [f"{times[name]:.1f}" if name in times else "" for name in names]
-            size = ", ".join(map(str, row["size"]))
-            lines.append(f"| {size} | {row['operation'].replace('_', ' + ')} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 def picture(rows: list[dict[str, Any]], path: Path) -> None:
     """Bars from 0, with their milliseconds: read and read + write, a panel for each size."""
     from matplotlib.figure import Figure

@@ -114,7 +114,7 @@ def walk_between(
     "keys" goes straight from one key to the other and puts each point back on the sphere; "switch" keeps the first key
     up to the middle, the middle included.
     """
-    place = torch.linspace(0, 1, points).view(-1, 1, 1)
+    place = torch.linspace(0, 1, points, device=ends.noise.device).view(-1, 1, 1)
     noise = ends.noise[0].lerp(ends.noise[1], place)
     if kind == "keys":
         keys = F.normalize(ends.keys[0].lerp(ends.keys[1], place), dim=-1)
