@@ -9,6 +9,14 @@ in the words of the equations, and an engine makes it fast.
 
 from memgan.engines.candidates import Candidates, marked
 from memgan.engines.choice import engine_for, is_transformed
-from memgan.engines.derivative import expected_value, scores_of
+from memgan.engines.derivative import derivative_of_mean, expected_value, scores_of
 
-__all__ = ["Candidates", "engine_for", "expected_value", "is_transformed", "marked", "scores_of"]
+__all__ = [
+    "Candidates",
+    "derivative_of_mean",
+    "engine_for",
+    "expected_value",
+    "is_transformed",
+    "marked",
+    "scores_of",
+]
