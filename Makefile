@@ -25,8 +25,8 @@ lab: .venv/.installed-notebooks ## open JupyterLab on the walkthrough (PORT=8888
 		$(if $(filter none,$(BROWSER)),--no-browser) $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: .venv/.installed-test ## what a merge must pass: all tests, the widgets in a browser, every notebook against its stored outputs
-	$(PYTEST) -m "not slow and not browser"
-	$(PYTEST) -m "not slow and browser"
+	$(PYTEST) -m "not slow and not browser and not wheel"
+	$(PYTEST) -m "not slow and (browser or wheel)"
 	$(PYTEST) --nbval notebooks/
 
 check: .venv/.installed-dev ## what a commit must pass, within a minute: format, lint, types, import contract, fast tests

@@ -23,7 +23,7 @@ from memgan.lab.commands.cli import COMMANDS
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [word for assignment in TINY_ASSIGNMENTS for word in ("--set", assignment)]
 
-pytestmark = pytest.mark.thorough
+pytestmark = [pytest.mark.thorough, pytest.mark.wheel]
 
 
 @pytest.fixture(scope="module")
