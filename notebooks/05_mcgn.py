@@ -295,7 +295,7 @@ print("in use: more than 50, fewer than 256:", 50 < in_use < 256)
 show(
     mcgn.usage_figure(probabilities, in_use),
     "Figure 5.6. How often each real slot is drawn. No slot dominates, and the rarest is drawn several hundred times less often than the most frequent.",
-    "Bars on a logarithmic axis, real slots sorted by probability: from 0.03 down to 0.0001, with a dashed line near slot 130.",
+    "Bars on a logarithmic axis, real slots sorted by probability: from 0.03 down to 0.0001, with a dashed line near slot 140.",
 )
 
 # %% [markdown]

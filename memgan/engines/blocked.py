@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from memgan.engines.candidates import Candidates
+from memgan.engines.candidates import Candidates, joined
 from memgan.engines.statistics import added, inverse, moved
 
 __all__ = ["m_step", "nearest", "nearest_and_matching"]
@@ -38,7 +38,7 @@ def nearest(queries: Tensor, keys: Tensor, log_prior: Tensor, kappa: float, top_
             maxima.append(layout.maxima(block))
         columns = layout.columns_of_best_groups(torch.cat(maxima, dim=1), top_k)
         parts.append(_best(scores.gather(1, columns), columns, top_k))
-    return _joined(parts)
+    return joined(parts)
 
 
 def nearest_and_matching(
@@ -76,7 +76,7 @@ def nearest_and_matching(
         own_scores = scores.gather(1, columns) + penalty.take(columns + layout.width * some_labels.unsqueeze(1))
         columns_of_slots = columns.clamp(max=len(keys) - 1)  # a column beyond the slots has score -inf
         of_the_label.append(_best(own_scores, columns_of_slots, top_k))
-    return _joined(of_all), _joined(of_the_label)
+    return joined(of_all), joined(of_the_label)
 
 
 def _penalty(values: Tensor, width: int, like: Tensor) -> Tensor:
@@ -166,10 +166,6 @@ def _best(candidates: Tensor, slots: Tensor, top_k: int) -> Candidates:
 
 def _rows_at_once(keys: Tensor) -> int:
     return max(1, _MOST_SCORES // len(keys))
-
-
-def _joined(parts: list[Candidates]) -> Candidates:
-    return Candidates(torch.cat([part.scores for part in parts]), torch.cat([part.slots for part in parts]))
 
 
 # ---------------------------------------------------------------- update

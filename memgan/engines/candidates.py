@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Candidates", "marked"]
+__all__ = ["Candidates", "joined", "marked"]
 
 
 class Candidates(NamedTuple):
@@ -16,6 +16,13 @@ class Candidates(NamedTuple):
 
     scores: Tensor  # [B, k]; -inf fills up where there are fewer than k slots to find
     slots: Tensor  # [B, k] int64
+
+
+def joined(parts: list[Candidates]) -> Candidates:
+    """What was found for some queries after another, as one batch."""
+    if len(parts) == 1:
+        return parts[0]
+    return Candidates(torch.cat([part.scores for part in parts]), torch.cat([part.slots for part in parts]))
 
 
 def marked(slots: Tensor, where: Tensor, num_slots: int) -> Tensor:

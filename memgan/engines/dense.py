@@ -7,7 +7,7 @@ a CUDA graph. No sum depends on an order that changes from run to run (there are
 import torch
 from torch import Tensor
 
-from memgan.engines.candidates import Candidates, marked
+from memgan.engines.candidates import Candidates, joined, marked
 from memgan.engines.statistics import added, inverse, moved
 
 __all__ = ["m_step", "nearest", "nearest_and_matching"]
@@ -22,7 +22,7 @@ def nearest(queries: Tensor, keys: Tensor, log_prior: Tensor, kappa: float, top_
     for some_queries in queries.split(_rows_at_once(keys)):
         scores = torch.addmm(log_prior, some_queries, keys.T, alpha=kappa)
         parts.append(_best(scores, top_k))
-    return _joined(parts)
+    return joined(parts)
 
 
 def nearest_and_matching(
@@ -49,7 +49,7 @@ def nearest_and_matching(
         of_all.append(_best(scores, look_at))
         carries_another_label = values != some_labels.unsqueeze(1)
         of_the_label.append(_best(scores.masked_fill(carries_another_label, -torch.inf), top_k))
-    return _joined(of_all), _joined(of_the_label)
+    return joined(of_all), joined(of_the_label)
 
 
 def m_step(keys: Tensor, histogram: Tensor, queries: Tensor, slots: Tensor, moves: Tensor, change: Tensor) -> None:
@@ -86,9 +86,3 @@ def _best(scores: Tensor, top_k: int) -> Candidates:
 
 def _rows_at_once(keys: Tensor) -> int:
     return max(1, _MOST_SCORES // len(keys))
-
-
-def _joined(parts: list[Candidates]) -> Candidates:
-    if len(parts) == 1:
-        return parts[0]
-    return Candidates(torch.cat([part.scores for part in parts]), torch.cat([part.slots for part in parts]))
