@@ -1,9 +1,9 @@
 # Each task sets up what it needs: .venv with Python, then the extras of pyproject.toml. A second call starts at once.
-# Settings: make lab PORT=9999 BROWSER=none · make test PYTHON=python3.12 · make train PRESET=digits ARGS="--seed 1"
+# Settings: make lab PORT=9999 BROWSER=none · make test PYTHON=python3.12 · make train PRESET=mnist-5k ARGS="--seed 1"
 
 PYTHON ?= python3
 PORT ?= 8888
-PRESET ?= digits
+PRESET ?= mnist-5k
 RUN ?= runs/$(PRESET)
 
 BIN := .venv/bin
@@ -40,7 +40,7 @@ format: .venv/.installed-dev ## format the code and mend what the linter can men
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-train: .venv/.installed-lab ## train a preset into runs/ (PRESET=digits, ARGS="--seed 1")
+train: .venv/.installed-lab ## train a preset into runs/ (PRESET=mnist-5k, ARGS="--seed 1")
 	$(BIN)/memgan train --preset $(PRESET) --out $(RUN) $(ARGS)
 
 figures: .venv/.installed-notebooks ## draw the pictures of README.md and the notebooks into figures/ (NAMES=dataflow.svg)
@@ -49,7 +49,7 @@ figures: .venv/.installed-notebooks ## draw the pictures of README.md and the no
 results: .venv/.installed-test ## run the long comparisons: results/NAME.json (NAMES="digits plane forgetting")
 	for name in $(or $(NAMES),digits plane forgetting); do $(BIN)/python -m scripts.measure_$$name || exit 1; done
 
-study: .venv/.installed-lab ## compare configurations on several seeds: results/study-NAME-PRESET.json (NAME=ablation, PRESET=digits)
+study: .venv/.installed-lab ## compare configurations on several seeds: results/study-NAME-PRESET.json (NAME=ablation, PRESET=mnist-5k)
 	$(BIN)/memgan study $(or $(NAME),ablation) --preset $(PRESET) $(ARGS)
 
 studies: .venv/.installed-lab ## put the results of studies into docs/studies.md, and draw their figures

@@ -1,9 +1,11 @@
-"""Where a `Trainer` gets its images from: a tensor or `ImageData` that lies on the device, or a DataLoader.
+"""Where a `Trainer` gets its images from: a tensor or `ImageData`, or a DataLoader.
 
-Both kinds put each batch in the same place in memory (`index` into `data`), as a CUDA graph needs it, and neither
+Images lie on the device as a whole, or, where they are too many for a GPU, in the CPU's memory or in a file mapped into
+it. Every kind puts each batch in the same place in memory (`index` into `data`), as a CUDA graph needs it, and none
 waits for the device.
 """
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +15,9 @@ from torch.utils.data import DataLoader
 
 from memgan.data import ImageData
 
-__all__ = ["Batches", "LoadedBatches", "StoredBatches", "batches_from"]
+__all__ = ["Batches", "LoadedBatches", "StagedBatches", "StoredBatches", "batches_from", "placed"]
 
+_LOOKED_AT = 1000  # images that are looked at in search of truth values
 TOLERANCE = 1e-3  # by which resized images may leave [-1, 1]
 
 
@@ -24,7 +27,10 @@ class StoredBatches:
     def __init__(self, data: ImageData, batch_size: int) -> None:
         number = len(data.images)
         if number < batch_size:
-            raise ValueError(f"training needs at least a batch of {batch_size} images, got {number}")
+            raise ValueError(
+                f"training needs at least a batch of {batch_size} images, got {number}: "
+                f"more images, or a smaller training.batch_size"
+            )
         self.data = data
         self._device = data.images.device
         self._batch_size = batch_size
@@ -35,12 +41,17 @@ class StoredBatches:
 
     def advance(self) -> None:
         """Go to the next batch."""
+        start = self._next_start()
+        self.index.copy_(self._order_on_device[start : self._position])
+
+    def _next_start(self) -> int:
+        """Where in the order the next batch begins; `_position` becomes its end."""
         if self._position + self._batch_size > len(self._order):
             self._set_order(torch.randperm(len(self._order), device="cpu"))
             self._position = 0
         start = self._position
         self._position = start + self._batch_size
-        self.index.copy_(self._order_on_device[start : self._position])
+        return start
 
     def state_dict(self) -> dict[str, Any]:
         """The order of this epoch, on the CPU, and how much of it is done."""
@@ -56,6 +67,35 @@ class StoredBatches:
         if self._device.type == "cuda":  # a copy from memory that is not pinned would wait for the device
             order = order.pin_memory()
         self._order_on_device = order.to(self._device, non_blocking=True)
+
+
+class StagedBatches(StoredBatches):
+    """The same batches of images that stay where they are, on the CPU: each goes to `device` when its turn comes."""
+
+    def __init__(self, data: ImageData, batch_size: int, device: torch.device) -> None:
+        super().__init__(data, batch_size)
+        self._all = data
+        self._is_pinned = device.type == "cuda"
+        self.data = self._of(self._order[:batch_size]).to(device)
+        self.index = torch.arange(batch_size, device=device)
+
+    def advance(self) -> None:
+        """Go to the next batch."""
+        start = self._next_start()
+        batch = self._of(self._order[start : self._position])
+        self._copy(batch.images, self.data.images)
+        if batch.source is not None and self.data.source is not None:
+            self._copy(batch.source, self.data.source)
+
+    def _of(self, places: Tensor) -> ImageData:
+        """The images at these places, still on the CPU."""
+        source = None if self._all.source is None else self._all.source[places]
+        return ImageData(self._all.images[places], self._all.labels[places], source)
+
+    def _copy(self, images: Tensor, target: Tensor) -> None:
+        if self._is_pinned:  # a copy from memory that is not pinned would wait for the device
+            images = images.pin_memory()
+        target.copy_(images, non_blocking=True)
 
 
 class LoadedBatches:
@@ -125,33 +165,52 @@ class LoadedBatches:
 Batches = StoredBatches | LoadedBatches
 
 
+def placed(data: ImageData, device: torch.device) -> ImageData:
+    """`data` on `device`, or where it is if it would take more than half of what a GPU has free.
+
+    A `Trainer` takes both: from the CPU's memory each batch is copied when its turn comes, and the run is the same.
+    """
+    if device.type == "cuda":
+        tensors = [data.images, data.labels] + ([] if data.source is None else [data.source])
+        free, _ = torch.cuda.mem_get_info(device)
+        if sum(tensor.nbytes for tensor in tensors) > free // 2:
+            return data
+    return data.to(device)
+
+
 def batches_from(
     data: Any, *, batch_size: int, image_shape: tuple[int, ...], device: torch.device, dtype: torch.dtype
 ) -> Batches:
     """The batches of `data` for a model on `device` with weights of `dtype`, after a look at its images.
 
     Raises TypeError for what are no images and for a wrong type of numbers, and ValueError for images of another shape
-    than `image_shape`, outside [-1, 1], on another device, or too few.
+    than `image_shape`, outside [-1, 1], on another device than the model or the CPU, or too few.
     """
-    batches: Batches
     if isinstance(data, DataLoader):
-        batches = LoadedBatches(data, device)
-    else:
-        if isinstance(data, Tensor):
-            data = ImageData(data, labels=torch.zeros(len(data), dtype=torch.long, device=data.device))
-        if not isinstance(data, ImageData):
-            raise TypeError(f"expected images as a tensor, an ImageData or a DataLoader, got {_described(data)}")
-        if data.images.device != device:
-            raise ValueError(f"the images are on {data.images.device}, the model is on {device}: move one of them")
-        batches = StoredBatches(data, batch_size)
-    _check_images(batches.data.images, image_shape, dtype)
-    return batches
+        loaded = LoadedBatches(data, device)
+        _check_images(loaded.data.images, image_shape, dtype)
+        return loaded
+    if isinstance(data, Tensor):
+        data = ImageData(data, labels=torch.zeros(len(data), dtype=torch.long, device=data.device))
+    if not isinstance(data, ImageData):
+        raise TypeError(f"expected images as a tensor, an ImageData or a DataLoader, got {_described(data)}")
+    there = data.images.device
+    if there != device and not (there.type == "cpu" and device.type == "cuda"):
+        raise ValueError(f"the images are on {there}, the model is on {device}: move one of them")
+    _check_images(data.images, image_shape, dtype)
+    if there == device:
+        return StoredBatches(data, batch_size)
+    return StagedBatches(data, batch_size, device)
 
 
 def _check_images(images: Tensor, image_shape: tuple[int, ...], dtype: torch.dtype) -> None:
     if tuple(images.shape[1:]) != image_shape:
         raise ValueError(f"expected images of shape {list(image_shape)}, got {list(images.shape[1:])}")
     if images.dtype == torch.uint8:
+        if int(images[:_LOOKED_AT].amax()) <= 1:
+            warnings.warn(
+                "no byte is above 1, and bytes are read as 0..255: are the images truth values?", stacklevel=3
+            )
         return
     if images.dtype not in (torch.float32, dtype):
         raise TypeError(f"expected images of torch.uint8 in 0..255 or of {dtype} in [-1, 1], got {images.dtype}")
@@ -160,6 +219,12 @@ def _check_images(images: Tensor, image_shape: tuple[int, ...], dtype: torch.dty
     is_inside = least >= -1 - TOLERANCE and most <= 1 + TOLERANCE  # False for NaN
     if not is_inside:
         raise ValueError(f"floating-point images must lie in [-1, 1], got values from {least:g} to {most:g}")
+    if least >= 0:
+        warnings.warn(
+            f"the images have values from {least:g} to {most:g}, and the generator's lie in [-1, 1]: "
+            "if yours lie in [0, 1], as torchvision's ToTensor makes them, give 2 * images - 1",
+            stacklevel=3,
+        )
 
 
 def _described(data: Any) -> str:

@@ -10,8 +10,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-__all__ = ["CudaRecorder", "Recorder", "RepeatedStep"]
+__all__ = ["CudaRecorder", "Recorder", "RepeatedStep", "constants_of"]
 
 Numbers = tuple[Tensor, ...]  # what a step returns, always in the same place
 WARM_UP = 3  # steps that run as they are before one is recorded: they create what is created only once
@@ -87,6 +88,22 @@ class RepeatedStep:
         self._warmed_up = 0
         self._replay = None
         self._numbers = ()
+
+
+def constants_of(optimiser: Optimizer) -> Hashable:
+    """What a recording of the optimiser's step would freeze: its rate, moments and other hyper-parameters.
+
+    A rate in a tensor is no constant, because a recording reads it anew, but the place of the tensor is one. A rate
+    that is a number and changes with each step is never recorded: such steps run as they are, and are right.
+    """
+    constants: list[tuple[str, Hashable]] = []
+    for group in optimiser.param_groups:
+        for name, value in group.items():
+            if torch.is_tensor(value):
+                constants.append((name, value.data_ptr()))
+            elif name != "params":
+                constants.append((name, repr(value)))
+    return tuple(constants)
 
 
 class CudaRecorder:

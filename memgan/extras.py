@@ -18,4 +18,6 @@ def required(extra: str, purpose: str) -> Iterator[None]:
         library = (error.name or "").partition(".")[0]
         if library in ("", "memgan"):  # already explained by an inner block, or a fault of our own
             raise
-        raise ModuleNotFoundError(f"{purpose} needs {library}: pip install 'memgan[{extra}]'") from error
+        raise ModuleNotFoundError(
+            f"{purpose} needs {library}: pip install 'memgan[{extra}]' (in a clone: pip install '.[{extra}]')"
+        ) from error

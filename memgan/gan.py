@@ -22,13 +22,19 @@ __all__ = [
     "AdversarialModel",
     "Generated",
     "GeneratorLoss",
+    "Information",
     "MemoryGAN",
     "discriminator_loss",
     "generator_loss",
     "information_loss",
+    "noise_dim_of",
+    "posterior_information_loss",
 ]
 
+_DRAWN_AT_ONCE = 2048  # images: their activations have to fit into memory
+
 GeneratorLoss = Literal["saturating", "non_saturating"]
+Information = Literal["density", "posterior"]
 
 
 class Generated(NamedTuple):
@@ -44,13 +50,14 @@ class AdversarialModel(nn.Module, ABC):
     """A GAN as training, sessions and evaluation see it: G is given the key of a slot, D reads what mu makes of images.
 
     A model without a memory has slots too: the values of its code, whose keys are one-hot. Where it has no code there
-    is one slot, with a key of no numbers.
+    is one slot, with a key of no numbers, and the model is not `conditional`.
     """
 
     inference: nn.Module  # mu: images [B, C, H, W] to queries [B, M]
     generator: nn.Module  # G: keys [B, M] and noise [B, Z] to images [B, C, H, W] in [-1, 1]
     noise_dim: int  # Z
     image_shape: tuple[int, int, int] | None  # [C, H, W]; None where nobody has said it: a Trainer finds it out
+    conditional: bool  # whether G is told which slot was drawn, so that images depend on it
 
     # ---------------------------------------------------------------- what each model has its own way to do
 
@@ -71,12 +78,21 @@ class AdversarialModel(nn.Module, ABC):
         """`read`, and then remember `queries` with their `labels` (1 real, 0 generated), where there is a memory."""
 
     @abstractmethod
-    def information(self, generated: Generated, queries: Float[Tensor, "batch query_dim"]) -> Float[Tensor, ""]:
-        """What bounds the information between slots and images, to be minimised, given mu's `queries` of images."""
+    def information(
+        self, generated: Generated, queries: Float[Tensor, "batch query_dim"], bound: Information = "density"
+    ) -> Float[Tensor, ""]:
+        """What bounds the information between slots and images, to be minimised, given mu's `queries` of images.
+
+        `bound` says which of MemoryGAN's two bounds; a model with a bound of its own takes no notice.
+        """
 
     @abstractmethod
     def slot_probabilities(self) -> Float[Tensor, " num_slots"]:
         """How often G is given each slot, [N]."""
+
+    @abstractmethod
+    def keys_of(self, slots: Int[Tensor, " batch"]) -> Float[Tensor, "batch key_dim"]:
+        """The keys, [B, M], that G is given for `slots`, [B]."""
 
     @abstractmethod
     def slots_in_use(self) -> Float[Tensor, ""]:
@@ -90,24 +106,53 @@ class AdversarialModel(nn.Module, ABC):
         return next(self.parameters()).device
 
     def discriminate(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, " batch"]:
-        """P(real), [B], of `images` [B, C, H, W] in [-1, 1]."""
+        """P(real), [B], of `images` [B, C, H, W] in [-1, 1]. Raises TypeError for bytes."""
+        if not images.is_floating_point():
+            raise TypeError(f"images must be floating point in [-1, 1], got {images.dtype}: use memgan.data.as_float")
         return self.read(self.inference(images))
 
     def generate(self, num_samples: int, *, generator: torch.Generator | None = None) -> Generated:
-        """Images of randomly drawn slots and of uniform noise on (-1, 1). (11)"""
-        keys, slots = self.sample_keys(num_samples, generator=generator)
-        noise = self._noise(num_samples, keys, generator)
-        return Generated(self.generator(keys, noise), keys, slots, noise)
+        """Images of randomly drawn slots and of uniform noise on (-1, 1). (11)
+
+        They carry a gradient in training mode only: call `generator` itself for one in evaluation mode.
+        """
+        with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
+            keys, slots = self.sample_keys(num_samples, generator=generator)
+            noise = self._noise(num_samples, keys, generator)
+            return Generated(self.generator(keys, noise), keys, slots, noise)
 
     @torch.no_grad()
     def sample_slots(
-        self, num_slots: int, samples: int, *, generator: torch.Generator | None = None
+        self, num_slots: int, samples: int, *, distinct: bool = False, generator: torch.Generator | None = None
     ) -> tuple[Float[Tensor, "num_slots samples channels height width"], Int[Tensor, " num_slots"]]:
-        """Images [num_slots, samples, C, H, W] of randomly drawn slots, and the places of these slots [num_slots]."""
-        keys, slots = self.sample_keys(num_slots, generator=generator)
+        """Images [num_slots, samples, C, H, W] of randomly drawn slots, and the places of these slots [num_slots].
+
+        A slot that is drawn often comes often, as in training; if `distinct`, it comes once. Raises ValueError where
+        there are not so many distinct slots.
+        """
+        num_slots = operator.index(num_slots)
+        samples = operator.index(samples)
+        if distinct:
+            slots = self._distinct_slots(num_slots, generator)
+            keys = self.keys_of(slots)
+        else:
+            keys, slots = self.sample_keys(num_slots, generator=generator)
         noise = self._noise(num_slots * samples, keys, generator)
-        images = self.generator(keys.repeat_interleave(samples, dim=0), noise)
-        return images.unflatten(0, (num_slots, samples)), slots
+        keys = keys.repeat_interleave(samples, dim=0)
+        at_once = len(keys) if self.training else _DRAWN_AT_ONCE  # in training mode, images of a batch may interact
+        parts = []
+        for part, of_part in zip(keys.split(at_once), noise.split(at_once), strict=True):
+            parts.append(self.generator(part, of_part))
+        return torch.cat(parts).unflatten(0, (num_slots, samples)), slots
+
+    def _distinct_slots(self, number: int, generator: torch.Generator | None) -> Tensor:
+        """Slots as they are drawn one after the other when none is put back, [number]."""
+        probabilities = self.slot_probabilities()
+        there = int((probabilities > 0).sum())
+        if number > there:
+            raise ValueError(f"expected at most {there} distinct slots, as many as are ever drawn, got {number}")
+        waiting = torch.empty_like(probabilities).exponential_(generator=generator)  # a race that the likely ones win
+        return (probabilities / waiting).topk(number).indices
 
     def _noise(self, num_samples: int, keys: Tensor, generator: torch.Generator | None) -> Tensor:
         """z, uniform on (-1, 1), [num_samples, Z]; on the device and in the precision of `keys`."""
@@ -130,6 +175,7 @@ class MemoryGAN(AdversarialModel):
     """
 
     memory: VMFMemory
+    conditional = True  # to be set to False on a model whose own generator ignores the keys
 
     def __init__(
         self,
@@ -146,10 +192,14 @@ class MemoryGAN(AdversarialModel):
         for name, module in (("memory", memory), ("inference", inference), ("generator", generator)):
             if not isinstance(module, nn.Module):
                 raise TypeError(f"{name} must be a torch.nn.Module, got {type(module).__name__}")
+        if not hasattr(memory, "read_write"):
+            raise TypeError(
+                f"expected MemoryGAN(memory, inference, generator), got a {type(memory).__name__} as memory"
+            )
         self.memory = memory
         self.inference = inference
         self.generator = generator
-        self.noise_dim = _noise_dim_of(generator) if noise_dim is None else operator.index(noise_dim)
+        self.noise_dim = noise_dim_of(generator) if noise_dim is None else operator.index(noise_dim)
         self.image_shape = image_shape
 
     @classmethod
@@ -185,13 +235,21 @@ class MemoryGAN(AdversarialModel):
         """D(x), [B], as it is before the memory is written. (6-10)"""
         return self.memory.read_write(queries, labels)
 
-    def information(self, generated: Generated, queries: Float[Tensor, "batch key_dim"]) -> Float[Tensor, ""]:
-        """I_hat of `generated` images, given what mu makes of them, `queries` [B, M]. (14)"""
-        return information_loss(generated.keys, queries, self.memory.kappa)
+    def information(
+        self, generated: Generated, queries: Float[Tensor, "batch key_dim"], bound: Information = "density"
+    ) -> Float[Tensor, ""]:
+        """I_hat (14) or I_post (15) of `generated` images, given what mu makes of them, `queries` [B, M]."""
+        if bound == "density":
+            return information_loss(generated.keys, queries, self.memory.kappa)
+        return posterior_information_loss(self.memory, generated.slots, queries)
 
     def slot_probabilities(self) -> Float[Tensor, " num_slots"]:
         """p(c=i|v=1), [N]. (11)"""
         return self.memory.slot_probabilities()
+
+    def keys_of(self, slots: Int[Tensor, " batch"]) -> Float[Tensor, "batch key_dim"]:
+        """K_c, [B, M]."""
+        return self.memory.keys[slots]
 
     def slots_in_use(self) -> Float[Tensor, ""]:
         """exp of the entropy of p(c|v=1)."""
@@ -216,14 +274,31 @@ def information_loss(
     """I_hat = -E[kappa K_c . mu(G(z, K_c))], from unit `keys` [B, M] and `queries` [B, M]. (14)
 
     log C_M(kappa) + H(K_c) - I_hat bounds the mutual information between a key and its images from below. Queries may
-    have any length: their directions count.
+    have any length: their directions count. Raises ValueError where keys and queries differ in shape.
     """
+    if keys.shape != queries.shape:
+        raise ValueError(
+            f"expected a query for each key, got keys {list(keys.shape)} and queries {list(queries.shape)}"
+        )
     directions = F.normalize(queries, dim=1)
     return -kappa * (keys * directions).sum(dim=1).mean()
 
 
-def _noise_dim_of(generator: Any) -> int:
+def posterior_information_loss(
+    memory: VMFMemory, slots: Int[Tensor, " batch"], queries: Float[Tensor, "batch key_dim"]
+) -> Float[Tensor, ""]:
+    """I_post = -E log p(c | mu(G(z, K_c)), v=1), from `slots` [B] and `queries` [B, M]; at least 0. (15)
+
+    H(c) - I_post bounds the mutual information between a slot and its images from below (InfoGAN's bound, with the
+    memory's own posterior over the real slots in the place of a network). Differs from the paper, whose bound (14) is
+    about the key as a vector: this one stops pulling a query towards its key once the slot can be told from its rivals.
+    """
+    return -memory.log_posterior_of(slots, queries).mean()
+
+
+def noise_dim_of(generator: Any) -> int:
+    """Z, as a generator says it. Raises TypeError where it does not."""
     noise_dim = getattr(generator, "noise_dim", None)
     if not isinstance(noise_dim, int):
-        raise TypeError(f"{type(generator).__name__} does not say its noise_dim: give MemoryGAN(..., noise_dim=Z)")
+        raise TypeError(f"{type(generator).__name__} does not say its noise_dim: give the model noise_dim=Z")
     return noise_dim

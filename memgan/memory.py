@@ -10,6 +10,7 @@ docs/notation.md; `memgan.reference` states the same method as plain loops, and 
 """
 
 import dataclasses
+import warnings
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -20,7 +21,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from memgan import vmf
-from memgan.engines import Candidates, engine_for, expected_value, is_transformed, marked, scores_of
+from memgan.engines import (
+    Candidates,
+    engine_for,
+    expected_value,
+    is_transformed,
+    log_posterior,
+    log_posterior_in_top_k,
+    marked,
+    scores_of,
+)
 from memgan.engines.precision import full_precision
 
 __all__ = ["MemorySettings", "VMFMemory"]
@@ -29,6 +39,7 @@ Touch = Literal["best", "all"]
 
 _FIRST_COUNT = 1e-5  # of every slot's histogram, as in the authors' code
 _MOST_SCORES = 2**26  # elements of the matrix of all scores that is held at once: 256 MB in float32
+_UNIT = 1e-2  # by how much the length of a key may differ from 1: what bfloat16 leaves of one is unit by that
 _STEPS_OF_A_SAMPLE = 2**53  # into how many steps the mass of all slots is cut for sampling: what a float64 can hold
 
 
@@ -96,9 +107,19 @@ class VMFMemory(nn.Module):
     error then. None, the default, does so on a CPU. On a GPU a look would wait for the device, and an assertion on the
     device guards instead.
 
+    Only `write` may change the keys, values, ages and histogram, which are buffers. Where something else has left keys
+    that are not unit rows, other values than 0 and 1, or a histogram that is not finite, reading, sampling and writing
+    raise ValueError. An average of several memories is such a thing: average the networks alone, for example with
+    `torch.optim.swa_utils.AveragedModel(gan, use_buffers=False)`, which takes the memory as it is. On several devices
+    each replica of a model has a memory of its own: `DistributedDataParallel` with its default `broadcast_buffers`
+    overwrites all but the first, and what a replica of `DataParallel` would write is lost, so that it raises.
+
     Keys start as random unit rows, the histogram at 1e-5, the first half of the values at 1. Differs from the paper in
     how a batch is written: see `write`.
     """
+
+    # Of the state that was last found, or left, as it should be: which tensors, and how often they were changed
+    _sound: tuple[tuple[int, int], ...] | None = None
 
     keys: Tensor  # [N, M], unit rows
     values: Tensor  # [N] int64
@@ -122,7 +143,7 @@ class VMFMemory(nn.Module):
         validate: bool | None = None,
     ) -> None:
         super().__init__()
-        self._settings = MemorySettings(
+        settings = MemorySettings(
             num_slots=num_slots,
             key_dim=key_dim,
             top_k=top_k,
@@ -136,17 +157,64 @@ class VMFMemory(nn.Module):
             epsilon=epsilon,
         )
         self.validate = validate
-        num_slots = self.settings.num_slots
-        key_dim = self.settings.key_dim
+        num_slots = settings.num_slots
+        key_dim = settings.key_dim
         self.register_buffer("keys", F.normalize(torch.randn(num_slots, key_dim), dim=1))
         self.register_buffer("values", (torch.arange(num_slots) < num_slots // 2).long())
         self.register_buffer("ages", torch.zeros(num_slots, dtype=torch.long))
         self.register_buffer("histogram", torch.full((num_slots,), _FIRST_COUNT))
+        self.settings = settings
+        self.register_load_state_dict_pre_hook(_add_extra_state)
 
     @classmethod
     def from_settings(cls, settings: MemorySettings, *, validate: bool | None = None, **changes: Any) -> "VMFMemory":
         """The memory of `settings`, with `changes` to single fields: `from_settings(settings, num_slots=512)`."""
         return cls(**dataclasses.asdict(settings.changed(**changes)), validate=validate)
+
+    # ---------------------------------------------------------------- the mixture (1-3)
+
+    def _log_prior(self) -> Tensor:
+        """log(h_i + beta), [N]: the log prior up to a constant. (1)"""
+        return (self.histogram + self.beta).log()
+
+    def _log_prior_of_real(self) -> Tensor:
+        """log(h_i + beta) of real slots and -inf of the others, [N]."""
+        return torch.where(self.values == 1, self._log_prior(), -torch.inf)
+
+    def _log_likelihood(self, queries: Tensor, slots: Tensor) -> Tensor:
+        """kappa K_i . q of each query's `slots` [B, k], [B, k]: log p(x|c=i) up to a constant. (2)"""
+        rows_at_once = max(1, _MOST_SCORES // (self.key_dim * self.top_k))
+        without_prior = self.histogram.new_zeros(self.num_slots)
+        parts = []
+        for some_queries, some_slots in zip(queries.split(rows_at_once), slots.split(rows_at_once), strict=True):
+            parts.append(scores_of(some_queries, self.keys, some_slots, without_prior, self.kappa))
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def log_likelihood(
+        self, queries: Float[Tensor, "batch key_dim"], label: int | None = None
+    ) -> Float[Tensor, " batch"]:
+        """log p(x) of the mixture, [B], true normaliser included; with `label`, of its slots with that value. (1-3)
+
+        Raises ValueError where no slot carries `label`.
+        """
+        queries = self._unit_queries(queries)
+        if label not in (0, 1, None):
+            raise ValueError(f"label must be 0, 1 or None, got {label!r}")
+        prior = self.histogram + self.beta
+        if label is not None:
+            prior = prior * (self.values == label)
+            if self._looks_at_values() and not bool((prior > 0).any()):
+                raise ValueError(f"log_likelihood(label={label}) needs a slot with value {label}, there is none")
+        log_prior = prior.log() - prior.sum().log()
+        log_normaliser = vmf.log_normaliser(self.kappa, self.key_dim).item()
+        rows_at_once = max(1, _MOST_SCORES // self.num_slots)
+        parts = []
+        with full_precision(queries.device):
+            for some_queries in queries.split(rows_at_once):
+                log_joint = torch.addmm(log_prior, some_queries, self.keys.T, alpha=self.kappa)
+                parts.append(log_joint.logsumexp(dim=1) + log_normaliser)
+        return torch.cat(parts)
 
     # ---------------------------------------------------------------- reading
 
@@ -162,6 +230,11 @@ class VMFMemory(nn.Module):
         queries = self._unit_queries(queries)
         with full_precision(queries.device):
             return torch.addmm(self._log_prior(), queries, self.keys.T, alpha=self.kappa).softmax(dim=1)
+
+    @torch.no_grad()
+    def _nearest(self, queries: Tensor) -> Candidates:
+        """S: scores [B, k] and slots [B, k]. (5)"""
+        return engine_for(queries).nearest(queries, self.keys, self._log_prior(), self.kappa, self.top_k)
 
     def top_k_posterior(
         self, queries: Float[Tensor, "batch key_dim"]
@@ -199,31 +272,40 @@ class VMFMemory(nn.Module):
         probability = expected_value(queries, self.keys, nearest, self.values, self._log_prior(), self.kappa)
         return probability.clamp(self.epsilon, 1 - self.epsilon)
 
-    @torch.no_grad()
-    def log_likelihood(
-        self, queries: Float[Tensor, "batch key_dim"], label: int | None = None
+    def log_posterior_of(
+        self, slots: Int[Tensor, " batch"], queries: Float[Tensor, "batch key_dim"]
     ) -> Float[Tensor, " batch"]:
-        """log p(x) of the mixture, [B], true normaliser included; with `label`, of its slots with that value. (1-3)
+        """log p(c|x, v=1), [B], at most 0: of the slot that each of `queries` [B, M] was generated from. (15)
 
-        Raises ValueError where no slot carries `label`.
+        The posterior is that of (4) among the real slots alone, because the generator is given no others. `slots` [B]
+        are places in the memory; the result is -inf where such a slot is not real. Differentiable in the queries, twice
+        too; a write before the backward pass does no harm.
+
+        Raises ValueError for slots that are not one place for each query.
         """
         queries = self._unit_queries(queries)
-        if label not in (0, 1, None):
-            raise ValueError(f"label must be 0, 1 or None, got {label!r}")
-        prior = self.histogram + self.beta
-        if label is not None:
-            prior = prior * (self.values == label)
-            if self._looks_at_values() and not bool((prior > 0).any()):
-                raise ValueError(f"log_likelihood(label={label}) needs a slot with value {label}, there is none")
-        log_prior = prior.log() - prior.sum().log()
-        log_normaliser = vmf.log_normaliser(self.kappa, self.key_dim).item()
-        rows_at_once = max(1, _MOST_SCORES // self.num_slots)
-        parts = []
+        slots = self._checked_slots(slots, queries)
         with full_precision(queries.device):
-            for some_queries in queries.split(rows_at_once):
-                log_joint = torch.addmm(log_prior, some_queries, self.keys.T, alpha=self.kappa)
-                parts.append(log_joint.logsumexp(dim=1) + log_normaliser)
-        return torch.cat(parts)
+            return log_posterior(queries, self.keys, slots, self._log_prior_of_real(), self.kappa)
+
+    def read_with_log_posterior(
+        self, slots: Int[Tensor, " batch"], queries: Float[Tensor, "batch key_dim"]
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+        """`read` and the top-k approximation of `log_posterior_of`, each [B], from one search. (6, 16)
+
+        Among the real slots, the approximation looks at the query's own slot and at those in S. It leaves out at most
+        the mass of R real slots that are each no more probable than the least of S, so that with the scores s of (4)
+
+            0 <= approximation - exact <= log(1 + R exp(min_{i in S} s_i) / sum of exp(s_i) over what it looks at).
+        """
+        queries = self._unit_queries(queries)
+        slots = self._checked_slots(slots, queries)
+        self._refuse_reading_again(queries)
+        with full_precision(queries.device):
+            nearest = self._nearest(queries)
+            probability = self._probability_real(queries, nearest)
+            log_prior = self._log_prior_of_real()
+            return probability, log_posterior_in_top_k(queries, self.keys, slots, nearest, log_prior, self.kappa)
 
     # ---------------------------------------------------------------- sampling
 
@@ -248,6 +330,7 @@ class VMFMemory(nn.Module):
         Raises ValueError where no slot with v = 1 has a positive histogram.
         """
         _check_number_of_samples(num_samples)
+        self._check_state()
         probabilities = self.slot_probabilities()
         if self._looks_at_values() and not bool(probabilities.isfinite().all()):
             raise ValueError("sample needs a slot with v = 1 and a positive histogram, there is none")
@@ -283,17 +366,18 @@ class VMFMemory(nn.Module):
         """
         labels = self._checked_labels(labels, queries)
         queries = self._unit_queries(queries)
-        self._refuse_writing_again()
+        self._refuse_writing_twice_or_in_vain()
         with full_precision(queries.device):
             queries, has_direction = _without_rows_that_have_no_direction(queries)
             nearest, matching = self._nearest_and_matching(queries, labels, look_at=self.correct_in_top)
             self._update(queries, labels, nearest, matching, has_direction)
+        self._trust_own_write()
 
     def read_write(self, queries: Float[Tensor, "batch key_dim"], labels: Tensor) -> Float[Tensor, " batch"]:
         """`read`, then `write`, on one similarity matrix: D(x) [B] as it was before the write."""
         labels = self._checked_labels(labels, queries)
         queries = self._unit_queries(queries)
-        self._refuse_writing_again()
+        self._refuse_writing_twice_or_in_vain()
         with full_precision(queries.device):
             writable, has_direction = _without_rows_that_have_no_direction(queries.detach())
             nearest, matching = self._nearest_and_matching(writable, labels, look_at=self.top_k)
@@ -301,7 +385,22 @@ class VMFMemory(nn.Module):
             probability = torch.where(has_direction, probability, torch.nan)
             with torch.no_grad():
                 self._update(writable, labels, nearest, matching, has_direction)
+        self._trust_own_write()
         return probability
+
+    @torch.no_grad()
+    def _nearest_and_matching(self, queries: Tensor, labels: Tensor, look_at: int) -> tuple[Candidates, Candidates]:
+        """The first `look_at` slots of S, and S_y. (5, 7)"""
+        return engine_for(queries).nearest_and_matching(
+            queries,
+            self.keys,
+            self._log_prior(),
+            self.kappa,
+            self.values,
+            labels,
+            look_at=look_at,
+            top_k=self.top_k,
+        )
 
     def _update(
         self, queries: Tensor, labels: Tensor, nearest: Candidates, matching: Candidates, has_direction: Tensor
@@ -428,45 +527,12 @@ class VMFMemory(nn.Module):
             engine.m_step(self.keys, self.histogram, queries, slots, moves, change)  # M-step (9, 10)
             remembered = responsibilities
 
-    # ---------------------------------------------------------------- parts
-
-    def _log_prior(self) -> Tensor:
-        """log(h_i + beta), [N]: the log prior up to a constant. (1)"""
-        return (self.histogram + self.beta).log()
-
-    def _log_likelihood(self, queries: Tensor, slots: Tensor) -> Tensor:
-        """kappa K_i . q of each query's `slots` [B, k], [B, k]: log p(x|c=i) up to a constant. (2)"""
-        rows_at_once = max(1, _MOST_SCORES // (self.key_dim * self.top_k))
-        without_prior = self.histogram.new_zeros(self.num_slots)
-        parts = []
-        for some_queries, some_slots in zip(queries.split(rows_at_once), slots.split(rows_at_once), strict=True):
-            parts.append(scores_of(some_queries, self.keys, some_slots, without_prior, self.kappa))
-        return torch.cat(parts)
-
-    @torch.no_grad()
-    def _nearest(self, queries: Tensor) -> Candidates:
-        """S: scores [B, k] and slots [B, k]. (5)"""
-        return engine_for(queries).nearest(queries, self.keys, self._log_prior(), self.kappa, self.top_k)
-
-    @torch.no_grad()
-    def _nearest_and_matching(self, queries: Tensor, labels: Tensor, look_at: int) -> tuple[Candidates, Candidates]:
-        """The first `look_at` slots of S, and S_y. (5, 7)"""
-        return engine_for(queries).nearest_and_matching(
-            queries,
-            self.keys,
-            self._log_prior(),
-            self.kappa,
-            self.values,
-            labels,
-            look_at=look_at,
-            top_k=self.top_k,
-        )
-
     # ---------------------------------------------------------------- checks
 
     def _unit_queries(self, queries: Tensor) -> Tensor:
         """The directions of `queries` in the memory's precision; ValueError for what is no batch with directions."""
         self._check_queries(queries)
+        self._check_state()
         queries = queries.to(self.keys.dtype)
         if self._looks_at_values() and not is_transformed(queries):
             _check_directions(queries.detach())
@@ -483,8 +549,69 @@ class VMFMemory(nn.Module):
             raise ValueError(f"queries must be floating point, got {queries.dtype}")
         if queries.device != self.keys.device:
             raise ValueError(f"queries are on {queries.device}, the memory is on {self.keys.device}")
+
+    def _check_state(self) -> None:
+        """ValueError where something other than a write has left what is no memory.
+
+        The numbers are looked at once after each change that PyTorch counts, but not after a write. On a GPU an
+        assertion on the device does that.
+        """
         if self.keys.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"the memory must stay in float32 or float64, it was converted to {self.keys.dtype}")
+        if torch.compiler.is_compiling():
+            return
+        for name in ("keys", "values", "ages", "histogram"):
+            if name not in self._buffers:
+                raise ValueError(f"the memory's {name} must be a plain buffer, not a parameter and not parametrized")
+        if self.values.dtype != torch.int64:
+            raise ValueError(f"the memory's values must be torch.int64, they were converted to {self.values.dtype}")
+        if not self._guards_state() or self._state() == self._sound:
+            return
+        has_unit_keys = (self.keys.norm(dim=1) - 1).abs() <= _UNIT  # False for NaN, as the others are
+        has_value = (self.values == 0) | (self.values == 1)
+        has_count = (self.histogram >= 0) & self.histogram.isfinite()
+        is_sound = (has_unit_keys & has_value & has_count).all()
+        if not self._looks_at_values():
+            torch._assert_async(
+                is_sound, "a memory needs unit keys, values 0 and 1, a finite histogram: is it averaged?"
+            )
+        elif not bool(is_sound):
+            self._refuse_state(has_unit_keys, has_value, has_count)
+        self._sound = self._state()
+
+    def _refuse_state(self, has_unit_keys: Tensor, has_value: Tensor, has_count: Tensor) -> None:
+        """ValueError that names the first slot that is wrong."""
+        if not bool(has_unit_keys.all()):
+            slot = int((~has_unit_keys).nonzero()[0])
+            wrong = int((~has_unit_keys).sum())
+            found = f"{wrong} of {self.num_slots} keys are no unit rows, slot {slot} has length "
+            found += f"{float(self.keys[slot].norm()):.4g}"
+        elif not bool(has_value.all()):
+            slot = int((~has_value).nonzero()[0])
+            found = f"values must be 0 or 1, slot {slot} has {int(self.values[slot])}"
+        else:
+            slot = int((~has_count).nonzero()[0])
+            found = f"the histogram must be finite and not negative, slot {slot} has {float(self.histogram[slot]):.4g}"
+        raise ValueError(
+            f"this is no memory any more: {found}. Something other than write has changed it. An average of models has "
+            "to leave the memory out: use AveragedModel(..., use_buffers=False), or copy buffers instead of averaging"
+        )
+
+    def _state(self) -> tuple[tuple[int, int], ...]:
+        """Which tensors hold the memory, and how often each was changed in place, as far as PyTorch counts that."""
+        state = []
+        for tensor in (self.keys, self.values, self.histogram):
+            state.append((id(tensor), 0 if tensor.is_inference() else tensor._version))
+        return tuple(state)
+
+    def _guards_state(self) -> bool:
+        """Whether the state is checked, by a look or by an assertion on a GPU."""
+        return not is_transformed(self.keys) and (self._looks_at_values() or self.keys.is_cuda)
+
+    def _trust_own_write(self) -> None:
+        """Take the state as a write has left it for sound, as it was before."""
+        if not torch.compiler.is_compiling() and self._guards_state():
+            self._sound = self._state()
 
     def _checked_labels(self, labels: Tensor, queries: Tensor) -> Tensor:
         """The labels as int64; ValueError unless they are one 0 or 1 for each query."""
@@ -499,6 +626,18 @@ class VMFMemory(nn.Module):
         if self._looks_at_values() and not bool(((labels == 0) | (labels == 1)).all()):
             raise ValueError(f"labels must be 0 (generated) or 1 (real), got {labels.unique().tolist()[:8]}")
         return labels.long()
+
+    def _checked_slots(self, slots: Tensor, queries: Tensor) -> Tensor:
+        """The slots as int64; ValueError unless they are one place in the memory for each query."""
+        if not torch.is_tensor(slots) or slots.shape != (len(queries),):
+            raise ValueError(f"slots must have shape [{len(queries)}], one for each query, got {_described(slots)}")
+        if slots.is_floating_point() or slots.dtype in (torch.bool, torch.complex64, torch.complex128):
+            raise ValueError(f"slots must be whole numbers, got {slots.dtype}")
+        if slots.device != self.keys.device:
+            raise ValueError(f"slots are on {slots.device}, the memory is on {self.keys.device}")
+        if self._looks_at_values() and not bool(((slots >= 0) & (slots < self.num_slots)).all()):
+            raise ValueError(f"slots must be in 0..{self.num_slots - 1}, got {slots.unique().tolist()[:8]}")
+        return slots.long()
 
     def _looks_at_values(self) -> bool:
         """Whether values may be looked at on the host, which waits for a GPU and which a compiler cannot follow."""
@@ -523,8 +662,16 @@ class VMFMemory(nn.Module):
                 "forward pass: use torch.utils.checkpoint with use_reentrant=False, or leave the read outside of it"
             )
 
-    def _refuse_writing_again(self) -> None:
-        if not torch.compiler.is_compiling() and _inside_a_backward_pass():
+    def _refuse_writing_twice_or_in_vain(self) -> None:
+        """RuntimeError where a write would be done twice, and where it would be lost."""
+        if torch.compiler.is_compiling():
+            return
+        if getattr(self, "_is_replica", False):
+            raise RuntimeError(
+                "the memory was to be written in a replica of torch.nn.DataParallel, which is thrown away after the "
+                "forward pass: wrap the networks alone, and write to the memory outside of them"
+            )
+        if _inside_a_backward_pass():
             raise RuntimeError(
                 "the memory was to be written inside a backward pass, which activation checkpointing does a second "
                 "time: leave write and read_write outside of what is checkpointed"
@@ -545,6 +692,39 @@ class VMFMemory(nn.Module):
                 f"got num_slots={settings.num_slots} and key_dim={settings.key_dim}"
             )
         self._settings = settings
+        self._extra_state = _as_numbers(settings)
+
+    def get_extra_state(self) -> Float[Tensor, " settings"]:
+        """The settings that no shape of a buffer shows, for `state_dict`, as float64 numbers on the CPU.
+
+        A tensor, because files such as safetensors hold nothing else. A truth value is 0 or 1, as is "best" or "all".
+        """
+        return self._extra_state
+
+    def set_extra_state(self, state: Any) -> None:
+        """Compare `state`, which `load_state_dict` found, with the memory's own settings, which stay as they are.
+
+        A warning names each that differs: the memory would go on in another way than the one whose state it takes over.
+        Raises ValueError for what `get_extra_state` did not give.
+        """
+        own = self._extra_state
+        if not torch.is_tensor(state) or state.shape != own.shape or not state.is_floating_point():
+            raise ValueError(f"expected the settings of a memory as {len(own)} numbers, got {_described(state)}")
+        precision = 10 * torch.finfo(state.dtype).eps
+        theirs = state.detach().to(own)
+        differs = ~torch.isclose(theirs, own.to(state.dtype).to(own), rtol=precision, atol=0.0)
+        if not bool(differs.any()):
+            return
+        names = [name for name, is_other in zip(_IN_EXTRA_STATE, differs.tolist(), strict=True) if is_other]
+        their_values = theirs[differs].tolist()
+        listed = []
+        for name, value in zip(names, their_values, strict=True):
+            listed.append(f"{name} {_from_number(name, value)} (here {getattr(self, name)})")
+        warnings.warn(
+            f"the state is that of a memory with other settings, and those here stay: {', '.join(listed)}; assign "
+            "memory.settings to change them",
+            stacklevel=2,
+        )
 
     @property
     def num_slots(self) -> int:
@@ -595,6 +775,46 @@ class VMFMemory(nn.Module):
         del shown["beta"]
         del shown["epsilon"]
         return ", ".join(f"{name}={value!r}" for name, value in shown.items())
+
+
+# The settings that no shape of a buffer shows, in the order of the extra state
+_IN_EXTRA_STATE = tuple(
+    field.name for field in dataclasses.fields(MemorySettings) if field.name not in ("num_slots", "key_dim")
+)
+
+
+def _as_numbers(settings: MemorySettings) -> Tensor:
+    """The extra state of a memory with these settings."""
+    numbers = []
+    for name in _IN_EXTRA_STATE:
+        value = getattr(settings, name)
+        numbers.append(float(value == "all") if name == "touch" else float(value))
+    return torch.tensor(numbers, dtype=torch.float64, device="cpu")
+
+
+def _from_number(name: str, number: float) -> Any:
+    """The setting that `_as_numbers` made a number of."""
+    if name == "touch":
+        return "all" if number == 1 else "best"
+    if name == "replace_within_label":
+        return number == 1
+    if name in ("top_k", "em_steps", "correct_in_top"):
+        return round(number)
+    return number
+
+
+def _add_extra_state(
+    memory: VMFMemory,
+    state_dict: dict[str, Any],
+    prefix: str,
+    local_metadata: dict[str, Any],
+    strict: bool,
+    missing_keys: list[str],
+    unexpected_keys: list[str],
+    error_msgs: list[str],
+) -> None:
+    """Have a state without an extra one, as older versions wrote it, be loaded as it always was."""
+    state_dict.setdefault(f"{prefix}_extra_state", memory.get_extra_state())
 
 
 def _turns(queries: Tensor, pool: Tensor, replaces: Tensor) -> Tensor:
@@ -653,4 +873,6 @@ def _inside_a_backward_pass() -> bool:
 
 
 def _described(value: Any) -> str:
-    return f"a tensor of shape {list(value.shape)}" if torch.is_tensor(value) else type(value).__name__
+    if torch.is_tensor(value):
+        return f"a tensor of shape {list(value.shape)}"
+    return f"{type(value).__name__}, which is no tensor"

@@ -10,19 +10,21 @@ affine-MNIST there is no such layer, and inner stages end in a 1x1 convolution. 
 applied to the queries, and images lie in [0, 1].
 """
 
+import copy
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["Generator", "InferenceNetwork", "NetworkSettings"]
+__all__ = ["Generator", "InferenceNetwork", "NetworkSettings", "detached_copy"]
 
 
 Kind = Literal["dcgan", "residual"]
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,13 @@ class NetworkSettings:
         for name in ("hidden", "noise_dim"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if self.image_size % 2**self.stages != 0:
-            raise ValueError(f"image_size must be divisible by 2^stages = {2**self.stages}, got {self.image_size}")
+        factor = 2**self.stages
+        if self.image_size % factor != 0:
+            smaller = self.image_size // factor * factor
+            nearest = f"{smaller} and {smaller + factor} are" if smaller else f"{factor} is"
+            raise ValueError(
+                f"image_size must be divisible by 2^stages = {factor}, got {self.image_size}: the nearest {nearest}"
+            )
         if self.kind == "residual" and (self.hidden != 0 or self.stages < 2):
             raise ValueError(
                 f"residual networks have two stages or more and hidden = 0, got {self.stages} and {self.hidden}"
@@ -228,3 +235,17 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def detached_copy(module: Module) -> Module:
+    """A deep copy of `module`, also where it holds tensors with a history, which `copy.deepcopy` refuses to copy.
+
+    The hooks of `torch.nn.utils.spectral_norm`, `weight_norm` and `prune` keep such a tensor: the weight that they made
+    in the last forward pass.
+    """
+    copies: dict[int, object] = {}  # by the id of the original, as copy.deepcopy keeps them
+    for part in module.modules():
+        for value in vars(part).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                copies[id(value)] = value.detach().clone()
+    return copy.deepcopy(module, copies)

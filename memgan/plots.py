@@ -20,6 +20,8 @@ REAL = "#0072B2"
 GENERATED = "#E69F00"
 UNUSED = "#999999"
 
+LABEL_WIDTH = 0.9  # inches beside a sheet
+
 
 def tile(images: Tensor, columns: int, gap: int = 1) -> np.ndarray:
     """Images side by side on white, `columns` in a row, as one picture.
@@ -49,18 +51,30 @@ def tile(images: Tensor, columns: int, gap: int = 1) -> np.ndarray:
 
 
 def image_grid(
-    images: Tensor, columns: int, *, row_labels: Sequence[str] = (), column_label: str = "", width: float = 6.0
+    images: Tensor,
+    columns: int,
+    *,
+    row_labels: Sequence[str] = (),
+    column_label: str = "",
+    width: float = 6.0,
+    cell: float | None = None,
 ) -> Figure:
-    """A sheet of images, row by row, `width` inches wide.
+    """A sheet of images, row by row, `width` inches wide, or as wide as images of `cell` inches need.
 
     Args:
         images: [n, C, H, W] in [-1, 1].
         columns: images in a row.
         row_labels: what is written beside each row, if anything.
         column_label: what is written below the sheet.
+        width: inches of the sheet.
+        cell: inches of an image's width instead, so that many rows of few images stay small.
     """
     picture = tile(images, columns)
+    if cell is not None:
+        width = cell * columns
     height = width * picture.shape[0] / picture.shape[1] + 0.35
+    if cell is not None and row_labels:
+        width += LABEL_WIDTH
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")

@@ -10,9 +10,12 @@ import dataclasses
 import difflib
 import functools
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from memgan.data.registry import absolute_name
 from memgan.memory import MemorySettings
 from memgan.networks import NetworkSettings
 from memgan.training import TrainingSettings
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 __all__ = ["PRESETS", "Settings", "paper_memory"]
+
+MOST_SHOWN = 80  # characters of a wrong value in an error
 
 
 @dataclass(frozen=True)
@@ -32,16 +37,23 @@ class Settings:
     networks: NetworkSettings
     training: TrainingSettings
     model: str = "memorygan"  # or a baseline of memgan.lab.baselines.models, which has its own use for some of these
+    background: str = "white"  # the colour on which transparent pixels of a folder's images are laid
 
     # Read by pydantic, which checks what comes from a file or the command line; it holds for the three parts too.
     # Strict: the text "3" is no number, a truth value is no number, 1.5 is no whole number.
     __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 
-    def changed(self, assignments: list[str]) -> "Settings":
+    def __post_init__(self) -> None:
+        # a folder's path is kept whole: the settings of a run are read again in other folders than it was begun in
+        object.__setattr__(self, "dataset", absolute_name(self.dataset))
+
+    def changed(self, assignments: Sequence[str]) -> "Settings":
         """A copy with fields set by name: `changed(["memory.kappa=30", "training.steps=200", "dataset=mnist"])`.
 
         Raises ValueError for what is not `field=value`, for unknown fields, and for values of the wrong type.
         """
+        if isinstance(assignments, str):
+            raise ValueError(f"expected a list of assignments, such as [{assignments!r}], got a text")
         content = dataclasses.asdict(self)
         for assignment in assignments:
             name, value = _parsed(assignment)
@@ -82,10 +94,30 @@ def _validated(text: str) -> Settings:
     """The settings that the JSON in `text` describes. Raises ValueError in one line."""
     from pydantic import ValidationError
 
+    text, path = _without_undecoded_path(text)
     try:
-        return _adapter().validate_json(text)
+        settings = _adapter().validate_json(text)
     except ValidationError as error:
         raise ValueError(_first_line(error)) from error
+    return settings if path is None else replace(settings, dataset=path)
+
+
+def _without_undecoded_path(text: str) -> tuple[str, str | None]:
+    """Settings whose data set is in a folder that Python could not decode, as with LC_ALL=C, without its name.
+
+    Such a name holds lone surrogates in the place of its bytes: Python finds the folder by it, pydantic refuses it.
+    """
+    if "\\ud" not in text:
+        return text, None
+    try:
+        content = json.loads(text)
+        path = content["dataset"]
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return _as_json({**content, "dataset": "folder:undecoded"}), path
+    except (ValueError, KeyError, TypeError, AttributeError):  # pydantic says what is wrong with it
+        pass
+    return text, None
 
 
 def _first_line(error: "ValidationError") -> str:
@@ -94,8 +126,12 @@ def _first_line(error: "ValidationError") -> str:
     if first["type"] == "value_error":  # raised by the settings' own check
         return str(first["ctx"]["error"])
     field = ".".join(str(name) for name in first["loc"])
-    message = f"{first['msg']}, got {first['input']!r}"
+    message = f"{first['msg']}, got {_shortened(repr(first['input']))}"
     return f"{field}: {message}" if field else message
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _as_json(content: dict[str, Any]) -> str:
@@ -125,7 +161,12 @@ def _parsed(assignment: str) -> tuple[str, Any]:
     try:
         return name, json.loads(text)
     except ValueError:
+        pass
+    try:
+        number = float(text)  # such as .99 and +3, which JSON does not take for numbers
+    except ValueError:
         return name, text
+    return name, number if math.isfinite(number) else text
 
 
 def _field_names() -> list[str]:
@@ -167,6 +208,7 @@ def paper_memory(num_slots: int, key_dim: int, top_k: int) -> MemorySettings:
 # The rule of this project is what MemorySettings has as defaults, with the two nearest slots vouching for a label. It
 # was tuned on the digits and on slim Fashion-MNIST; at the authors' sizes it was tried on Fashion-MNIST and not tuned.
 _DIGITS_MEMORY = MemorySettings(num_slots=512, key_dim=64, top_k=32, correct_in_top=2)
+_MNIST_5K_MEMORY = MemorySettings(num_slots=2048, key_dim=64, top_k=32, kappa=15.0, alpha=0.95, correct_in_top=2)
 _SLIM_MEMORY = MemorySettings(num_slots=1024, key_dim=64, top_k=32, correct_in_top=2)
 _MNIST_MEMORY = MemorySettings(num_slots=4096, key_dim=256, top_k=128, correct_in_top=2)
 _CIFAR10_MEMORY = MemorySettings(num_slots=16384, key_dim=512, top_k=256, correct_in_top=2)
@@ -184,6 +226,7 @@ _CIFAR10_NETWORKS = NetworkSettings(
 
 # What one CPU core trains in about 20 minutes
 _DIGITS_NETWORKS = NetworkSettings(image_size=16, width=16, hidden=0, noise_dim=4)
+_MNIST_5K_NETWORKS = NetworkSettings(image_size=28, width=16, hidden=0, noise_dim=16)
 _MNIST_SLIM_NETWORKS = NetworkSettings(image_size=28, width=32, hidden=0, noise_dim=4)
 _AFFINE_SLIM_NETWORKS = NetworkSettings(image_size=40, stages=3, width=16, hidden=0, noise_dim=8)
 _CIFAR10_SLIM_NETWORKS = NetworkSettings(
@@ -196,7 +239,13 @@ _CIFAR10_SLIM_NETWORKS = NetworkSettings(
 # brighten the images of CIFAR-10 and let its rates fall from the start.
 _MNIST_TRAINING = TrainingSettings(steps=46_900)  # 50 epochs of 60,000 images
 _CIFAR10_TRAINING = TrainingSettings(
-    steps=78_100, beta1=0.0, beta2=0.9, decay_from=0.0, mi_weight=1e-6, flip=True, brightness=0.125
+    steps=78_100,
+    beta1=0.0,
+    beta2=0.9,
+    decay_from=0.0,
+    mi_weight=1e-6,
+    flip=True,
+    brightness=0.125,
 )
 
 # As published: the saturating loss, and one rate for both networks, which on MNIST never falls
@@ -209,6 +258,9 @@ _CIFAR10_PAPER_TRAINING = replace(
 
 # Tuned on the digits and on slim Fashion-MNIST; small networks bear a higher rate for G and a larger lambda
 _DIGITS_TRAINING = TrainingSettings(steps=650, generator_lr=4e-4, discriminator_lr=2e-4, mi_weight=2e-2)
+_MNIST_5K_TRAINING = TrainingSettings(
+    steps=1600, generator_lr=8e-4, discriminator_lr=4e-4, beta2=0.99, information="posterior", mi_weight=1.4
+)
 _SLIM_TRAINING = replace(_DIGITS_TRAINING, steps=15_000, decay_from=0.25)
 _CIFAR10_SLIM_TRAINING = replace(_SLIM_TRAINING, steps=4_000, flip=True, brightness=0.125)
 
@@ -219,6 +271,7 @@ _MNIST_AS_PUBLISHED = Settings("mnist", _MNIST_PAPER_MEMORY, _MNIST_NETWORKS, _M
 PRESETS = {
     # Small: minutes on one CPU core
     "digits": Settings("digits", _DIGITS_MEMORY, _DIGITS_NETWORKS, _DIGITS_TRAINING),
+    "mnist-5k": Settings("mnist-5k", _MNIST_5K_MEMORY, _MNIST_5K_NETWORKS, _MNIST_5K_TRAINING),
     "mnist-slim": Settings("mnist", _SLIM_MEMORY, _MNIST_SLIM_NETWORKS, _SLIM_TRAINING),
     "fashion-mnist-slim": Settings("fashion-mnist", _SLIM_MEMORY, _MNIST_SLIM_NETWORKS, _SLIM_TRAINING),
     "affine-mnist-slim": Settings("affine-mnist", _SLIM_MEMORY, _AFFINE_SLIM_NETWORKS, _SLIM_TRAINING),

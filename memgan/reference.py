@@ -47,6 +47,11 @@ class ReferenceMemory:
         joint = [self.joint(slot, query) for slot in self.slots]
         return [j / sum(joint) for j in joint]
 
+    def log_posterior_of(self, slot: int, query: Vector) -> float:
+        """log p(c=i|x, v=1): Bayes' rule among the real slots. (15)"""
+        joint_of_real = [self.joint(i, query) for i in self.slots if self.values[i] == 1]
+        return float(np.log(self.joint(slot, query) / sum(joint_of_real)))
+
     def nearest(self, query: Vector, label: int | None = None) -> list[int]:
         """S, the k most probable slots, best first; with a label S_y, the same among the slots that carry it. (5, 7)"""
         candidates = [slot for slot in self.slots if label is None or self.values[slot] == label]

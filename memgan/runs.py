@@ -1,13 +1,17 @@
 """A run on disk: a folder with its settings, its weights and memory, and its history."""
 
+import errno
+import functools
 import io
 import json
 import os
+import pickle
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +19,35 @@ from torch import Tensor, nn
 from memgan.gan import AdversarialModel, MemoryGAN
 from memgan.presets import Settings
 
-__all__ = ["build", "load_run", "load_weights", "save_run", "serialised", "without_compiled_names", "written_whole"]
+__all__ = [
+    "StoredModel",
+    "build",
+    "load_run",
+    "load_weights",
+    "read_checkpoint",
+    "read_settings",
+    "read_tensors",
+    "rebuilt",
+    "save_run",
+    "saved_checkpoints",
+    "serialised",
+    "step_of",
+    "stored_model",
+    "without_compiled_names",
+    "written_whole",
+]
 
 # What the folder of a run holds
 SETTINGS = "settings.json"
 MODEL = "model.pt"
 HISTORY = "history.json"
 CHECKPOINTS = "checkpoints"
+
+CHECKPOINT_FORMAT = "memgan checkpoint"
+CHECKPOINT_VERSION = 2  # 1 had no digest of the data
+
+# What file systems answer that cannot flush a folder; a disk that fails or is full answers otherwise
+NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM)
 
 _COMPILED = "_orig_mod."  # torch.compile(module) is a module that holds the original under this name
 
@@ -52,37 +78,194 @@ def save_run(folder: Path | str, gan: AdversarialModel, settings: Settings, hist
         path.write_text(json.dumps(history) + "\n", encoding="utf-8")
 
 
+class StoredModel(NamedTuple):
+    """What the folder of a run holds of its model: that of the finished run, or that of a checkpoint."""
+
+    path: Path  # the file of the weights
+    settings: Settings
+    step: int  # how many steps of training the weights have had
+    weights: dict[str, Tensor]
+    checkpoint: dict[str, Any] | None  # all that the checkpoint holds; None for the model of a finished run
+
+
 def load_run(
     folder: Path | str,
     device: torch.device | str = "cpu",
     build: Callable[[Settings, torch.device | str], AdversarialModel] = build,
+    *,
+    checkpoint: int | None = None,
 ) -> tuple[AdversarialModel, Settings]:
-    """The model, memory included, and the settings of a run that `save_run` wrote; nothing in it is executed.
+    """The model, memory included, and the settings of a run in `folder`; nothing in its files is executed.
 
-    `build` makes the model that the weights are for. Raises ValueError where the folder holds no run, or files that do
-    not belong together.
+    Of a run that is not finished it is the model of the newest checkpoint, and a warning says of which step. With
+    `checkpoint` it is the model of the checkpoint of that step. `build` makes the model that the weights are for.
+    Raises ValueError where the folder holds no run, no such checkpoint, or files that do not belong together.
+    """
+    stored = stored_model(folder, checkpoint, say=functools.partial(warnings.warn, stacklevel=3))
+    return rebuilt(stored, device, build), stored.settings
+
+
+def stored_model(folder: Path | str, checkpoint: int | None = None, *, say: Callable[[str], object]) -> StoredModel:
+    """What `load_run` builds a model from, on the CPU: model.pt, or a checkpoint where the run is not finished.
+
+    `say` is told, in a sentence, which checkpoint that is, and why one that is damaged was passed over. Raises
+    ValueError as `load_run` does.
     """
     folder = Path(folder)
-    for name in (SETTINGS, MODEL):
-        if not (folder / name).is_file():
-            raise ValueError(_missing(folder, name))
-    settings = Settings.from_json((folder / SETTINGS).read_text(encoding="utf-8"))
-    gan = build(settings, device)
+    paths = saved_checkpoints(folder)
+    if checkpoint is not None:
+        return _of_checkpoint(_path_of_step(folder, paths, checkpoint))
+    settings = None
+    if (folder / SETTINGS).is_file():
+        settings = read_settings(folder / SETTINGS)
+    if settings is not None and (folder / MODEL).is_file():
+        newest_step = step_of(paths[-1]) if paths else 0
+        if newest_step <= settings.training.steps:
+            return StoredModel(folder / MODEL, settings, settings.training.steps, _weights_in(folder / MODEL), None)
+    for path in reversed(paths):
+        try:
+            stored = _of_checkpoint(path)
+        except ValueError as error:
+            say(f"{error}; trying the one before")
+            continue
+        say(f"{folder} is not finished: this is its model after step {stored.step} of {stored.settings.training.steps}")
+        return stored
+    raise ValueError(_missing(folder, num_checkpoints=len(paths)))
+
+
+def rebuilt(
+    stored: StoredModel,
+    device: torch.device | str = "cpu",
+    build: Callable[[Settings, torch.device | str], AdversarialModel] = build,
+) -> AdversarialModel:
+    """The model in evaluation mode. Raises ValueError where the weights are those of other settings."""
+    _check_memory(stored)  # before a memory is allocated that may be beyond any machine
+    gan = build(stored.settings, device)
+    try:
+        load_weights(gan, stored.weights)
+    except (RuntimeError, TypeError, AttributeError) as error:  # names, shapes, or what is no weight at all
+        lines = [line.strip() for line in str(error).splitlines()]
+        reason = lines[1] if len(lines) > 1 else lines[0]  # PyTorch's first line names the class only
+        raise ValueError(f"{stored.path} does not hold the model of {SETTINGS}: {reason}") from error
+    return gan.eval()
+
+
+def _check_memory(stored: StoredModel) -> None:
+    keys = stored.weights.get("memory.keys")
+    memory = stored.settings.memory
+    if torch.is_tensor(keys) and tuple(keys.shape) != (memory.num_slots, memory.key_dim):
+        raise ValueError(
+            f"{stored.path} does not hold the model of {SETTINGS}: its memory has shape {list(keys.shape)}, expected "
+            f"[{memory.num_slots}, {memory.key_dim}]"
+        )
+
+
+def _of_checkpoint(path: Path) -> StoredModel:
+    content = read_checkpoint(path)
+    trainer = content.get("trainer")
+    try:
+        settings = Settings.from_json(content["settings"])
+        return StoredModel(path, settings, int(trainer["number"]), dict(trainer["gan"]), content)  # type: ignore[index]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not hold what a checkpoint does: {error}") from error
+
+
+def _path_of_step(folder: Path, paths: list[Path], step: int) -> Path:
+    for path in paths:
+        if step_of(path) == step:
+            return path
+    there_are = ", ".join(str(step_of(path)) for path in paths)
+    found = f"there are those of steps {there_are}" if paths else "there are none"
+    raise ValueError(f"{folder} has no checkpoint of step {step}: {found}")
+
+
+def _weights_in(path: Path) -> dict[str, Tensor]:
+    weights = read_tensors(path)
+    if not isinstance(weights, dict):
+        raise ValueError(f"{path} does not hold the weights of a model, but {type(weights).__name__}")
+    return weights
+
+
+def _missing(folder: Path, num_checkpoints: int) -> str:
+    """Why there is no model in the folder of a run, and what to do about it."""
+    if num_checkpoints > 0:
+        return f"{folder} is not finished, and none of its {num_checkpoints} checkpoints can be read"
+    if (folder / CHECKPOINTS).is_dir():
+        return f"{folder} is not finished: go on with memgan train --out {folder} --resume"
+    name = MODEL if (folder / SETTINGS).is_file() else SETTINGS
+    return f"{folder} is not a run: it has no {name} (make one with: memgan train --out {folder})"
+
+
+# ---------------------------------------------------------------- reading what may be damaged
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings in a run's settings.json. Raises ValueError, with the path, for anything else."""
+    try:
+        return Settings.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def saved_checkpoints(folder: Path | str) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    found = (Path(folder) / CHECKPOINTS).glob("step-*.pt")
+    numbered = [path for path in found if path.stem.removeprefix("step-").isdecimal()]
+    return sorted(numbered, key=step_of)
+
+
+def step_of(path: Path) -> int:
+    """Of which step the checkpoint in `path` is, as its name says."""
+    return int(path.stem.removeprefix("step-"))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The entries of a checkpoint, on the CPU. Raises ValueError for a damaged, a foreign and a newer file."""
+    content = read_tensors(path)
+    if not isinstance(content, dict) or content.pop("format", None) != CHECKPOINT_FORMAT:
+        raise ValueError(f"{path} is not a checkpoint of memgan")
+    version = content.pop("version", None)
+    if version not in range(1, CHECKPOINT_VERSION + 1):
+        raise ValueError(
+            f"{path} has version {version}, this memgan reads up to {CHECKPOINT_VERSION}: use the one that wrote it"
+        )
+    return content
+
+
+def read_tensors(path: Path) -> Any:
+    """What `torch.save` wrote, on the CPU; its sums are checked, and nothing in it is executed.
+
+    Raises ValueError, with the path, for a damaged file and for one that holds more than tensors, numbers and texts;
+    OSError where it cannot be opened.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # PyTorch itself does not look at the sums
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except Exception as error:  # a damaged file can make the reader raise anything
+        raise ValueError(f"{path} is damaged, or no file of memgan: {_reason(error)}") from error
+    if damaged:
+        raise ValueError(f"{path} is damaged: the sum of {damaged} is off")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            load_weights(gan, torch.load(folder / MODEL, map_location=device, weights_only=True))
-    except Exception as error:  # a damaged or foreign file can make the unpickler raise anything
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{folder / MODEL} is damaged, or not the model of {SETTINGS}: {first_line}") from error
-    return gan.eval(), settings
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # PyTorch's own message advises to load it all the same
+        raise ValueError(
+            f"{path} is damaged, or no file of memgan: it holds more than tensors, numbers and texts, which could run "
+            "code when it is read"
+        ) from error
+    except Exception as error:
+        raise ValueError(f"{path} is damaged, or no file of memgan: {_reason(error)}") from error
 
 
-def _missing(folder: Path, name: str) -> str:
-    """Why there is no file `name` in the folder of a run, and what to do about it."""
-    if (folder / CHECKPOINTS).is_dir():
-        return f"{folder} is not finished: go on with memgan train --out {folder} --resume"
-    return f"{folder} is not a run: it has no {name} (make one with: memgan train --out {folder})"
+def _reason(error: Exception) -> str:
+    """The first line of what an error says, or its name where it says nothing."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+# ---------------------------------------------------------------- weights and files
 
 
 def without_compiled_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -114,16 +297,32 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield unfinished
         _flush(unfinished)
         os.replace(unfinished, path)
-        if os.name == "posix":  # elsewhere a folder cannot be opened
-            _flush(path.parent)
+        _flush_folder(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:
-    """Have the disk hold what was written, or, of a folder, what was renamed in it."""
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    """Have the disk hold what was written into a file."""
+    descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Have the disk hold what was renamed in a folder, where it can be asked to: network file systems may refuse."""
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # one may write into it, and not read it
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FSYNC:
+            raise
     finally:
         os.close(descriptor)

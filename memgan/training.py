@@ -12,9 +12,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from memgan.batches import batches_from
-from memgan.cuda_graph import CudaRecorder, RepeatedStep
+from memgan.cuda_graph import CudaRecorder, RepeatedStep, constants_of
 from memgan.data import ImageData, batch_of
-from memgan.gan import AdversarialModel, GeneratorLoss, discriminator_loss, generator_loss
+from memgan.gan import AdversarialModel, GeneratorLoss, Information, discriminator_loss, generator_loss
 
 __all__ = [
     "Optimisers",
@@ -35,7 +35,7 @@ Precision = Literal["float32", "bfloat16"]
 Data = Tensor | ImageData | DataLoader[Any]
 
 LOOK_EVERY = 50  # steps between two looks at whether the losses are finite: each look waits for a GPU
-LARGE = 2**18  # weights from which a CPU gains from channels last and from fused Adam
+LARGE = 2**17  # weights from which a CPU gains from channels last and from fused Adam
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class TrainingSettings:
     beta2: float = 0.999
     decay_from: float = 0.5  # share of the steps after which both rates fall linearly to 0
     generator_loss: GeneratorLoss = "non_saturating"
+    information: Information = "density"  # the bound that lambda weighs: the paper's (14), or the slot's posterior (15)
     mi_weight: float = 1e-2  # lambda
     gradient_penalty: float = 0.0  # gamma, weight of R1 on real images; 0, the method's own choice, leaves it out
     flip: bool = False  # mirror half of the real images left to right
@@ -70,6 +71,8 @@ class TrainingSettings:
             raise ValueError(f"decay_from must be a share of the steps in [0, 1], got {self.decay_from}")
         if self.generator_loss not in get_args(GeneratorLoss):
             raise ValueError(f"generator_loss must be one of {get_args(GeneratorLoss)}, got {self.generator_loss!r}")
+        if self.information not in get_args(Information):
+            raise ValueError(f"information must be one of {get_args(Information)}, got {self.information!r}")
         if self.precision not in get_args(Precision):
             raise ValueError(f"precision must be one of {get_args(Precision)}, got {self.precision!r}")
 
@@ -109,11 +112,12 @@ def training_step(
     penalty = gradient_penalty(gan, images) if settings.gradient_penalty > 0 else None
 
     # read both, and write both: the memory learns without a gradient, mu by it
+    information = gan.information(generated, generated_queries, settings.information)  # as it was before the write
     queries = torch.cat([real_queries, generated_queries])
     is_real = torch.arange(2 * batch, device=images.device) < batch
     d_real, d_generated = gan.read_write(queries, is_real.long()).chunk(2)
     loss_d = discriminator_loss(d_real, d_generated)
-    loss_d = loss_d + settings.mi_weight * gan.information(generated, generated_queries)
+    loss_d = loss_d + settings.mi_weight * information
     if penalty is not None:
         loss_d = loss_d + settings.gradient_penalty * penalty
     optimisers.discriminator.zero_grad()
@@ -125,7 +129,7 @@ def training_step(
         generated = gan.generate(batch)
         queries = gan.inference(generated.images)
     loss_g = generator_loss(gan.read(queries), settings.generator_loss)
-    loss_g = loss_g + settings.mi_weight * gan.information(generated, queries)
+    loss_g = loss_g + settings.mi_weight * gan.information(generated, queries, settings.information)
     optimisers.generator.zero_grad()
     loss_g.backward(inputs=[weight for weight in gan.generator.parameters() if weight.requires_grad])
     optimisers.generator.step()
@@ -198,8 +202,10 @@ class Trainer:
 
     `data` are images [n, C, H, W] on the model's device, bytes in 0..255 or floating-point numbers in [-1, 1], as a
     tensor or as `ImageData`; or a DataLoader of batches of such images, with labels beside them or without, which are
-    brought to the device. `optimisers` are those of mu and of G, by default Adam at the rates of `settings`; the rates
-    of your own optimisers fall as `decay_from` says, too (1: never).
+    brought to the device. Images on the CPU are good for a model on a GPU, too: each batch is copied when its turn
+    comes, so that images that do not fit into the GPU's memory, or into any (mapped from a file), can be trained on.
+    `optimisers` are those of mu and of G, by default Adam at the rates of `settings`; the rates of your own optimisers
+    fall as `decay_from` says, too (1: never).
 
     It goes on from wherever it is: `state_dict` holds all that the next step depends on, but for a DataLoader's order.
     Before each step the model is set to training mode. On a CUDA device a step is recorded as a graph and replayed
@@ -216,6 +222,7 @@ class Trainer:
         settings: TrainingSettings,
         optimisers: Sequence[Optimizer] | None = None,
     ) -> None:
+        _check_kinds(gan, settings)
         self.gan = gan
         self.settings = settings
         self.number = 0  # of steps that are done
@@ -280,7 +287,9 @@ class Trainer:
             return self._plain_step()
         state = [*self.gan.parameters(), *self.gan.buffers()]
         memory_settings = getattr(getattr(self.gan, "memory", None), "settings", None)
-        return self._repeated_step(self._plain_step, state, constants=(self.settings, memory_settings))
+        optimisers = tuple(constants_of(optimiser) for optimiser in self.optimisers)
+        constants = (self.settings, memory_settings, optimisers)
+        return self._repeated_step(self._plain_step, state, constants)
 
     def _plain_step(self) -> StepNumbers:
         settings = self.settings
@@ -323,6 +332,15 @@ class Trainer:
 def train(gan: AdversarialModel, data: Data, settings: TrainingSettings) -> Iterator[Step]:
     """Train from the first step to the last, handing out each as it is done; raises what a `Trainer` does."""
     yield from Trainer(gan, data, settings)
+
+
+def _check_kinds(gan: Any, settings: Any) -> None:
+    """TypeError for what is no model and for what are no `TrainingSettings`."""
+    if not isinstance(gan, AdversarialModel):
+        raise TypeError(f"expected a model such as a MemoryGAN, got {type(gan).__name__}")
+    if not isinstance(settings, TrainingSettings):
+        hint = ": give its `training`" if hasattr(settings, "training") else ""
+        raise TypeError(f"settings must be TrainingSettings, got {type(settings).__name__}{hint}")
 
 
 def _load_moments(optimiser: Optimizer, moments: dict[Any, Any]) -> None:

@@ -50,10 +50,10 @@ from walkthrough.nb01_discontinuity import latent
 from walkthrough.nb01_plane_figures import latent_square
 
 gan = plane.train_plain(seed=0)
-drawn = gan.draw(2000, torch.Generator().manual_seed(0))
+drawn = gan.generate(2000, generator=torch.Generator().manual_seed(0))
 
 # %%
-points = drawn.points.detach()
+points = drawn.images  # an image of two numbers
 picture = latent_square(latent(gan).modes, sample=(points, plane.mode_of(points)))
 
 # %%

@@ -58,7 +58,6 @@ kept, at = {}, (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1100, 1200)
 for step, gan in plane.training_plain(seed=0, steps=1200):
     if step in at:
         kept[step] = latent(gan)
-gan = gan.eval()
 
 # %% [markdown]
 # Now colour each z of the latent square by the mode that G(z) belongs to. **Predict:** G is continuous. What must lie
@@ -67,7 +66,7 @@ gan = gan.eval()
 # %%
 from walkthrough.nb01_plane_figures import latent_square
 
-points = gan.draw(2000, torch.Generator().manual_seed(0)).points.detach()
+points = gan.generate(2000, generator=torch.Generator().manual_seed(0)).images
 square = latent(gan)
 picture = latent_square(square.modes, square.slope, (points, plane.mode_of(points)))
 
@@ -234,8 +233,8 @@ print("the run of Figure 1.2 obeys it:", found.off_mode >= least_off_mode(found.
 # %% [markdown]
 # ## Is it so on digits?
 #
-# A DCGAN, 16 noise dimensions, trained now on 16x16 digits. A small classifier is the *judge*: if it gives no class a probability of at
-# least 0.8, we call the image *in between*. Then 150 walks in a straight line from one sample to another. Both ends are chosen so that the judge is sure of
+# A DCGAN, 16 noise dimensions, trained now on 16x16 digits. If a small classifier gives no class a probability of at
+# least 0.8, we call the image *in between*. Then 150 walks in a straight line from one sample to another. Both ends are chosen so that the classifier is sure of
 # them (0.95) and says two different classes.
 
 # %%
@@ -254,13 +253,13 @@ dcgan = build_model(settings)
 for _step in train(dcgan, digits.images, settings.training):
     pass
 dcgan = dcgan.eval()
-judge = classifier_for("digits")
+classifier = classifier_for("digits")
 print("steps:", _step.number)
 
 # %%
 from walkthrough import nb01_walk_figures as walks
 
-walked = walks.walk(dcgan, judge, "noise")
+walked = walks.walk(dcgan, classifier, "noise")
 
 # %%
 show(
@@ -270,22 +269,22 @@ show(
     ),
     "Figure 1.4. Two walks from one digit to another, chosen by a rule: sorted by their least sure "
     "image, the middle one of all walks and the one after the worst tenth. Below each image the "
-    "judge's confidence, and its class above the bar. See the bars that fall below the dashed line.",
+    "classifier's confidence, and its class above the bar. See the bars that fall below the dashed line.",
     "Two strips of eleven generated digits that turn from one class into another, and bars of "
     "confidence below them, high at both ends and low somewhere between.",
 )
 
 # %% [markdown]
-# Do you agree with the judge? These are poor digits, and it was trained on real ones only: it is surer of them than you will be. So what follows is a
-# count of the judge's doubts, not of yours.
+# Do you agree with the classifier? These are poor digits, and it was trained on real ones only: it is surer of them than you will be. So what follows is a
+# count of the classifier's doubts, not of yours.
 #
 # **Predict:** what share of the images in the interior of the walks is in between? And what share of *random* samples, nobody's walk?
 
 # %%
 confidence = walked.confidence
 middle = (confidence[:, 5] < walks.IN_BETWEEN).double().mean().item()
-interior, random = walks.in_between(walked), walks.base_rate(dcgan, judge)
-real = (walks.classify(judge, test.images)[0] < walks.IN_BETWEEN).double().mean().item()
+interior, random = walks.in_between(walked), walks.base_rate(dcgan, classifier)
+real = (walks.classify(classifier, test.images)[0] < walks.IN_BETWEEN).double().mean().item()
 
 # %% tags=["nbval-ignore-output"]
 print(f"exactly half-way {middle:.2f}, interior of the walks {interior:.2f}")
@@ -297,7 +296,7 @@ print("random samples, at least 4 times the share of real images:", random > 4 *
 print("interior of the walks at most 5 points more often than random samples:", interior < random + 0.05)
 
 # %% [markdown]
-# Two things are true at once. The middle of a walk is often no digit for the judge. But *random samples* are in between about as often as
+# Two things are true at once. The middle of a walk is often no digit for the classifier. But *random samples* are in between about as often as
 # the half-way images. Whole interiors do better, as one expects: near the ends the images were chosen to be sure.
 # A number for walks without this base rate beside it would mislead.
 #
@@ -367,7 +366,7 @@ for run in load_stationary():
 #
 # - A continuous G on one connected latent space that reaches several separate modes must also draw points between them; training only makes that share smaller and G steeper.
 # - How much, is bounded from below, for $m$ modes hit equally often by $1 - m\,\Phi(\Phi^{-1}(1/m) - g/1.596L)$. Runs that hit all eight lie 5 to 11 times above it.
-# - On digits, the middle of a walk is often no digit to the judge, and so are random samples: always give the base rate.
+# - On digits, the middle of a walk is often no digit to the classifier, and so are random samples: always give the base rate.
 # - A discriminator's loss mentions only present fakes. Built to hurt, it forgets within five steps; in ordinary training here it did not.
 # - Both problems suggest a memory: a *discrete* choice for the generator, and a record of what was seen for D.
 

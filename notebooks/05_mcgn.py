@@ -170,12 +170,12 @@ show(
 #
 # ## Does it work? The same training with and without
 #
-# Two trainings on the digits from the same seed, 400 steps each (the preset has 650; fewer are enough to see the difference, and the digits are less sharp for it): the preset's $\lambda = 0.02$, and $\lambda = 0$. Labels are used by the judge only, a small classifier.
+# Two trainings on the digits from the same seed, 400 steps each (the preset has 650; fewer are enough to see the difference, and the digits are less sharp for it): the preset's $\lambda = 0.02$, and $\lambda = 0$. Only a small classifier, which measures the result, uses the labels.
 
 # %%
 train_data, test_data = load_dataset("digits"), load_dataset("digits", split="test")
-judge = train_classifier(train_data, epochs=6)
-print("the judge is right on at least 95 % of the test digits:", accuracy(judge, test_data) >= 0.95)
+classifier = train_classifier(train_data, epochs=6)
+print("the classifier is right on at least 95 % of the test digits:", accuracy(classifier, test_data) >= 0.95)
 
 
 # %%
@@ -190,7 +190,7 @@ def trained(mi_weight: float) -> MemoryGAN:
 
 # %%
 models = {"lambda = 0.02": trained(0.02), "lambda = 0": trained(0.0)}
-designs = {name: mcgn.crossed(model, judge) for name, model in models.items()}
+designs = {name: mcgn.crossed(model, classifier) for name, model in models.items()}
 design, without = designs.values()
 print("images:", list(design.images.shape))
 
@@ -333,7 +333,7 @@ show(
 # %%
 slot, noise, both = mcgn.shares_of_variance(design.images)
 print("the shares sum to 1:", abs(slot + noise + both - 1) < 1e-9)
-print("slot > noise, in the pixels and in the judge's features:", slot > noise, end=", ")
+print("slot > noise, in the pixels and in the classifier's features:", slot > noise, end=", ")
 print(mcgn.shares_of_variance(design.features)[0] > 0.7)
 chance = design.classes.flatten()[torch.randperm(design.classes.numel())].view_as(design.classes)
 print("shuffled classes: information below 0.1:", mcgn.shared_information(chance) < 0.1)
@@ -362,7 +362,7 @@ show(
 # Now pick slots yourself: on the sheet, on the map, or by a draw. Every slot's samples are drawn from the same 16 noises, so what differs from slot to slot is due to the key. **Try:** sort the sheet by class, pick two slots of one digit that lie far apart on the map, and compare their samples and their nearest real images. Then find a slot whose nearest images show another digit than its samples.
 
 # %%
-explorer = SlotExplorer(model, train_data.images, judge)
+explorer = SlotExplorer(model, train_data.images, classifier)
 explorer
 
 # %% [markdown]

@@ -240,18 +240,18 @@ show(
 #
 # ## How good is it?
 #
-# A small classifier, trained on the same training images, is the judge (it is trained the first time, and then kept in a cache: `$MEMGAN_CACHE`, or `~/.cache/memgan`). Beside each number of the generated images stands the same number for real ones, because only the comparison means anything. The first table differs from machine to machine: a training is chaotic, so that the same seed ends elsewhere after a change in the last digit (in the Frechet distance to the training images it was 17.5 on one machine and 22.9 on another), and each machine trains a judge of its own. The checks below the table are chosen to hold all the same.
+# A small classifier, trained on the same training images, sorts and scores the generated ones (it is trained the first time, and then kept in a cache: `$MEMGAN_CACHE`, or `~/.cache/memgan`). Beside each number of the generated images stands the same number for real ones, because only the comparison means anything. The first table differs from machine to machine: a training is chaotic, so that the same seed ends elsewhere after a change in the last digit (in the Frechet distance to the training images it was 17.5 on one machine and 22.9 on another), and each machine trains a classifier of its own. The checks below the table are chosen to hold all the same.
 
 # %%
-judge = classifier_for("digits")
-result = evaluate(gan, judge, train_data, test_data)
+classifier = classifier_for("digits")
+result = evaluate(gan, classifier, train_data, test_data)
 
 # %% tags=["nbval-ignore-output"]
 print(result)
 
 # %%
 score = result.inception_score / result.inception_score_real
-print("the judge is right on at least 97 % of the test digits:", result.classifier_accuracy >= 0.97)
+print("the classifier is right on at least 97 % of the test digits:", result.classifier_accuracy >= 0.97)
 print("Inception Score at least 0.88 of that of real images:", score >= 0.88)
 print("classes covered:", result.classes_covered, "of", result.classes)
 print("slot purity at least 0.9:", result.slot_purity >= 0.9)
@@ -261,13 +261,13 @@ print("slot purity at least 0.9:", result.slot_purity >= 0.9)
 #
 # ## Where it succeeds and where it fails
 #
-# Sorted by a rule instead of by hand: the judge's confidence in its own answer, over 1000 generated images.
+# Sorted by a rule instead of by hand: the classifier's confidence in its own answer, over 1000 generated images.
 
 # %%
 many = gan.generate(1000, generator=generator).images.detach()
-confidence = judge(many).softmax(dim=1).amax(dim=1)
+confidence = classifier(many).softmax(dim=1).amax(dim=1)
 order = confidence.argsort()
-real_confidence = judge(test_data.images).softmax(dim=1).amax(dim=1)
+real_confidence = classifier(test_data.images).softmax(dim=1).amax(dim=1)
 print("below 0.8: under 15 % of generated:", ((confidence < 0.8).double().mean() < 0.15).item())
 print("and under 6 % of real test digits:", ((real_confidence < 0.8).double().mean() < 0.06).item())
 
@@ -278,7 +278,7 @@ show(
         columns=16,
         row_labels=["most sure", "", "median", "", "least sure", ""],
     ),
-    "Figure 6.7. Of 1000 generated digits, the 32 that the judge is most sure of, 32 around the "
+    "Figure 6.7. Of 1000 generated digits, the 32 that the classifier is most sure of, 32 around the "
     "median, and the 32 that it is least sure of. The failures are two digits in one, or none.",
     "Six rows of sixteen: two rows of clear digits, two of ordinary ones, two of smudges.",
 )
@@ -293,19 +293,19 @@ show(
 # %%
 by_use = last.offered.argsort(descending=True)[: int((last.offered > 0).sum())]
 squares = full_training.latent_squares(gan, torch.cat([by_use[:20], by_use[-20:]]))  # [40, 25, 1, 16, 16]
-sure = judge(squares[:20].flatten(0, 1)).softmax(dim=1).amax(dim=1).view(20, 25).mean(dim=1)
+sure = classifier(squares[:20].flatten(0, 1)).softmax(dim=1).amax(dim=1).view(20, 25).mean(dim=1)
 clearest = int(sure.argmax())  # of the 20 busiest
 
 # %%
 show(
     image_grid(squares[clearest], columns=5, width=3.2),
-    "Figure 6.8. Of the 20 slots drawn most, the one whose images the judge is surest of: z1 grows to the right, z2 "
-    "upward, z3 = z4 = 0. The explorer below opens with it.",
+    "Figure 6.8. Of the 20 slots drawn most, the one whose images the classifier is surest of: z1 grows to the right, "
+    "z2 upward, z3 = z4 = 0. The explorer below opens with it.",
     "Five rows of five images of one digit; its strokes change a little from image to image.",
 )
 
 # %%
-classes = judge(squares.flatten(0, 1)).argmax(dim=1).view(2, 20, 25)  # of the busiest and of the rarest
+classes = classifier(squares.flatten(0, 1)).argmax(dim=1).view(2, 20, 25)  # of the busiest and of the rarest
 steady = (classes == classes[..., 12:13]).all(dim=2).sum(dim=1)  # image 12 is the middle, z = 0
 print("of the 20 busiest slots, one digit all over the square: at least 14:", bool(steady[0] >= 14))
 print("of the 20 rarest, fewer:", bool(steady[1] < steady[0]))

@@ -57,7 +57,7 @@ print("clouds found:", found.modes, "of 8")
 print("share of points off all clouds below 5 %:", found.off_mode < 0.05)
 
 # %%
-probability = gan.codes()[1]
+probability = gan.slot_probabilities()
 busiest = probability.argsort(descending=True)[:16]
 squares = torch.stack([latent(gan, side=40, piece=int(slot)).modes for slot in busiest])
 picture = plane_figures.slot_squares(squares, [f"{p:.1%}" for p in probability[busiest].tolist()])
@@ -78,8 +78,10 @@ show(
 names = {
     "memory": "memoryGAN",
     "one slot vouches": "correct_in_top = 1",
-    "queries not normalised": "no BatchNorm on the query",
-    "kappa 10": "kappa = 10",
+    "two slots vouch": "correct_in_top = 2",
+    "the paper's term": "the paper's information term",
+    "kappa 5": "kappa = 5",
+    "kappa 60": "kappa = 60",
     "generator without key": "no MCGN: G sees noise only",
     "lambda 0": "lambda = 0",
     "no blur": "D's inputs never blurred",
@@ -133,11 +135,11 @@ for kind, label in (("memory, unequal modes", "memoryGAN"), ("one-hot, unequal m
 #
 # ## Walks between digits
 #
-# As in notebook 1: 150 walks between two images that the judge is sure of; the share of images on the way with a confidence below 0.8. Beside it the *base rate*, the same share on random samples. One seed live, with the digits' preset; and a DCGAN on the same data, with the same rates, steps and widths, whose walks are straight lines between two noises:
+# As in notebook 1: 150 walks between two images that the classifier is sure of; the share of images on the way with a confidence below 0.8. Beside it the *base rate*, the same share on random samples. One seed live, with the digits' preset; and a DCGAN on the same data, with the same rates, steps and widths, whose walks are straight lines between two noises:
 
 # %%
 data, settings = load_dataset("digits"), PRESETS["digits"]
-judge = classifier_for("digits")
+classifier = classifier_for("digits")
 prepare(seed=0)
 gan = build(settings)
 plain_settings = settings.changed(["model=dcgan", "networks.noise_dim=16"])
@@ -150,8 +152,8 @@ for model, chosen in ((gan, settings), (dcgan, plain_settings)):
 
 # %%
 walked = {"slot": gan, "switch": gan, "keys": gan, "noise": dcgan}
-ends = {kind: walks.find_ends(model, judge, kind) for kind, model in walked.items()}
-taken = {kind: walks.walk_between(model, judge, ends[kind], kind) for kind, model in walked.items()}
+ends = {kind: walks.find_ends(model, classifier, kind) for kind, model in walked.items()}
+taken = {kind: walks.walk_between(model, classifier, ends[kind], kind) for kind, model in walked.items()}
 middle = {kind: walks.pick(walk) for kind, walk in taken.items()}
 
 # %%
@@ -161,7 +163,7 @@ named = {walks.LABELS[kind]: walk for kind, walk in taken.items()}
 show(
     walks.walk_figure(named, list(middle.values())),
     "Figure 7.4. For each kind the walk in the middle of the ranking by its least confident image, so not "
-    "picked by hand; the last row is the DCGAN's. Under each image the judge's confidence, above the bar the class.",
+    "picked by hand; the last row is the DCGAN's. Under each image the classifier's confidence, above the bar the class.",
     "Four rows of eleven images with bars. Inside a slot one digit changes its style; across slots it "
     "jumps to another digit half-way; between keys, and in the DCGAN (noise to noise), one digit turns into the other through "
     "doubtful shapes.",
@@ -173,19 +175,19 @@ show(
 # %%
 state = walks.widget_state(gan, ends["keys"], middle["keys"])
 plain = ends["noise"].noise[:, middle["noise"]].tolist()
-Interpolation(gan, dcgan, judge, kind="keys", position=0.5, baseline_noises=plain, **state)
+Interpolation(gan, dcgan, classifier, kind="keys", position=0.5, baseline_noises=plain, **state)
 
 # %% [markdown]
 # What one sees there, counted:
 
 # %%
-base = walks.base_rate(gan, judge)
+base = walks.base_rate(gan, classifier)
 share = {kind: walks.in_between(walk) for kind, walk in taken.items()}
 print("inside a slot, under 0.03:", share["slot"] < 0.03)
 print("across slots, under 0.03:", share["switch"] < 0.03)
 print("between keys it is more than inside:", share["keys"] > share["slot"])
 print("memoryGAN, random samples: under 0.12:", base < 0.12)
-print("DCGAN, random samples: over 0.15:", walks.base_rate(dcgan, judge) > 0.15)
+print("DCGAN, random samples: over 0.15:", walks.base_rate(dcgan, classifier) > 0.15)
 
 # %% [markdown]
 # Across slots there is no intermediate key, *by construction*: the walk jumps. That is the point of a discrete choice, and no achievement of training. Between keys the generator is asked for keys that no slot has, and what it draws there is in between more often (0.10 of the images in Figure 7.5): the memory gives the latent space gaps, it does not fill them.
@@ -233,11 +235,11 @@ show(
 print(verdict.ablation_table(results))
 
 # %% [markdown]
-# *Without EM*: the memory averages key and query, as in Kaiser et al. *Without MCGN*: the memory judges, the generator sees noise only. *Without memory*: a DCGAN with the same networks; also with less noise, and so fewer parameters. All had the same tuning, and it was small: four pairs of rates. A DCGAN with other tricks may do better.
+# *Without EM*: the memory averages key and query, as in Kaiser et al. *Without MCGN*: the memory discriminates, and the generator sees noise only. *Without memory*: a DCGAN with the same networks; also with less noise, and so fewer parameters. All had the same tuning, and it was small: four pairs of rates. A DCGAN with other tricks may do better.
 #
-# **The first two steps of the paper's order hold here on every seed**, in the Inception Score and in the Frechet distance: everything, then without EM, then the rest. **The last does not**: without MCGN the memory is no better than no memory at all, and a DCGAN with little noise is better than both. So at this scale the score comes with *telling the generator a slot*, and EM adds to it; a memory that only judges earns nothing. InfoGAN with 10 codes mixes classes in them (purity .69 to .73) and misses one on two seeds.
+# **The first two steps of the paper's order hold here on every seed**, in the Inception Score and in the Frechet distance: everything, then without EM, then the rest. **The last does not**: without MCGN the memory is no better than no memory at all, and a DCGAN with little noise is better than both. So at this scale the score comes with *telling the generator a slot*, and EM adds to it; a memory that only discriminates earns nothing. InfoGAN with 10 codes mixes classes in them (purity .69 to .73) and misses one on two seeds.
 #
-# MemoryGAN's 9.2 is above the 9.0 of notebook 6, because its rates are not the preset's: the pair that won is twice as fast. It nears the score of real test images (9.4). That does not mean that the digits are as good: the score asks how sure the judge is, and these images lie nearer to the training set (3.0 to 3.1) than real test digits do (3.3). And it is less varied: its recall, the share of training images that something drawn comes near, is 0.65, that of the DCGAN 0.83 at half the precision. [Studies, with every seed](../docs/studies.md) has both.
+# MemoryGAN's 9.2 is above the 9.0 of notebook 6, because its rates are not the preset's: the pair that won is twice as fast. It nears the score of real test images (9.4). That does not mean that the digits are as good: the score asks how sure the classifier is, and these images lie nearer to the training set (3.0 to 3.1) than real test digits do (3.3). And it is less varied: its recall, the share of training images that something drawn comes near, is 0.65, that of the DCGAN 0.83 at half the precision. [Studies, with every seed](../docs/studies.md) has both.
 
 # %%
 score = {name: [run["inception_score"] for run in same] for name, same in verdict.of_model(results).items()}
@@ -350,7 +352,7 @@ show(
 SlotExplorer(clothes)
 
 # %% [markdown]
-# Every seed that was run, as `memgan study seeds` wrote it down ([results/study-seeds-fashion-mnist-slim.json](../results/study-seeds-fashion-mnist-slim.json)); the one with the highest Inception Score is in the package. The judge is a small classifier of the same data.
+# Every seed that was run, as `memgan study seeds` wrote it down ([results/study-seeds-fashion-mnist-slim.json](../results/study-seeds-fashion-mnist-slim.json)); the one with the highest Inception Score is in the package. The scores come from a small classifier that was trained on the same data.
 
 # %%
 seeds = verdict.load_seeds()
@@ -368,7 +370,7 @@ for kind in ("in_between", "in_between_slot", "in_between_switch", "in_between_k
     print(f"{kind.replace('_', ' '):18}", "  ".join(f"{run[kind]:.2f}" for run in seeds))
 
 # %% [markdown]
-# Nine tenths of real images' Inception Score on two seeds, 0.897 of it on the third, and all ten classes. But **a slot means less than on the digits**: purity is .76 to .83, not .96. 37 to 53 slots carry the images, and clothes have soft borders: what is a shirt, a pullover or a coat is not clear to the judge either, which is right on 91.6 % of real test images. The random samples are in between more often (a quarter) than real images (0.16). The images inside a slot and across slots hardly ever are; but those walks begin and end at images that the judge is sure of. And **more than half of the variety is missing**: recall is .42 to .48, real images have .88.
+# Nine tenths of real images' Inception Score on two seeds, 0.897 of it on the third, and all ten classes. But **a slot means less than on the digits**: purity is .76 to .83, not .96. 37 to 53 slots carry the images, and clothes have soft borders: what is a shirt, a pullover or a coat is not clear to the classifier either, which is right on 91.6 % of real test images. The random samples are in between more often (a quarter) than real images (0.16). The images inside a slot and across slots hardly ever are; but those walks begin and end at images that the classifier is sure of. And **more than half of the variety is missing**: recall is .42 to .48, real images have .88.
 #
 # The same ablations on the clothes, 4 epochs each, tuned as on the digits ([results/study-ablation-fashion-mnist-slim.json](../results/study-ablation-fashion-mnist-slim.json)):
 

@@ -32,9 +32,11 @@ PLANE = {  # kinds of run in results/plane.json, and what they are called on the
     "memory, unequal modes": "MemoryGAN, every other mode with three times the data",
     "32 slots": "MemoryGAN with 32 slots instead of 128",
     "one slot vouches": "MemoryGAN, `correct_in_top` 1 instead of k",
-    "queries not normalised": "MemoryGAN without batch normalisation of the query",
+    "two slots vouch": "MemoryGAN, `correct_in_top` 2 instead of k",
+    "the paper's term": "MemoryGAN with the paper's mutual-information term",
     "no blur": "MemoryGAN without noise on the discriminator's inputs",
-    "kappa 10": "MemoryGAN, kappa 10 instead of 60",
+    "kappa 5": "MemoryGAN, kappa 5 instead of 15",
+    "kappa 60": "MemoryGAN, kappa 60 instead of 15",
     "generator without key": "MemoryGAN without MCGN",
     "lambda 0": "MemoryGAN without the mutual-information term",
     "one-hot": "InfoGAN, one-hot code of 8",
@@ -249,6 +251,17 @@ def ordinary_training() -> str:
     return markdown(["fakes of", *moments, "the end", "real images accepted"], rows)
 
 
+def averaging() -> str:
+    """The digits' generator as it is, and its moving averages: mean over the seeds, lowest to highest."""
+    runs = DataFrame(load("averaging.json")["runs"])
+    rows = []
+    for (schedule, decay, keys), of_seeds in runs.groupby(["schedule", "decay", "keys"], sort=False):
+        name = "no average" if decay == 0 else f"decay {decay:g}, keys {keys}"
+        scores = [spread(of_seeds["inception_score"], 2), spread(of_seeds["frechet_distance"], 1)]
+        rows.append([schedule, name, *scores, spread(of_seeds["recall"], 2), spread(of_seeds["slot_purity"], 2)])
+    return markdown(["rates", "generator", "Inception Score", "Frechet distance", "recall", "purity"], rows, texts=2)
+
+
 # ---------------------------------------------------------------- speed
 
 
@@ -319,13 +332,16 @@ def preset_rules() -> str:
 
 
 def preset_training() -> str:
-    """Noise, lambda and learning rates of every preset."""
+    """Noise, the information term with its weight, and learning rates of every preset."""
     rows = []
     for name, settings in PRESETS.items():
         training = settings.training
         numbers = [training.mi_weight, training.generator_lr, training.discriminator_lr, training.decay_from]
-        rows.append([f"`{name}`", settings.networks.noise_dim, *(f"{number:g}" for number in numbers)])
-    return markdown(["preset", "Z", "lambda", "rate of G", "rate of D", "rates fall from"], rows)
+        cells = [f"{number:g}" for number in numbers]
+        rows.append([f"`{name}`", training.information, settings.networks.noise_dim, *cells])
+    return markdown(
+        ["preset", "information", "Z", "lambda", "rate of G", "rate of D", "rates fall from"], rows, texts=2
+    )
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -336,6 +352,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "plane": plane,
     "forgetting": forgetting,
     "ordinary-training": ordinary_training,
+    "averaging": averaging,
     "memory-speed": memory_speed,
     "step-speed": step_speed,
     "presets": presets,

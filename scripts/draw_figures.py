@@ -97,9 +97,10 @@ def plane_runs() -> Figure:
     kinds = {
         "memory": "memoryGAN",
         "generator without key": "no MCGN: G sees noise only",
-        "queries not normalised": "no BatchNorm on the query",
+        "lambda 0": "no mutual-information term",
+        "the paper's term": "the paper's mutual-information term",
         "one slot vouches": "correct_in_top = 1",
-        "kappa 10": "kappa = 10",
+        "kappa 5": "kappa = 5",
         "one-hot": "one-hot code of 8 (InfoGAN)",
     }
     measures = {}

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from memgan.gan import AdversarialModel
 from memgan.lab.studies.provenance import commit
 from walkthrough import nb01_plane as plane
 
@@ -32,8 +33,10 @@ MEMORY = {
     "memory, sigma 0.05": ({"sigma": 0.05}, range(5)),
     "memory, unequal modes": ({"shares": UNEQUAL}, range(5)),
     "one slot vouches": ({"correct_in_top": 1}, range(5)),
-    "queries not normalised": ({"spread_queries": False}, range(5)),
-    "kappa 10": ({"kappa": 10.0}, range(5)),
+    "two slots vouch": ({"correct_in_top": 2}, range(5)),
+    "the paper's term": ({"information": "density", "mi_weight": 0.05}, range(5)),
+    "kappa 5": ({"kappa": 5.0}, range(5)),
+    "kappa 60": ({"kappa": 60.0}, range(5)),
     "generator without key": ({"conditional": False}, range(5)),
     "lambda 0": ({"mi_weight": 0.0}, range(5)),
     "32 slots": ({"num_slots": 32}, range(5)),
@@ -57,7 +60,7 @@ def runs_of(kind: str) -> Iterator[dict[str, Any]]:
             yield from plain(kind, seed, changes)
         return
     train = plane.train_memory if kind in MEMORY else plane.train_one_hot
-    settings = plane.MemorySettings if kind in MEMORY else plane.CodeSettings
+    settings = plane.PlaneMemorySettings if kind in MEMORY else plane.CodeSettings
     changes, seeds = (MEMORY | ONE_HOT)[kind]
     for seed in seeds:
         gan = train(seed, **changes)
@@ -72,7 +75,7 @@ def plain(kind: str, seed: int, changes: dict[str, Any]) -> Iterator[dict[str, A
             yield record(kind, seed, settings, gan) | {"slope_at_most": rounded(plane.spectral_bound(gan))}
 
 
-def record(kind: str, seed: int, settings: Any, gan: plane.PlaneGAN) -> dict[str, Any]:
+def record(kind: str, seed: int, settings: Any, gan: AdversarialModel) -> dict[str, Any]:
     measured = plane.measure(gan, settings.sigma)
     numbers = {name: rounded(value) for name, value in measured._asdict().items()}
     return {"kind": kind, "seed": seed, **numbers, "settings": asdict(settings)}

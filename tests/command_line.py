@@ -5,7 +5,7 @@ from gan_builders import TINY_ASSIGNMENTS
 
 from memgan.lab.commands.cli import main
 
-TINY = [word for assignment in TINY_ASSIGNMENTS for word in ("--set", assignment)]
+TINY = ["--preset", "digits"] + [word for assignment in TINY_ASSIGNMENTS for word in ("--set", assignment)]
 
 
 def fails(capsys, *arguments):

@@ -25,4 +25,5 @@ def load_digits(split: str) -> ImageData:
     part = slice(None, -TEST_IMAGES) if split == "train" else slice(-TEST_IMAGES, None)
     greys = torch.as_tensor(digits.images[part], dtype=torch.float32).unsqueeze(1)  # 0..16
     enlarged = F.interpolate(greys / 8 - 1, size=(16, 16), mode="bilinear", align_corners=False)
-    return ImageData(enlarged, torch.as_tensor(digits.target[part], dtype=torch.int64))
+    labels = torch.as_tensor(digits.target[part], dtype=torch.int64)
+    return ImageData(enlarged, labels, class_names=tuple("0123456789"))

@@ -17,11 +17,12 @@ class ImageData(NamedTuple):
     images: Tensor  # [n, C, H, W] uint8 in 0..255, or float32 in [-1, 1]
     labels: Tensor  # [n] int64
     source: Tensor | None = None  # [n, 1, 28, 28] uint8: digits that are moved anew at each visit (affine-mnist)
+    class_names: tuple[str, ...] | None = None  # class i is called class_names[i]; None where there are no classes
 
     def to(self, device: torch.device | str) -> "ImageData":
         """The same data with every tensor on `device`."""
         source = None if self.source is None else self.source.to(device)
-        return ImageData(self.images.to(device), self.labels.to(device), source)
+        return self._replace(images=self.images.to(device), labels=self.labels.to(device), source=source)
 
 
 def as_float(images: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ from memgan.data.affine import CANVAS
 from memgan.data.digits import load_digits
 from memgan.data.folders import load_folder
 from memgan.data.images import ImageData
+from memgan.data.mnist_5k import load_mnist_5k
 from memgan.data.torchvision_sets import load_affine_mnist, load_cifar10, load_fashion_mnist, load_mnist
 
-__all__ = ["DATASETS", "DataSet", "load_dataset"]
+__all__ = ["DATASETS", "FOLDER", "DataSet", "absolute_name", "load_dataset"]
 
 FOLDER = "folder:"  # what the name of a folder of images begins with
 FOLDER_SIZE = 32  # pixels along each side of its images, if nobody says
@@ -41,6 +42,7 @@ DATASETS = {
     ),
     "fashion-mnist": DataSet("clothes in ten classes", 28, 1, load_fashion_mnist),
     "mnist": DataSet("handwritten digits", 28, 1, load_mnist),
+    "mnist-5k": DataSet("5,000 of MNIST's digits", 28, 1, lambda root, split, download: load_mnist_5k(split)),
 }
 
 
@@ -52,6 +54,7 @@ def load_dataset(
     *,
     size: int | None = None,
     strict: bool = False,
+    background: str = "white",
 ) -> ImageData:
     """The training or test images of a data set, on the CPU, whatever PyTorch's default device and type are.
 
@@ -63,6 +66,7 @@ def load_dataset(
         size: pixels along each side: what a folder's images are cut to (32 if nothing is given), and for `DATASETS`
             what is expected.
         strict: refuse a folder with broken images, which are otherwise left out.
+        background: the colour on which transparent pixels of a folder's images are laid, such as "white" or "#808080".
 
     Raises:
         ValueError: for a name, split or size that there is not, and for what is missing or damaged; it says what to do.
@@ -77,14 +81,27 @@ def load_dataset(
             raise ValueError(f"expected a size of at least 1, got {size}")
     with torch.device("cpu"):
         if name.startswith(FOLDER):
-            folder = Path(name.removeprefix(FOLDER)).expanduser()
-            return load_folder(folder, split, FOLDER_SIZE if size is None else size, strict)
+            return load_folder(_folder(name), split, FOLDER_SIZE if size is None else size, strict, background)
         if name not in DATASETS:
             raise ValueError(f"no data set {name!r} here, expected one of {', '.join(DATASETS)} or 'folder:PATH'")
         known = DATASETS[name]
         if size is not None and size != known.size:
             raise ValueError(f"images of {name} have {known.size} pixels a side, got size {size}")
         return known.load(_root(root), split, download)
+
+
+def absolute_name(name: str) -> str:
+    """The name of a data set; a folder's holds its absolute path, so that it means the same from every folder."""
+    if not name.startswith(FOLDER) or name == FOLDER:
+        return name
+    return FOLDER + str(Path(os.path.expanduser(name.removeprefix(FOLDER))).absolute())
+
+
+def _folder(name: str) -> Path:
+    """The folder in "folder:PATH". Raises ValueError for an empty PATH, which would be the current folder."""
+    if name == FOLDER:
+        raise ValueError("'folder:' names no folder, expected 'folder:PATH'; 'folder:.' is the current one")
+    return Path(absolute_name(name).removeprefix(FOLDER))
 
 
 def _root(root: str | Path | None) -> Path:

@@ -17,27 +17,53 @@ from memgan.extras import required
 __all__ = ["load_affine_mnist", "load_cifar10", "load_fashion_mnist", "load_mnist"]
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
-CLASSES = 10
+DIGITS = tuple("0123456789")
+CLOTHES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+ANIMALS_AND_VEHICLES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
 
 
 def load_mnist(root: Path, split: str, download: bool) -> ImageData:
     """Handwritten digits (LeCun et al., 1998)."""
     folder = root / "MNIST"
-    return _checked(folder, (1, 28, 28), lambda: _by_torchvision("MNIST", root, split, download))
+    return _checked(folder, (1, 28, 28), DIGITS, lambda: _by_torchvision("MNIST", root, split, download))
 
 
 def load_fashion_mnist(root: Path, split: str, download: bool) -> ImageData:
     """Clothes (Xiao et al., 2017): from `root`, else from the files of Debian's package, which are read in place."""
     folder = root / "FashionMNIST"
     if DEBIAN_FASHION_MNIST.is_dir() and not folder.is_dir():
-        return _checked(DEBIAN_FASHION_MNIST, (1, 28, 28), lambda: _by_debian(split))
-    return _checked(folder, (1, 28, 28), lambda: _by_torchvision("FashionMNIST", root, split, download))
+        return _checked(DEBIAN_FASHION_MNIST, (1, 28, 28), CLOTHES, lambda: _by_debian(split))
+    return _checked(folder, (1, 28, 28), CLOTHES, lambda: _by_torchvision("FashionMNIST", root, split, download))
 
 
 def load_cifar10(root: Path, split: str, download: bool) -> ImageData:
     """Colour photographs of animals and vehicles (Krizhevsky, 2009)."""
     folder = root / "cifar-10-batches-py"
-    return _checked(folder, (3, 32, 32), lambda: _by_torchvision("CIFAR10", root, split, download))
+    return _checked(
+        folder, (3, 32, 32), ANIMALS_AND_VEHICLES, lambda: _by_torchvision("CIFAR10", root, split, download)
+    )
 
 
 def load_affine_mnist(root: Path, split: str, download: bool) -> ImageData:
@@ -48,21 +74,28 @@ def load_affine_mnist(root: Path, split: str, download: bool) -> ImageData:
     digits = load_mnist(root, split, download)
     generator = torch.Generator(device="cpu").manual_seed(0 if split == "train" else 1)
     moved = [move_at_random(part, generator) for part in digits.images.split(1000)]
-    return ImageData(torch.cat(moved), digits.labels, source=digits.images)
+    return digits._replace(images=torch.cat(moved), source=digits.images)
 
 
-def _checked(folder: Path, shape: tuple[int, int, int], load: Callable[[], tuple[Tensor, Tensor]]) -> ImageData:
+def _checked(
+    folder: Path,
+    shape: tuple[int, int, int],
+    class_names: tuple[str, ...],
+    load: Callable[[], tuple[Tensor, Tensor]],
+) -> ImageData:
     """The images [n, *shape] and labels that `load` reads from `folder`. Raises ValueError if that does not work."""
     try:
         images, labels = load()
-        if list(images.shape) != [len(labels), *shape] or not 0 <= int(labels.min()) <= int(labels.max()) < CLASSES:
+        if list(images.shape) != [len(labels), *shape] or not 0 <= int(labels.min()) <= int(labels.max()) < len(
+            class_names
+        ):
             raise ValueError(f"{list(images.shape)} images and {len(labels)} labels up to {int(labels.max())}")
     except ModuleNotFoundError:  # torchvision is not installed, and no file is to blame
         raise
     except Exception as error:  # the network, a checksum, or whatever a reader makes of damaged bytes
         advice = "--download (download=True) fetches what is missing; delete or replace first what is damaged"
         raise ValueError(f"{folder} is missing or damaged ({type(error).__name__}: {error}); {advice}") from error
-    return ImageData(images, labels.to(torch.int64))
+    return ImageData(images, labels.to(torch.int64), class_names=class_names)
 
 
 def _by_torchvision(kind: str, root: Path, split: str, download: bool) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,13 @@ in the words of the equations, and an engine makes it fast.
 
 from memgan.engines.candidates import Candidates, joined, marked
 from memgan.engines.choice import engine_for, is_transformed
-from memgan.engines.derivative import derivative_of_mean, expected_value, scores_of
+from memgan.engines.derivative import (
+    derivative_of_mean,
+    expected_value,
+    log_posterior,
+    log_posterior_in_top_k,
+    scores_of,
+)
 
 __all__ = [
     "Candidates",
@@ -18,6 +24,8 @@ __all__ = [
     "expected_value",
     "is_transformed",
     "joined",
+    "log_posterior",
+    "log_posterior_in_top_k",
     "marked",
     "scores_of",
 ]

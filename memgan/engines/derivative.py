@@ -9,6 +9,7 @@ It is computed together with D. So nothing of size [B, k, M] is kept, and a late
 derivative, which a gradient penalty needs, is taken of the same expression when it is asked for.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,7 +19,9 @@ from torch import Tensor
 from memgan.engines.candidates import Candidates
 from memgan.engines.choice import is_transformed
 
-__all__ = ["derivative_of_mean", "expected_value", "scores_of"]
+__all__ = ["derivative_of_mean", "expected_value", "log_posterior", "log_posterior_in_top_k", "scores_of"]
+
+_MOST_SCORES = 2**26  # elements of the matrix of all scores that is held at once: 256 MB in float32
 
 
 def expected_value(
@@ -46,7 +49,99 @@ def scores_of(queries: Tensor, keys: Tensor, slots: Tensor, log_prior: Tensor, k
 
     Products and sums, not a matrix product: a GPU may round the factors of that to ten bits (TF32).
     """
-    return kappa * (queries.unsqueeze(1) * keys[slots]).sum(dim=2) + log_prior[slots]
+    return _log_likelihood(queries, keys, slots, kappa) + log_prior[slots]
+
+
+def log_posterior(queries: Tensor, keys: Tensor, slots: Tensor, log_prior: Tensor, kappa: float) -> Tensor:
+    """log p(c=i|x) of one slot i for each query, [B], over all slots whose `log_prior` [N] is finite. (15)
+
+    Differentiable in `queries` [B, M]: any number of times, but once only under torch.compile. The derivative is
+    computed with the value, so that a write before the backward pass does no harm.
+    """
+    if is_transformed(queries):
+        return _log_posteriors(queries, keys, log_prior, kappa).gather(1, slots.unsqueeze(1))[:, 0]
+    values = []
+    derivatives = []
+    rows_at_once = max(1, _MOST_SCORES // len(keys))
+    with torch.no_grad():
+        for some_queries, some_slots in zip(queries.split(rows_at_once), slots.split(rows_at_once), strict=True):
+            log_posteriors = _log_posteriors(some_queries, keys, log_prior, kappa)
+            values.append(log_posteriors.gather(1, some_slots.unsqueeze(1))[:, 0])
+            derivatives.append(kappa * (keys[some_slots] - log_posteriors.exp() @ keys))
+        value = torch.cat(values)
+        derivative = torch.cat(derivatives)
+
+    def derivative_at(queries: Tensor) -> Tensor:
+        posteriors = _log_posteriors(queries, keys, log_prior, kappa).exp()
+        return kappa * (keys[slots] - posteriors @ keys)
+
+    return _with_derivative(queries, value, derivative, derivative_at, keys)
+
+
+def log_posterior_in_top_k(
+    queries: Tensor, keys: Tensor, slots: Tensor, nearest: Candidates, log_prior: Tensor, kappa: float
+) -> Tensor:
+    """`log_posterior` with its sum cut to each query's own slot and the `nearest` ones that were found already. (16)"""
+    own = slots.unsqueeze(1)
+    is_another = nearest.slots != own
+    prior_of_others = torch.where(is_another, log_prior[nearest.slots], -torch.inf)
+    compared = torch.cat([own, nearest.slots], dim=1)  # [B, 1 + k]
+    prior = torch.cat([log_prior[own], prior_of_others], dim=1)
+
+    def log_posteriors_at(queries: Tensor) -> Tensor:
+        return (_log_likelihood(queries, keys, compared, kappa) + prior).log_softmax(dim=1)
+
+    def derivative_at(queries: Tensor) -> Tensor:
+        posteriors = log_posteriors_at(queries).exp()
+        expected_keys = (posteriors.unsqueeze(2) * keys[compared]).sum(dim=1)
+        return kappa * (keys[slots] - expected_keys)
+
+    if is_transformed(queries):
+        return log_posteriors_at(queries)[:, 0]
+    with torch.no_grad():
+        log_posteriors = log_posteriors_at(queries)
+        weights = -kappa * log_posteriors.exp()
+        weights[:, 0] += kappa
+        derivative = F.embedding_bag(compared, keys, mode="sum", per_sample_weights=weights)
+    return _with_derivative(queries, log_posteriors[:, 0], derivative, derivative_at, keys)
+
+
+def _log_posteriors(queries: Tensor, keys: Tensor, log_prior: Tensor, kappa: float) -> Tensor:
+    """log p(c=i|x), [B, N]. (4)"""
+    return torch.addmm(log_prior, queries, keys.T, alpha=kappa).log_softmax(dim=1)
+
+
+def _with_derivative(
+    queries: Tensor, value: Tensor, derivative: Tensor, derivative_at: Callable[[Tensor], Tensor], keys: Tensor
+) -> Tensor:
+    """`value` [B] with `derivative` [B, M]; `derivative_at(queries)` is the same as an expression that autograd knows.
+
+    The expression is for higher derivatives. It raises RuntimeError where `keys` have changed since.
+    """
+    if not (queries.requires_grad and torch.is_grad_enabled()):
+        return value
+    if torch.compiler.is_compiling():
+        return _DifferentiableOnce.apply(queries, value, derivative)
+    version = keys._version
+
+    def checked_derivative_at(queries: Tensor) -> Tensor:
+        _check_that_nobody_wrote(keys, version)
+        return derivative_at(queries)
+
+    return _DifferentiableAgain.apply(queries, value, derivative, checked_derivative_at)
+
+
+def _check_that_nobody_wrote(keys: Tensor, version: int) -> None:
+    if keys._version != version:
+        raise RuntimeError(
+            "a second derivative of what was read from the memory was asked for after the memory was written; "
+            "compute a gradient penalty before memory.write, or from a read that comes after it"
+        )
+
+
+def _log_likelihood(queries: Tensor, keys: Tensor, slots: Tensor, kappa: float) -> Tensor:
+    """kappa K_i . q of given `slots` [B, k], [B, k]."""
+    return kappa * (queries.unsqueeze(1) * keys[slots]).sum(dim=2)
 
 
 def _mean(nearest: Candidates, values: Tensor) -> Tensor:
@@ -100,11 +195,7 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod
     def derivative_as_an_expression(ctx: Any) -> Tensor:
         """dD/dq, [B, M], from ordinary operations on the queries. Raises RuntimeError where the keys have changed."""
-        if ctx.keys._version != ctx.version:
-            raise RuntimeError(
-                "a second derivative of memory.read was asked for after the memory was written; "
-                "compute a gradient penalty before memory.write, or from a read that comes after it"
-            )
+        _check_that_nobody_wrote(ctx.keys, ctx.version)
         (queries,) = ctx.saved_tensors
         keys = ctx.keys[ctx.slots]  # [B, k, M]
         posterior = (ctx.kappa * (queries.unsqueeze(1) * keys).sum(dim=2) + ctx.log_prior).softmax(dim=1)
@@ -112,6 +203,30 @@ class _Differentiable(torch.autograd.Function):
         mean = (posterior * values).sum(dim=1, keepdim=True)
         weights = ctx.kappa * posterior * (values - mean)
         return (weights.unsqueeze(2) * keys).sum(dim=1)
+
+
+class _DifferentiableAgain(torch.autograd.Function):
+    """`value` [B] with `derivative` [B, M] with respect to the queries, and an expression for higher derivatives.
+
+    The derivative is an attribute of `ctx` for the reason that `_Differentiable` gives.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, queries: Tensor, value: Tensor, derivative: Tensor, derivative_at: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        ctx.save_for_backward(queries)
+        ctx.derivative = derivative
+        ctx.derivative_at = derivative_at
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
+        derivative = ctx.derivative
+        if torch.is_grad_enabled():  # somebody will differentiate the derivative
+            (queries,) = ctx.saved_tensors
+            derivative = ctx.derivative_at(queries)
+        return upstream.unsqueeze(1) * derivative, None, None, None
 
 
 class _DifferentiableOnce(torch.autograd.Function):

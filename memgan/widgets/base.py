@@ -1,7 +1,6 @@
 """What the widgets share: one JavaScript file each, a picture for viewers without JavaScript, and a model to follow."""
 
 import base64
-import copy
 import io
 import math
 import re
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from memgan.extras import required
 from memgan.gan import MemoryGAN
+from memgan.networks import detached_copy
 from memgan.plots import tile
 from memgan.widgets.export import export_gan
 
@@ -74,7 +74,8 @@ def sheet(images: Tensor, columns: int, scale: int = 4) -> bytes:
 class PictureWidget(anywidget.AnyWidget):
     """A widget that viewers without JavaScript see as a picture, `picture()`, and a line of text, its `repr`."""
 
-    _css = FOLDER / "widgets.css"
+    # As text: for a path, a thread would watch the file, and the watcher would keep every widget and its model.
+    _css = (FOLDER / "widgets.css").read_text(encoding="utf-8")
 
     def __init__(self, **state: Any) -> None:
         unknown = set(state) - set(self.trait_names())
@@ -106,21 +107,32 @@ class ExplorerWidget(PictureWidget):
     """A widget on a `MemoryGAN`: the page gets the generator and the memory, and runs them itself.
 
     While it is in view it follows the model: what a cell changes by training shows when the cell is done. `refresh()`
-    does the same at once. Raises ValueError for a model without a memory, TraitError for a slot that is not there.
+    does the same at once, and is needed where a cell changes weights through `.data` or NumPy, which PyTorch does not
+    count. `close()` lets go of the model. Raises ValueError for a model without a memory and for layers that a page
+    cannot run, TraitError for a slot that is not there, and RuntimeError where a closed widget is to show its model.
     """
 
     gan = traitlets.Dict().tag(sync=True)  # `export_gan` of the model
     slot = traitlets.Int(0).tag(sync=True)
 
+    _model: MemoryGAN | None = None  # that is followed; None once the widget is closed
     _views: frozenset[str] = frozenset()  # the views of the page that show the widget now
+    _shell: Any = None  # IPython's, which calls back after each cell while there is a view
 
     def __init__(self, gan: MemoryGAN, **state: Any) -> None:
         exported = export_gan(gan)
         most_used = gan.memory.slot_probabilities().argmax()
-        self._live = gan
+        self._model = gan
         self._seen = _versions(gan)
         super().__init__(**({"gan": exported, "slot": most_used} | state))
         self.on_msg(self._viewed)
+
+    @property
+    def _live(self) -> MemoryGAN:
+        """The model that is followed."""
+        if self._model is None:
+            raise RuntimeError(f"this {type(self).__name__} is closed and has no model any more: make another one")
+        return self._model
 
     def images(self, noise: Tensor) -> Tensor:
         """G(K_c, z) [n, C, H, W] of the slot c, for `noise` [n, Z], as PyTorch computes it in evaluation mode."""
@@ -134,7 +146,9 @@ class ExplorerWidget(PictureWidget):
         self.gan = export_gan(self._live)
 
     def close(self) -> None:
+        """Take the widget off the page, and let go of the model, which a notebook's history of outputs would keep."""
         self._set_views(frozenset())
+        self._model = None
         super().close()
 
     def _viewed(self, widget: Any, content: dict[str, str], buffers: Any) -> None:
@@ -147,16 +161,15 @@ class ExplorerWidget(PictureWidget):
 
     def _set_views(self, views: frozenset[str]) -> None:
         """Keep `views`, and have the shell call back after each cell exactly as long as there is a view."""
-        was_in_view = len(self._views) > 0
         is_in_view = len(views) > 0
         self._views = views
-        shell = get_ipython()
-        if shell is None or is_in_view == was_in_view:
-            return
-        if is_in_view:
-            shell.events.register("post_run_cell", self._follow)
-        else:
-            shell.events.unregister("post_run_cell", self._follow)
+        if is_in_view and self._shell is None:
+            self._shell = get_ipython()
+            if self._shell is not None:
+                self._shell.events.register("post_run_cell", self._follow)
+        elif not is_in_view and self._shell is not None:
+            self._shell.events.unregister("post_run_cell", self._follow)
+            self._shell = None
 
     def _follow(self, result: Any) -> None:
         """Refresh if the model is no longer the one that was shown last."""
@@ -177,7 +190,7 @@ def still(model: Network) -> Network:
 
     Widgets draw from such a copy wherever the model is, so that nothing else of theirs has to follow it to a GPU.
     """
-    return copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+    return detached_copy(model).cpu().float().eval().requires_grad_(False)
 
 
 def noise_tensor(noises: list[list[float]]) -> Tensor:

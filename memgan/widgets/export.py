@@ -1,16 +1,17 @@
 """What a page needs to run a network without Python: its layers, and its weights in float16."""
 
-import copy
 import operator
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from memgan.gan import AdversarialModel, MemoryGAN
 from memgan.memory import VMFMemory
+from memgan.networks import detached_copy
 
 __all__ = ["export_gan", "export_generator", "export_network"]
 
@@ -25,9 +26,10 @@ def export_network(network: nn.Module, example: Tensor) -> dict[str, Any]:
     """The layers of `network` in evaluation mode, for network.js; `example` [1, ...] is any input.
 
     A layer reads the output of the layer before it, or of those that its `reads` numbers: 0 is the input, 1 the first
-    layer. Batch normalisation is folded into the layer before it. Raises ValueError for what network.js lacks.
+    layer. Batch normalisation is folded into the layer before it. Weights are those that a parametrization or a hook,
+    such as spectral normalisation, makes of its parameters. Raises ValueError for what network.js lacks.
     """
-    traced = fx.symbolic_trace(copy.deepcopy(network).cpu().float().eval())
+    traced = fx.symbolic_trace(_with_plain_weights(network, example))
     ShapeProp(traced).propagate(example)
     layers: list[dict[str, Any]] = []
     parameters: list[list[Tensor]] = []  # of each layer
@@ -96,6 +98,39 @@ def export_generator(gan: AdversarialModel) -> dict[str, Any]:
         "noise_dim": gan.noise_dim,
         "image_shape": list(gan.image_shape),
     }
+
+
+def _with_plain_weights(network: nn.Module, example: Tensor) -> nn.Module:
+    """A copy of `network` in evaluation mode without parametrizations and hooks, which computes the same.
+
+    Raises ValueError where a hook does more than to make a weight.
+    """
+    network = detached_copy(network).cpu().float().eval()
+    for module in list(network.modules()):
+        if parametrize.is_parametrized(module):
+            _make_plain(module)
+    generator = torch.Generator(device="cpu").manual_seed(0)
+    anything = torch.empty_like(example).uniform_(-1, 1, generator=generator)
+    expected = network(anything)  # in which the hooks of spectral_norm, weight_norm and prune make their weights
+    for module in network.modules():
+        module._forward_pre_hooks.clear()
+        module._forward_hooks.clear()
+    if not torch.allclose(network(anything), expected, rtol=1e-4, atol=1e-5, equal_nan=True):
+        raise ValueError("a hook changes what a layer computes, which a page cannot do: remove the hook before")
+    return network
+
+
+def _make_plain(module: Any) -> None:
+    """Put numbers in the place of the parametrizations of `module`.
+
+    `parametrize.remove_parametrizations` would take them from the original too, which has the same class as its copy.
+    """
+    weights = {name: getattr(module, name).detach() for name in module.parametrizations}
+    original_class = parametrize.type_before_parametrizations(module)
+    del module.parametrizations
+    module.__class__ = original_class
+    for name, weight in weights.items():
+        module.register_parameter(name, nn.Parameter(weight))
 
 
 def _window(layer: nn.Module) -> dict[str, int]:

@@ -15,13 +15,13 @@ const KINDS = {
 function render({ model, el }) {
   const gan = live(model);
   const baseline = made(model, "baseline", (exported) => new GAN(exported));
-  const judge = made(model, "classifier", (exported) => new Network(exported));
+  const classifier = made(model, "classifier", (exported) => new Network(exported));
   const kind = menu("walk", Object.entries(KINDS), (value) => set(model, { kind: value }));
   const ends = ENDS.map((name, i) => makeEnd(model, gan, name, i));
-  const walks = [makeWalk(model, judge, "MemoryGAN", gan, (t) => gan().image(keyAt(model, gan(), t), noiseAt(model, "noises", t)))];
+  const walks = [makeWalk(model, classifier, "MemoryGAN", gan, (t) => gan().image(keyAt(model, gan(), t), noiseAt(model, "noises", t)))];
   if (baseline()) {
     const image = (t) => baseline().image(new Float32Array(0), noiseAt(model, "baseline_noises", t));
-    walks.push(makeWalk(model, judge, "plain GAN: one z to another", baseline, image));
+    walks.push(makeWalk(model, classifier, "plain GAN: one z to another", baseline, image));
   }
   const place = slider({
     label: "position",
@@ -38,7 +38,7 @@ function render({ model, el }) {
     "interpolation",
     element("div", { className: "controls" }, kind.node),
     ...walks.map(({ node }) => node),
-    ...(judge() ? [element("p", { className: "note" }, `Bars: how sure the classifier is of the class below; hatched, below the dashed line at ${IN_BETWEEN}: in between.`)] : []),
+    ...(classifier() ? [element("p", { className: "note" }, `Bars: how sure the classifier is of the class below; hatched, below the dashed line at ${IN_BETWEEN}: in between.`)] : []),
     element("div", { className: "tools" }, place.node),
     element("div", { className: "ends" }, ...ends.map(({ node }) => node)),
     element("div", { className: "controls others" }, ...others),
@@ -96,14 +96,15 @@ export function probabilities(network, image) {
   return powers.map((power) => power / sum);
 }
 
-function judged(network, image) {
+function classified(network, image, names) {
   const all = probabilities(network, image);
   const confidence = Math.max(...all);
-  return { all, confidence, name: all.indexOf(confidence), says: `class ${all.indexOf(confidence)}: ${confidence.toFixed(2)}` };
+  const name = all.indexOf(confidence);
+  return { all, confidence, name, says: `class ${names[name] ?? name}: ${confidence.toFixed(2)}` };
 }
 
 // The image at `position`, with the probability of every class, and the row of the walk's images.
-function makeWalk(model, judge, title, owner, image) {
+function makeWalk(model, classifier, title, owner, image) {
   const shape = owner().image_shape;
   const large = picture(shape, 112, "");
   const classes = element("div", { className: "classes", "aria-hidden": "true" });
@@ -113,7 +114,7 @@ function makeWalk(model, judge, title, owner, image) {
     const level = element("i");
     const bar = element("div", { className: "bar", "aria-hidden": "true" }, level);
     const name = element("span", { "aria-hidden": "true" });
-    return { canvas, level, name, node: element("div", {}, canvas, ...(judge() ? [bar, name] : [])) };
+    return { canvas, level, name, node: element("div", {}, canvas, ...(classifier() ? [bar, name] : [])) };
   });
   const row = element("div", { className: "steps" }, ...steps.map(({ node }) => node));
   row.style.gridTemplateColumns = `repeat(${POINTS}, minmax(0, 1fr))`;
@@ -150,8 +151,8 @@ function makeWalk(model, judge, title, owner, image) {
     const numbers = image(i / (POINTS - 1));
     paint(canvas, numbers, shape);
     canvas.setAttribute("aria-label", `image ${i + 1} of ${POINTS}`);
-    if (!judge()) return;
-    const found = judged(judge(), numbers);
+    if (!classifier()) return;
+    const found = classified(classifier(), numbers, model.get("class_names"));
     level.style.height = `${100 * found.confidence}%`;
     level.classList.toggle("unsure", found.confidence < IN_BETWEEN);
     name.textContent = found.name;
@@ -165,8 +166,8 @@ function makeWalk(model, judge, title, owner, image) {
     paint(large, numbers, shape);
     large.setAttribute("aria-label", `${title}, image at position ${t.toFixed(2)}`);
     steps.forEach(({ node }, i) => node.classList.toggle("now", i === Math.round(t * (POINTS - 1))));
-    if (!judge()) return;
-    const found = judged(judge(), numbers);
+    if (!classifier()) return;
+    const found = classified(classifier(), numbers, model.get("class_names"));
     says.textContent = found.says;
     classes.replaceChildren(
       ...found.all.map((probability, i) => {
@@ -177,7 +178,7 @@ function makeWalk(model, judge, title, owner, image) {
     );
   }
 
-  const figure = element("figure", { className: "large" }, large, ...(judge() ? [classes, says] : []));
+  const figure = element("figure", { className: "large" }, large, ...(classifier() ? [classes, says] : []));
   const node = element("div", { className: "row walk", role: "group", "aria-label": title }, element("span", {}, title), figure, row);
   return { node, draw, move, stop: () => turn++ };
 }

@@ -23,8 +23,9 @@ class Interpolation(ExplorerWidget):
     `kind` says what the key does: "slot", it stays that of the first slot; "switch", it changes in the middle, which
     still has the first; "keys", it goes along the great circle between them: straight, then put back on the sphere.
     `position` in [0, 1] is where the large image is. A `baseline` without keys, such as a DCGAN, walks between its own
-    two `baseline_noises`. A `classifier` says under each image how sure it is of which class. The inherited `slot` is
-    `slots[0]`. Raises ValueError for a baseline that does not suit, TraitError for values that do not.
+    two `baseline_noises`. A `classifier` says under each image how sure it is of which class; its classes may have
+    `class_names`. The inherited `slot` is `slots[0]`. Raises ValueError for a baseline that does not suit, TraitError
+    for values that do not.
     """
 
     _esm = script("interpolation.js")
@@ -36,6 +37,7 @@ class Interpolation(ExplorerWidget):
     position = traitlets.Float(0.0, min=0.0, max=1.0).tag(sync=True)
     baseline = traitlets.Dict().tag(sync=True)  # `export_generator` of it
     classifier = traitlets.Dict().tag(sync=True)  # `export_network` of it
+    class_names = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
     def __init__(
         self,
@@ -60,6 +62,10 @@ class Interpolation(ExplorerWidget):
         super().refresh()
         if self._baseline is not None:
             self.baseline = export_generator(self._baseline)
+
+    def close(self) -> None:
+        self._baseline = None
+        super().close()
 
     def walk(self) -> Tensor:
         """The walk's images as PyTorch computes them, [POINTS, C, H, W]."""
@@ -126,7 +132,7 @@ class Interpolation(ExplorerWidget):
         return sheet(torch.cat([self.walk(), self.baseline_walk()]), POINTS, scale=3)
 
     def __repr__(self) -> str:
-        beside = ", a plain GAN below" if self._baseline is not None else ""
+        beside = ", a plain GAN below" if self.baseline else ""
         return f"Interpolation(slots {self.slots[0]} and {self.slots[1]}, kind {self.kind}{beside})"
 
 

@@ -35,7 +35,8 @@ function tabled(model) {
       table = model.get("table");
       rows = new Map((table.slots ?? []).map((slot, row) => [slot, row]));
     }
-    return { ...table, slots: table.slots ?? [], of: (name, slot) => table[name]?.[rows.get(slot)] };
+    const called = (number) => table.class_names?.[number] ?? String(number);
+    return { ...table, slots: table.slots ?? [], called, of: (name, slot) => table[name]?.[rows.get(slot)] };
   };
 }
 
@@ -50,7 +51,7 @@ function makeSheet(model, gan, table) {
   let [cells, rows, owner, turn] = [[], 0, null, 0];
 
   function arrange() {
-    const { slots, of, classes } = table();
+    const { slots, of, called, classes } = table();
     const texts = { use: "use, most first", class: "class", age: "age, youngest first" };
     const orders = Object.keys(texts).filter((name) => name !== "class" || classes);
     order.select.replaceChildren(...orders.map((value) => element("option", { value, textContent: texts[value] })));
@@ -71,7 +72,7 @@ function makeSheet(model, gan, table) {
     grid.classList.toggle("labelled", wanted === "class");
     cells.forEach(({ slot, row }, i) => {
       if (wanted !== "class" || (i > 0 && rank(slot) === rank(cells[i - 1].slot))) return;
-      const label = element("span", { textContent: rank(slot) });
+      const label = element("span", { textContent: called(rank(slot)) });
       label.style.top = `${(100 * row) / rows}%`;
       grid.append(label);
     });
@@ -228,7 +229,7 @@ function makeFacts(model, gan, table) {
   function tell() {
     const slot = model.get("slot");
     const { values, ages, histogram } = gan();
-    const { of, kept, images } = table();
+    const { of, called, kept, images } = table();
     paint(image, gan().image(gan().key(slot), Array(gan().noise_dim).fill(0)), shape);
     image.setAttribute("aria-label", `image of slot ${slot} at z = 0`);
     const [name, agreed] = [of("classes", slot), of("agreed", slot)];
@@ -236,7 +237,7 @@ function makeFacts(model, gan, table) {
       ["value v", values[slot] === 1 ? "1, real" : "0, generated"],
       ["age a", ages[slot] === 1 ? "1 write" : `${ages[slot]} writes`],
       ["histogram h", `${histogram[slot].toPrecision(3)}${values[slot] === 1 ? `, ${percent(gan().share(slot))} of the draws` : ""}`],
-      ...(name === undefined ? [] : [["class", `${name} (${agreed} of 8 images)`]]),
+      ...(name === undefined ? [] : [["class", `${called(name)} (${agreed} of 8 images)`]]),
     ];
     list.replaceChildren(...rows.flatMap(([term, text]) => [element("dt", {}, term), element("dd", {}, text)]));
     const found = of("nearest", slot) ?? [];

@@ -1,5 +1,6 @@
 """Slot explorer: what a slot of the memory counts, which real images lie near it, and what G makes of it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,10 +27,10 @@ class SlotExplorer(ExplorerWidget):
     """Pick a `slot` c from a sheet, from a map of the keys, or by a draw; see its counts, and samples G(K_c, z).
 
     Real `images` [n, C, H, W] in [-1, 1] are shown beside the slots that they are nearest to, by the cosine of mu(x)
-    and K_c. With a `classifier` a slot has a class: what most of 8 images of it are taken for. The sheet's `order` is
-    "use", "class" or "age"; `noises` are the z of the samples; `table` holds what is computed of every slot that the
-    generator is given, most used first. Raises ValueError for images of another shape, TraitError for a `noises` that
-    does not fit and for classes without a classifier.
+    and K_c. With a `classifier` a slot has a class: what most of 8 images of it are taken for; `class_names` say what
+    its classes are called. The sheet's `order` is "use", "class" or "age"; `noises` are the z of the samples; `table`
+    holds what is computed of every slot that the generator is given, most used first. Raises ValueError for images of
+    another shape, TraitError for a `noises` that does not fit and for classes without a classifier.
     """
 
     _esm = script("slots.js")
@@ -39,10 +40,16 @@ class SlotExplorer(ExplorerWidget):
     table = traitlets.Dict().tag(sync=True)
 
     def __init__(
-        self, gan: MemoryGAN, images: Tensor | None = None, classifier: nn.Module | None = None, **state: Any
+        self,
+        gan: MemoryGAN,
+        images: Tensor | None = None,
+        classifier: nn.Module | None = None,
+        class_names: Sequence[str] | None = None,
+        **state: Any,
     ) -> None:
         self._images = images
         self._classifier = classifier
+        self._class_names = class_names
         super().__init__(gan, **state)
         if not self.noises:
             self.noises = random_noises(SAMPLES, self.gan["noise_dim"])
@@ -56,6 +63,11 @@ class SlotExplorer(ExplorerWidget):
             super().refresh()
             self.table = self._tabulate()
 
+    def close(self) -> None:
+        self._images = None
+        self._classifier = None
+        super().close()
+
     def _tabulate(self) -> dict[str, Any]:
         """A list for each property, with an entry for each slot that can be drawn, most used first."""
         gan = still(self._live)
@@ -68,6 +80,8 @@ class SlotExplorer(ExplorerWidget):
             return table
         if self._classifier is not None:
             table |= _classes(gan, keys, still(self._classifier))
+            if self._class_names is not None:
+                table["class_names"] = list(self._class_names)
         if self._images is not None:
             table |= _neighbours(gan, keys, self._images.detach().cpu().float())
         return table

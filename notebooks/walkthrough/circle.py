@@ -93,7 +93,8 @@ def finds_its_label(memory: VMFMemory, queries: Tensor, labels: Tensor) -> Tenso
 
 def slots_of(memory: VMFMemory, queries: Tensor, labels: Tensor) -> Tensor:
     """S_y, the k most probable slots among those that carry each query's label, best first, [B, k]."""
-    own = memory.posterior(queries) * (memory.values == labels.unsqueeze(1))
+    other_label = memory.values != labels.unsqueeze(1)
+    own = memory.posterior(queries).masked_fill(other_label, 0.0)
     return own.topk(memory.top_k, dim=1).indices
 
 
@@ -112,7 +113,10 @@ def life(writes: int = 24, seed: int = 0) -> tuple[VMFMemory, list[tuple[Tensor,
     jump = writes // 2
     batches = []
     for step in range(writes):
-        centre = 330 - 6 * step if step < jump else 100 + 3 * (step - jump)  # of the generated queries
+        if step < jump:  # where the generated queries are
+            centre = 330 - 6 * step
+        else:
+            centre = 100 + 3 * (step - jump)
         first_real = cluster(60, 60, 2, generator)
         second_real = cluster(170, 60, 2, generator)
         generated = cluster(centre, 60, 4, generator)
@@ -124,10 +128,10 @@ def draw(axes: Axes, now: Frame, before: Frame, *, numbers: bool = False) -> Non
     """A frame on its circle: colour is v, area is h, fading is age; ticks outside are the queries just written."""
     draw_unit_circle(axes, "#DDDDDD", zorder=0)
     for (x, y), label in zip(now["queries"], now["labels"], strict=True):
-        colour = REAL if label else GENERATED
+        colour = REAL if label == 1 else GENERATED
         axes.plot([1.17 * x, 1.31 * x], [1.17 * y, 1.31 * y], color=colour, linewidth=1.6, solid_capstyle="butt")
     for slot in now["moved"]:
-        colour = REAL if now["values"][slot] else GENERATED
+        colour = REAL if now["values"][slot] == 1 else GENERATED
         _draw_arc(axes, before["keys"][slot], now["keys"][slot], colour)
     for slot, (x, y) in enumerate(now["keys"]):
         _draw_slot(axes, now, slot)
@@ -182,10 +186,14 @@ def _legend(figure: Figure, columns: int) -> None:
 def film_strip(frames: Sequence[Frame], writes: Sequence[int], *, numbers: bool = False, columns: int = 4) -> Figure:
     """The frames after these `writes` side by side."""
     rows = math.ceil(len(writes) / columns)
-    figure = Figure(figsize=(8.4, 8.4 / columns * rows * 1.1 + 0.55), layout="constrained")
+    width = 8.4
+    height_of_row = 1.1 * width / columns
+    figure = Figure(figsize=(width, rows * height_of_row + 0.55), layout="constrained")
     panels = np.atleast_1d(figure.subplots(rows, columns)).flat
     for axes, write in zip(panels, writes, strict=True):
-        draw(axes, frames[write], frames[max(0, write - 1)], numbers=numbers)
-        axes.set_title(f"after write {write}" if write else "before", fontsize=9.5)
+        before = max(0, write - 1)
+        title = "before" if write == 0 else f"after write {write}"
+        draw(axes, frames[write], frames[before], numbers=numbers)
+        axes.set_title(title, fontsize=9.5)
     _legend(figure, columns=3)
     return figure

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from memgan.gan import AdversarialModel
 from walkthrough import nb01_plane as plane
 from walkthrough.lesson import Mistake, Wrong, answered, attempt
 from walkthrough.nb01_isoperimetry import STRETCH, least_off_mode, least_slope
@@ -50,12 +51,11 @@ class Square(NamedTuple):
 
 
 @torch.no_grad()
-def latent(gan: plane.PlaneGAN, side: int = 150, piece: int = 0) -> Square:
+def latent(gan: AdversarialModel, side: int = 150, piece: int = 0) -> Square:
     """The square of one piece of the latent space of `gan`, on a grid of `side` x `side` points."""
     noise = plane.latent_grid(side).view(-1, 2)
-    codes, _ = gan.codes()
-    code = codes[piece]
-    points = gan(code.expand(len(noise), -1), noise)
+    code = plane.pieces(gan).codes[piece]
+    points = gan.generator(code.expand(len(noise), -1), noise)
     modes = plane.mode_of(points).view(side, side)
     slope = plane.slopes(gan, code, noise).view(side, side)
     return Square(modes, slope)

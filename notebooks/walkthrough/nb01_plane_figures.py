@@ -4,6 +4,7 @@ Arrays in, a matplotlib `Figure` out. Every mode has a colour and a number, coun
 what belongs to no mode is black.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -42,9 +43,9 @@ class Series(NamedTuple):
 def rings(samples: Mapping[str, tuple[ArrayLike, ArrayLike]], width: float = 3.0) -> Figure:
     """A panel for each name: points [n, 2] coloured by their mode [n], -1 for a bridge, over the numbered discs."""
     figure = Figure(figsize=(width * len(samples), width + 0.3), layout="constrained")
-    for axes, (title, (points, modes)) in zip(
-        figure.subplots(1, len(samples), squeeze=False)[0], samples.items(), strict=True
-    ):
+    panels = figure.subplots(1, len(samples), squeeze=False)[0]
+    for axes, (title, sample) in zip(panels, samples.items(), strict=True):
+        points, modes = sample
         _ring(axes, np.asarray(points), np.asarray(modes))
         axes.set_title(title, fontsize=10.5)
     return figure
@@ -57,25 +58,33 @@ def latent_square(
 
     Beside it, if given: left a `sample` of points [n, 2] and their modes [n], right the `slope` ||dG/dz|| [side, side].
     """
-    panels = 1 + (slope is not None) + (sample is not None)
-    figure = Figure(figsize=(3.05 * panels + 0.4 * (slope is not None), 3.35), layout="constrained")
-    row = list(figure.subplots(1, panels, squeeze=False)[0])
+    num_panels = 1
+    width_of_colour_bar = 0.0
     if sample is not None:
-        axes = row.pop(0)
-        _ring(axes, np.asarray(sample[0]), np.asarray(sample[1]))
-        axes.set_title("generated points $G(z)$", fontsize=10.5)
-    _square(row[0], np.asarray(modes))
-    row[0].set(xlabel="$z_1$", ylabel="$z_2$")
-    row[0].set_title("the mode of $G(z)$ for each $z$", fontsize=10.5)
+        num_panels += 1
     if slope is not None:
-        _slope(figure, row[1], np.asarray(slope))
+        num_panels += 1
+        width_of_colour_bar = 0.4
+    figure = Figure(figsize=(3.05 * num_panels + width_of_colour_bar, 3.35), layout="constrained")
+    panels = iter(figure.subplots(1, num_panels, squeeze=False)[0])
+    if sample is not None:
+        points, modes_of_points = sample
+        left = next(panels)
+        _ring(left, np.asarray(points), np.asarray(modes_of_points))
+        left.set_title("generated points $G(z)$", fontsize=10.5)
+    square = next(panels)
+    _square(square, np.asarray(modes))
+    square.set(xlabel="$z_1$", ylabel="$z_2$")
+    square.set_title("the mode of $G(z)$ for each $z$", fontsize=10.5)
+    if slope is not None:
+        _slope(figure, next(panels), np.asarray(slope))
     return figure
 
 
 def slot_squares(modes: ArrayLike, titles: Sequence[str], columns: int = 8) -> Figure:
     """A latent square [side, side] for each of the slots, `modes` [slots, side, side], in rows of `columns`."""
     squares = np.asarray(modes)
-    rows = -(-len(squares) // columns)
+    rows = math.ceil(len(squares) / columns)
     figure = Figure(figsize=(1.12 * columns, 1.35 * rows + 0.25), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid[len(squares) :]:
@@ -96,29 +105,29 @@ def forbidden_region(series: Sequence[Series], slopes: tuple[float, float] = (0.
     """Off-mode share against slope, both logarithmic; hatched where no one piece that hits all modes equally can be."""
     figure = Figure(figsize=(8.2, 4.8), layout="constrained")
     axes = figure.subplots()
-    slope = np.geomspace(*slopes, 400)
+    flattest, steepest = slopes
+    slope = np.geomspace(flattest, steepest, 400)
     least = least_off_mode(slope, plane.gap(), plane.MODES)
     axes.fill_between(slope, FLOOR / 2, least, color="#EEEEEE")
     axes.fill_between(slope, FLOOR / 2, least, facecolor="none", edgecolor="#CCCCCC", hatch="///", linewidth=0)
     axes.plot(slope, least, color="black", linewidth=1.6, label="the bound, for 8 modes hit equally often")
-    for one in series:
-        off_mode = np.maximum(one.off_mode, FLOOR)
+    for points in series:
+        off_mode = np.maximum(points.off_mode, FLOOR)
         axes.plot(
-            one.slope,
+            points.slope,
             off_mode,
-            marker=one.marker,
-            color=one.colour,
+            marker=points.marker,
+            color=points.colour,
             linestyle="none",
-            markersize=one.size,
+            markersize=points.size,
             markeredgecolor="white",
             markeredgewidth=0.8,
-            label=one.label,
+            label=points.label,
         )
     axes.set(xscale="log", yscale="log", xlim=slopes, ylim=(FLOOR / 2, 1.4))
     axes.set_xlabel("largest slope $L$ measured, units of the plane per unit of $z$")
     axes.set_ylabel("share of points off all modes")
-    ticks = [0.1, 1, 10, 100]
-    axes.set_xticks([tick for tick in ticks if slopes[0] <= tick <= slopes[1]])
+    axes.set_xticks([tick for tick in (0.1, 1, 10, 100) if flattest <= tick <= steepest])
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks([1, 0.1, 0.01, 0.001, FLOOR], ["100 %", "10 %", "1 %", "0.1 %", "< 1 in\n20,000"])
     axes.text(
@@ -140,10 +149,14 @@ def measures_by_kind(runs: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     figure = Figure(figsize=(8, 0.36 * len(runs) + 0.9), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for place, values in enumerate(runs.values()):
-        spread = place + np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else [place]
+        heights = np.array([place])
+        if len(values) > 1:
+            heights = place + np.linspace(-0.22, 0.22, len(values))  # side by side, so that no dot hides another
+        modes_found = [modes for modes, _ in values]
+        off_mode = [max(share, FLOOR) for _, share in values]
         colour = REAL if place == 0 else GENERATED
-        left.plot([modes for modes, _ in values], spread, "o", color=colour, markersize=5)
-        right.plot([max(off, FLOOR) for _, off in values], spread, "o", color=colour, markersize=5)
+        left.plot(modes_found, heights, "o", color=colour, markersize=5)
+        right.plot(off_mode, heights, "o", color=colour, markersize=5)
     left.set(xlabel="modes found, of 8", xlim=(0, 8.5), yticks=range(len(runs)), yticklabels=list(runs))
     right.set(xlabel="share of points off all modes", xscale="log", xlim=(FLOOR / 1.5, 1.2))
     right.set_xticks([FLOOR, 1e-3, 1e-2, 1e-1, 1], ["< 1 in\n20,000", "0.1 %", "1 %", "10 %", "100 %"])
@@ -182,7 +195,8 @@ def _square(axes: Axes, modes: NDArray[np.int64]) -> None:
     for number in range(plane.MODES):
         place = _deepest(modes == number)
         if place is not None:
-            axes.text(*place, str(number), ha="center", va="center", fontsize=10, color="black")
+            x, y = place
+            axes.text(x, y, str(number), ha="center", va="center", fontsize=10, color="black")
 
 
 def _deepest(inside: NDArray[np.bool_]) -> tuple[float, float] | None:
@@ -192,14 +206,21 @@ def _deepest(inside: NDArray[np.bool_]) -> tuple[float, float] | None:
     if depth.max() < 0.02 * side:
         return None
     row, column = np.unravel_index(depth.argmax(), depth.shape)
-    return float((column + 0.5) / side * 2 - 1), float((row + 0.5) / side * 2 - 1)
+    x = float((column + 0.5) / side * 2 - 1)
+    y = float((row + 0.5) / side * 2 - 1)
+    return x, y
 
 
 def _slope(figure: Figure, axes: Axes, slope: NDArray[np.float64]) -> None:
-    log = np.log10(slope.clip(1e-2))
-    picture = axes.imshow(log, cmap="magma", origin="lower", extent=(-1, 1, -1, 1), interpolation="nearest")
+    log_slope = np.log10(slope.clip(1e-2))
+    picture = axes.imshow(log_slope, cmap="magma", origin="lower", extent=(-1, 1, -1, 1), interpolation="nearest")
     axes.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1], xlabel="$z_1$", ylabel="$z_2$")
     axes.set_title(r"the slope $\|\partial G/\partial z\|$", fontsize=10.5)
     bar = figure.colorbar(picture, ax=axes, shrink=0.85)
-    ticks = [tick for tick in (0.01, 0.1, 1, 10, 100) if log.min() <= np.log10(tick) <= log.max()]
-    bar.set_ticks([np.log10(tick) for tick in ticks], labels=[f"{tick:g}" for tick in ticks])
+    ticks = []
+    labels = []
+    for tick in (0.01, 0.1, 1, 10, 100):
+        if log_slope.min() <= np.log10(tick) <= log_slope.max():
+            ticks.append(np.log10(tick))
+            labels.append(f"{tick:g}")
+    bar.set_ticks(ticks, labels=labels)

@@ -27,28 +27,53 @@ from memgan.lab.evaluation.walks import (
     widget_state,
 )
 from memgan.plots import GENERATED, REAL, UNUSED, tile
-from walkthrough.drawing import hide_top_and_right
+from walkthrough.drawing import GREEN, PURPLE, hide_top_and_right
 
-__all__ = ["IN_BETWEEN", "KINDS", "LABELS", "POINTS", "SURE", "Ends", "Walk", "WalkKind", "base_rate", "find_ends"]
-__all__ += ["in_between", "classify", "pick", "shares", "walk", "walk_between", "widget_state"]
-__all__ += ["confidence_figure", "outcome", "share_figure", "walk_figure"]
+__all__ = [
+    "IN_BETWEEN",
+    "KINDS",
+    "LABELS",
+    "POINTS",
+    "SURE",
+    "Ends",
+    "Walk",
+    "WalkKind",
+    "base_rate",
+    "classify",
+    "confidence_figure",
+    "find_ends",
+    "in_between",
+    "outcome",
+    "pick",
+    "share_figure",
+    "shares",
+    "walk",
+    "walk_between",
+    "walk_figure",
+    "widget_state",
+]
+
+PALE_BLUE = "#9CC9E3"
 
 
 def walk_figure(walks: Mapping[str, Walk], indices: Sequence[int]) -> Figure:
-    """One walk of each entry as a strip of images, the judge's confidence in bars below, its class above them."""
+    """One walk of each entry as a strip of images, the classifier's confidence in bars below, its class above them."""
     figure = Figure(figsize=(7.5, 1.95 * len(walks)), layout="constrained")
-    axes = figure.subplots(2 * len(walks), 1, squeeze=False, gridspec_kw={"height_ratios": [1.1, 1] * len(walks)})
-    for row, ((title, walked), index) in enumerate(zip(walks.items(), indices, strict=True)):
-        strip, bars = axes[2 * row, 0], axes[2 * row + 1, 0]
-        _strip(strip, walked.images[index], title)
-        _bars(bars, walked.confidence[index], walked.classes[index])
-    axes[-1, 0].set_xlabel("step of the walk, from one end (0) to the other")
+    panels = figure.subplots(2 * len(walks), 1, height_ratios=[1.1, 1] * len(walks))
+    strips = panels[0::2]
+    bars = panels[1::2]
+    for place, (title, walked) in enumerate(walks.items()):
+        index = indices[place]
+        _strip(strips[place], walked.images[index], title)
+        _bars(bars[place], walked.confidence[index], walked.classes[index])
+    bars[-1].set_xlabel("step of the walk, from one end (0) to the other")
     return figure
 
 
 def _strip(axes: Axes, images: Tensor, title: str) -> None:
     """`images` [points, C, H, W] side by side, each one unit wide and centred on its number."""
-    points, side = len(images), images.shape[-1] + 1
+    points = len(images)
+    side = images.shape[-1] + 1  # of an image in the picture, with the line beside it
     picture = tile(images, columns=points)
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(-0.5, points - 0.5 - 1 / side, 0, 1), aspect="equal")
     axes.set_title(title, fontsize=10, loc="left")
@@ -57,18 +82,18 @@ def _strip(axes: Axes, images: Tensor, title: str) -> None:
 
 
 def _bars(axes: Axes, confidence: Tensor, classes: Tensor) -> None:
-    sure = confidence >= IN_BETWEEN
-    colours = [REAL if value else GENERATED for value in sure]
-    bars = axes.bar(range(len(confidence)), confidence.tolist(), color=colours, width=0.8)
-    for bar, value in zip(bars, sure, strict=True):
-        bar.set_hatch("" if value else "///")
-        bar.set_edgecolor("white")
+    points = len(confidence)
+    bars = axes.bar(range(points), confidence.tolist(), width=0.8, edgecolor="white")
+    for bar, sure in zip(bars, (confidence >= IN_BETWEEN).tolist(), strict=True):
+        if sure:
+            bar.set_facecolor(REAL)
+        else:
+            bar.set_facecolor(GENERATED)
+            bar.set_hatch("///")
     for place, label in enumerate(classes.tolist()):
-        axes.text(place, 1.03, f"{label}", ha="center", va="bottom", fontsize=9)
+        axes.text(place, 1.03, str(label), ha="center", va="bottom", fontsize=9)
     axes.axhline(IN_BETWEEN, color="black", linewidth=0.8, linestyle="--")
-    axes.set(
-        xlim=(-0.55, len(confidence) - 0.45), ylim=(0, 1.25), yticks=[0, IN_BETWEEN], xticks=range(len(confidence))
-    )
+    axes.set(xlim=(-0.55, points - 0.45), ylim=(0, 1.25), yticks=[0, IN_BETWEEN], xticks=range(points))
     axes.set_ylabel("confidence", fontsize=9)
     hide_top_and_right(axes)
 
@@ -77,8 +102,9 @@ def confidence_figure(walks: Mapping[str, Walk]) -> Figure:
     """The share of images in between at each step of the walks, a line for each entry."""
     figure = Figure(figsize=(6.5, 3.2 + 0.2 * len(walks)), layout="constrained")
     axes = figure.subplots()
-    styles = [(GENERATED, "o", "-"), (REAL, "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":")]
-    for (name, walked), (colour, marker, line) in zip(walks.items(), styles, strict=False):
+    styles = [(GENERATED, "o", "-"), (REAL, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":")]
+    for (name, walked), style in zip(walks.items(), styles, strict=False):
+        colour, marker, line = style
         share = (walked.confidence < IN_BETWEEN).double().mean(dim=0)
         axes.plot(np.arange(len(share)), share, color=colour, marker=marker, linestyle=line, label=name)
     axes.set(xlabel="step of the walk", ylabel=f"share below confidence {IN_BETWEEN}", ylim=(-0.02, None))
@@ -89,20 +115,30 @@ def confidence_figure(walks: Mapping[str, Walk]) -> Figure:
 
 def share_figure(rates: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """`rates[model][walk]`, one number for each seed: every seed a dot, the mean a bar, models in groups."""
-    rows = [(model, kind, values) for model, kinds in rates.items() for kind, values in kinds.items()]
-    figure = Figure(figsize=(7.5, 0.34 * len(rows) + 0.9), layout="constrained")
+    num_rows = sum(len(kinds) for kinds in rates.values())
+    figure = Figure(figsize=(7.5, 0.34 * num_rows + 0.9), layout="constrained")
     axes = figure.subplots()
-    for place, (_, kind, values) in enumerate(rows):
-        random = kind == "random samples"
-        mean = sum(values) / len(values)
-        axes.barh(place, mean, color=UNUSED if random else "#9CC9E3", hatch="///" if random else "", edgecolor="white")
-        axes.plot(values, [place] * len(values), "o", color="black", markersize=4)
-        axes.text(1.02, place, f"mean {mean:.2f}", va="center", fontsize=9, transform=axes.get_yaxis_transform())
-    axes.set_yticks(range(len(rows)), [f"{model}: {LABELS.get(kind, kind)}" for model, kind, _ in rows], fontsize=9)
+    names: list[str] = []
+    for model, kinds in rates.items():
+        for kind, values in kinds.items():
+            _bar_of_mean(axes, len(names), values, is_walk=kind in LABELS)
+            names.append(f"{model}: {LABELS.get(kind, kind)}")
+    axes.set_yticks(range(num_rows), names, fontsize=9)
     axes.invert_yaxis()
     axes.set(xlabel=f"share of images below confidence {IN_BETWEEN}", xlim=(0, None))
     hide_top_and_right(axes)
     return figure
+
+
+def _bar_of_mean(axes: Axes, place: int, values: Sequence[float], *, is_walk: bool) -> None:
+    """A dot for each of `values` over a bar of their mean, grey and hatched where they are no walk's."""
+    mean = sum(values) / len(values)
+    if is_walk:
+        axes.barh(place, mean, color=PALE_BLUE, edgecolor="white")
+    else:
+        axes.barh(place, mean, color=UNUSED, hatch="///", edgecolor="white")
+    axes.plot(values, [place] * len(values), "o", color="black", markersize=4)
+    axes.text(1.02, place, f"mean {mean:.2f}", va="center", fontsize=9, transform=axes.get_yaxis_transform())
 
 
 def outcome(rates: Mapping[str, float]) -> str:

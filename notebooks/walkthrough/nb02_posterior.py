@@ -16,8 +16,8 @@ from torch import Tensor
 from memgan import VMFMemory, vmf
 from memgan.plots import GENERATED, REAL, UNUSED
 from walkthrough.circle import direction, ring
-from walkthrough.drawing import hide_top_and_right
-from walkthrough.lesson import Wrong, answered, attempt
+from walkthrough.drawing import GREEN, PURPLE, SKY_BLUE, VERMILION, draw_unit_circle, hide_top_and_right
+from walkthrough.lesson import Mistake, Wrong, answered, attempt
 
 __all__ = [
     "ANGLES",
@@ -48,7 +48,7 @@ VALUES = (1, 0, 1, 0)
 SIX_PLACES = ((45, 40), (-25, 15), (25, -30), (80, 0), (200, 20), (-110, -20))  # on the sphere: turn, tilt (degrees)
 COUNTS = (3.0, 1.0, 0.5, 2.0)
 BLUE_FOR_REAL = LinearSegmentedColormap.from_list("real", ["#F6D08A", "white", "#8FC1E3"])  # p(y=1|x) from 0 to 1
-SLOT_COLOURS = (REAL, GENERATED, "#56B4E9", "#D55E00")  # slots 0 to 3: blues are real, oranges generated
+SLOT_COLOURS = (REAL, GENERATED, SKY_BLUE, VERMILION)  # slots 0 to 3: blues are real, oranges generated
 SLOT_HATCHES = ("", "/", "", "/")  # and so that colour is not all: generated slots are hatched
 SLOT_LINES = ("-", "--", "-", "--")
 
@@ -63,17 +63,21 @@ def four_slots(kappa: float, top_k: int = 4) -> VMFMemory:
 
 def six_slots(kappa: float, top_k: int = 6) -> VMFMemory:
     """A memory on the sphere, float64: four keys in front, two behind, real and generated in turn."""
-    turn, tilt = torch.deg2rad(torch.tensor(SIX_PLACES, dtype=torch.float64)).T
+    places = torch.deg2rad(torch.tensor(SIX_PLACES, dtype=torch.float64))
+    turn = places[:, 0]
+    tilt = places[:, 1]
+    keys = torch.stack([tilt.cos() * turn.cos(), tilt.cos() * turn.sin(), tilt.sin()], dim=1)
     memory = VMFMemory(6, 3, top_k, kappa=kappa).double()
-    memory.keys.copy_(torch.stack([tilt.cos() * turn.cos(), tilt.cos() * turn.sin(), tilt.sin()], dim=1))
-    memory.values.copy_(torch.tensor([1, 0] * 3))
+    memory.keys.copy_(keys)
+    memory.values.copy_(torch.tensor([1, 0, 1, 0, 1, 0]))
     memory.histogram.copy_(torch.tensor([3.0, 1.0, 0.5, 2.0, 1.0, 2.5]))
     return memory
 
 
 def half_width(kappa: float) -> float:
     """The angle in degrees at which the density has fallen to half of its peak (180: it nowhere has)."""
-    return math.degrees(math.acos(max(-1.0, 1 - math.log(2) / kappa)))
+    cosine = 1 - math.log(2) / kappa
+    return math.degrees(math.acos(max(-1.0, cosine)))
 
 
 def outvoted(kappa: float, key_dim: int) -> float:
@@ -92,9 +96,10 @@ def two_worlds(number: int, key_dim: int = 64, *, real_first: bool = True) -> tu
     """
     generator = torch.Generator().manual_seed(1)
     centres = F.normalize(torch.randn(2, 5, key_dim, generator=generator), dim=-1)
-    labels = (torch.arange(number) + int(real_first)) % 2
-    of = centres[labels, torch.randint(0, 5, (number,), generator=generator)]
-    queries = [vmf.sample(centre, 200.0, 1, generator) for centre in of]
+    first_label = 1 if real_first else 0
+    labels = (torch.arange(number) + first_label) % 2
+    clusters = torch.randint(0, 5, (number,), generator=generator)
+    queries = [vmf.sample(centre, 200.0, 1, generator) for centre in centres[labels, clusters]]
     return torch.cat(queries), labels
 
 
@@ -106,44 +111,44 @@ def directions_picture(query_degrees: float) -> Figure:
     figure = Figure(figsize=(5.6, 4.2), layout="constrained")
     axes = figure.subplots()
     _circle(axes)
+    axes.plot(0, 0, marker=".", color="black")
     query = direction(query_degrees)
     for slot, key in enumerate(direction(ANGLES)):
-        _arrow(axes, key, SLOT_COLOURS[slot], SLOT_LINES[slot])
-        kind = "real" if VALUES[slot] else "generated"
-        text = f"slot {slot}, {kind}\ncosine {float(key @ query):+.2f}"
-        side = "left" if key[0] > 0.01 else "right" if key[0] < -0.01 else "center"
-        axes.text(
-            1.14 * float(key[0]),
-            1.14 * float(key[1]),
-            text,
-            ha=side,
-            va="center",
-            fontsize=10,
-            color=SLOT_COLOURS[slot],
-        )
+        colour = SLOT_COLOURS[slot]
+        _arrow(axes, key, colour, SLOT_LINES[slot])
+        text = f"slot {slot}, {_kind(VALUES[slot])}\ncosine {float(key @ query):+.2f}"
+        x, y = key.tolist()
+        axes.text(1.14 * x, 1.14 * y, text, ha=_side_of_label(x), va="center", fontsize=10, color=colour)
     _arrow(axes, query, "black", "-", width=2.6)
-    axes.text(1.12 * float(query[0]), 1.12 * float(query[1]), "query $q$", fontsize=11, weight="bold", va="center")
+    x, y = query.tolist()
+    axes.text(1.12 * x, 1.12 * y, "query $q$", fontsize=11, weight="bold", va="center")
     axes.set(xlim=(-2.1, 2.2), ylim=(-1.45, 1.3))
     return figure
+
+
+def _kind(value: int | Tensor) -> str:
+    return "real" if value == 1 else "generated"
+
+
+def _side_of_label(x: float) -> str:
+    """The alignment of a label outside the circle, at the horizontal place `x`: its text leads away from the circle."""
+    if x > 0.01:
+        return "left"
+    if x < -0.01:
+        return "right"
+    return "center"
 
 
 def contrast(kappa: float) -> Figure:
     """One vMF density for this `kappa`: against the angle, as a wall around the circle, as a cap on the sphere."""
     figure = Figure(figsize=(7.0, 2.4), layout="constrained")
-    line, ring, ball = figure.subplots(1, 3, width_ratios=(1.35, 1, 1))
+    against_angle, on_circle, on_sphere = figure.subplots(1, 3, width_ratios=(1.35, 1, 1))
     degrees = np.linspace(-180, 180, 721)
     density = _density_on_circle(degrees, kappa)
-    line.plot(degrees, density / density.max(), color=REAL, linewidth=2)
-    half = half_width(kappa)
-    if half < 180:
-        line.plot([-half, half], [0.5, 0.5], color="black", linewidth=1.5)
-        at = (half + 6, 0.5) if half < 90 else (-60, 0.42)
-        line.text(*at, f"half at {half:.0f}°", va="center", fontsize=10)
-    line.set(xlabel="angle to the mean (degrees)", ylabel="density / its peak", xticks=range(-180, 181, 90))
-    line.set(ylim=(0, 1.05), title=rf"$\kappa$ = {kappa:.3g}")
-    hide_top_and_right(line)
-    _ring(ring, density / density.max(), degrees)
-    _ball(ball, kappa)
+    height = density / density.max()
+    _curve(against_angle, height, degrees, kappa)
+    _wall(on_circle, height, degrees)
+    _cap(on_sphere, kappa)
     return figure
 
 
@@ -152,19 +157,36 @@ def _density_on_circle(degrees: Array, kappa: float) -> Array:
     return vmf.log_density(direction(torch.from_numpy(degrees)), mean, kappa).exp().numpy()
 
 
-def _ring(axes: Axes, height: Array, degrees: Array) -> None:
+def _curve(axes: Axes, height: Array, degrees: Array, kappa: float) -> None:
+    """The density against the angle to its mean, with the width at which it has halved."""
+    axes.plot(degrees, height, color=REAL, linewidth=2)
+    half = half_width(kappa)
+    if half < 180:
+        axes.plot([-half, half], [0.5, 0.5], color="black", linewidth=1.5)
+        text = f"half at {half:.0f}°"
+        if half < 90:
+            axes.text(half + 6, 0.5, text, va="center", fontsize=10)
+        else:  # there is no room beside the line, so the text goes below it
+            axes.text(-60, 0.42, text, va="center", fontsize=10)
+    axes.set(xlabel="angle to the mean (degrees)", ylabel="density / its peak", xticks=range(-180, 181, 90))
+    axes.set(ylim=(0, 1.05), title=rf"$\kappa$ = {kappa:.3g}")
+    hide_top_and_right(axes)
+
+
+def _wall(axes: Axes, height: Array, degrees: Array) -> None:
     """A wall outside the unit circle, as high as the density."""
-    _circle(axes, marks=False)
+    _circle(axes)
     angle = np.deg2rad(degrees + 90)  # the mean points up
+    foot = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     radius = 1 + 0.9 * height
-    outline = np.stack([np.cos(angle), np.sin(angle)], 1) * radius[:, None]
-    inside = np.stack([np.cos(angle), np.sin(angle)], 1)[::-1]
-    axes.fill(*np.concatenate([outline, inside]).T, color=REAL, alpha=0.45, linewidth=0)
+    top = foot * radius[:, np.newaxis]
+    outline = np.concatenate([top, foot[::-1]])
+    axes.fill(outline[:, 0], outline[:, 1], color=REAL, alpha=0.45, linewidth=0)
     axes.annotate("", (0, 1), (0, 0), arrowprops={"arrowstyle": "-|>", "color": "black", "linewidth": 1.6})
     axes.set(xlim=(-1.95, 1.95), ylim=(-1.95, 1.95), title="on the circle, M = 2")
 
 
-def _ball(axes: Axes, kappa: float) -> None:
+def _cap(axes: Axes, kappa: float) -> None:
     """The near half of the unit sphere, in ten bands of density, darkest at the mean, which is tilted towards us."""
     side = np.linspace(-1, 1, 160)
     across, up = np.meshgrid(side, side[::-1])
@@ -174,18 +196,14 @@ def _ball(axes: Axes, kappa: float) -> None:
     cosine = across * mean[0] + up * mean[1] + depth * mean[2]
     relative = np.where(inside, np.exp(kappa * (cosine - 1)), np.nan)
     axes.contourf(across, up, relative, levels=np.linspace(0, 1, 11), cmap="Blues")
-    around_it = np.linspace(0, 2 * np.pi, 200)
-    axes.plot(np.cos(around_it), np.sin(around_it), color="black", linewidth=1)
+    draw_unit_circle(axes, "black")
     axes.plot(mean[0], mean[1], marker="+", color="black", markersize=9)
     axes.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), title="on the sphere, M = 3", aspect="equal")
     axes.axis("off")
 
 
-def _circle(axes: Axes, *, marks: bool = True) -> None:
-    angle = np.linspace(0, 2 * np.pi, 200)
-    axes.plot(np.cos(angle), np.sin(angle), color=UNUSED, linewidth=1)
-    if marks:
-        axes.plot(0, 0, marker=".", color="black")
+def _circle(axes: Axes) -> None:
+    draw_unit_circle(axes, UNUSED)
     axes.set_aspect("equal")
     axes.axis("off")
 
@@ -202,19 +220,28 @@ def bayes_on_the_circle(memory: VMFMemory) -> Figure:
     """Bayes' rule for every direction of the circle: the four joints above, the posterior and p(y=1|x) below."""
     degrees = np.linspace(0, 360, 361)
     queries = direction(torch.from_numpy(degrees))
-    prior = (memory.histogram + memory.beta) / (memory.histogram + memory.beta).sum()
+    mass = memory.histogram + memory.beta
+    prior = mass / mass.sum()
     joint = prior * vmf.log_density(queries.unsqueeze(1), memory.keys, memory.kappa).exp()
     posterior = memory.posterior(queries).T.numpy()
     figure = Figure(figsize=(7.0, 4.1), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     for slot in range(4):
-        style = {"color": SLOT_COLOURS[slot], "linestyle": SLOT_LINES[slot], "linewidth": 2}
-        above.plot(degrees, joint[:, slot], **style, label=_slot_name(slot))
-    order = sorted(range(4), key=lambda slot: -VALUES[slot])  # the real ones below: their edge is p(y=1|x)
-    layers = below.stackplot(degrees, posterior[order], colors=[SLOT_COLOURS[slot] for slot in order])
+        above.plot(
+            degrees,
+            joint[:, slot],
+            color=SLOT_COLOURS[slot],
+            linestyle=SLOT_LINES[slot],
+            linewidth=2,
+            label=_slot_name(slot),
+        )
+    order = [0, 2, 1, 3]  # the real slots first, at the bottom: their upper edge is p(y=1|x)
+    colours = [SLOT_COLOURS[slot] for slot in order]
+    layers = below.stackplot(degrees, posterior[order], colors=colours)
     for layer, slot in zip(layers, order, strict=True):
         layer.set(hatch=SLOT_HATCHES[slot], edgecolor="white", linewidth=0)
-    real = posterior[np.array(VALUES) == 1].sum(axis=0)
+    is_real = np.array(VALUES) == 1
+    real = posterior[is_real].sum(axis=0)
     below.plot(degrees, real, color="black", linewidth=2.2, label="$p(y=1|x)$")
     above.set(ylabel="$p(c=i)\\,p(x|c=i)$", title=rf"$\kappa$ = {memory.kappa:.3g}", ylim=(0, None))
     below.set(ylabel="posterior $p(c=i|x)$", xlabel="direction of the query (degrees)", ylim=(0, 1), xlim=(0, 360))
@@ -228,36 +255,46 @@ def sphere_picture(memory: VMFMemory, queries: Tensor, view: tuple[float, float]
     """p(y=1|x) on the half of the sphere that one sees from `view` (turn, tilt in degrees), its slots and `queries`."""
     figure = Figure(figsize=(5.6, 4.2), layout="constrained")
     axes = figure.subplots()
-    turn, tilt = np.deg2rad(view)
-    towards = [math.cos(tilt) * math.cos(turn), math.cos(tilt) * math.sin(turn), math.sin(tilt)]
-    upward = [-math.sin(tilt) * math.cos(turn), -math.sin(tilt) * math.sin(turn), math.cos(tilt)]
-    frame = torch.tensor([[-math.sin(turn), math.cos(turn), 0], upward, towards], dtype=torch.float64)
+    frame = _frame_of_view(view)
     side = torch.linspace(-1, 1, 160, dtype=torch.float64)
     across, up = torch.meshgrid(side, side, indexing="xy")
     depth = (1 - across**2 - up**2).clamp(min=0).sqrt()
-    points = F.normalize(torch.stack([across, up, depth], dim=2).view(-1, 3), dim=1) @ frame
+    seen = torch.stack([across, up, depth], dim=2).view(-1, 3)
+    points = F.normalize(seen, dim=1) @ frame
     real = (memory.posterior(points) @ memory.values.double()).view(160, 160)
     inside = across**2 + up**2 <= 1
-    levels = np.linspace(0, 1, 11)
-    bands = axes.contourf(across, up, real.where(inside, torch.nan), levels=levels, cmap=BLUE_FOR_REAL)
+    real_inside = real.where(inside, torch.nan)
+    bands = axes.contourf(across, up, real_inside, levels=np.linspace(0, 1, 11), cmap=BLUE_FOR_REAL)
     figure.colorbar(bands, ax=axes, label="$p(y=1|x)$", ticks=[0, 0.5, 1])
     axes.add_patch(Circle((0, 0), 1, fill=False, color="black"))
-    for slot, (x, y, z) in enumerate((memory.keys @ frame.T).tolist()):
-        if z < 0:
-            continue
-        colour, marker = (REAL, "o") if memory.values[slot] else (GENERATED, "s")
-        axes.plot(x, y, marker, color=colour, markersize=11, markeredgecolor="black")
-        axes.text(x, y + 0.11, f"{slot} {'real' if memory.values[slot] else 'generated'}", ha="center", fontsize=9.5)
-    for x, y, z in (queries @ frame.T).tolist():
-        if z >= 0:
+    keys = memory.keys @ frame.T
+    for slot, (x, y, depth_of_key) in enumerate(keys.tolist()):
+        if depth_of_key >= 0:  # the key is on the half that one sees
+            value = int(memory.values[slot])
+            colour = REAL if value == 1 else GENERATED
+            marker = "o" if value == 1 else "s"
+            axes.plot(x, y, marker, color=colour, markersize=11, markeredgecolor="black")
+            axes.text(x, y + 0.11, f"{slot} {_kind(value)}", ha="center", fontsize=9.5)
+    for x, y, depth_of_query in (queries @ frame.T).tolist():
+        if depth_of_query >= 0:
             axes.plot(x, y, "x", color="black", markersize=9, markeredgewidth=2)
     axes.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), aspect="equal")
     axes.axis("off")
     return figure
 
 
+def _frame_of_view(view: tuple[float, float]) -> Tensor:
+    """The directions to the right, upward and towards the eye, rows of [3, 3], for a `view` (turn, tilt in degrees)."""
+    turn = math.radians(view[0])
+    tilt = math.radians(view[1])
+    right = [-math.sin(turn), math.cos(turn), 0]
+    upward = [-math.sin(tilt) * math.cos(turn), -math.sin(tilt) * math.sin(turn), math.cos(tilt)]
+    towards = [math.cos(tilt) * math.cos(turn), math.cos(tilt) * math.sin(turn), math.sin(tilt)]
+    return torch.tensor([right, upward, towards], dtype=torch.float64)
+
+
 def _slot_name(slot: int) -> str:
-    return f"slot {slot}, {'real' if VALUES[slot] else 'generated'}\nat {ANGLES[slot]}°, h = {COUNTS[slot]:g}"
+    return f"slot {slot}, {_kind(VALUES[slot])}\nat {ANGLES[slot]}°, h = {COUNTS[slot]:g}"
 
 
 # -------------------------------------------------------------------- pictures of high dimensions
@@ -281,7 +318,8 @@ def vote_curves(kappas: Array, key_dims: Sequence[int], sizes: dict[str, int]) -
     """`outvoted` against kappa for each dimension, with the sizes of memories, by name, as horizontal lines."""
     figure = Figure(figsize=(7.2, 3.4), layout="constrained")
     axes = figure.subplots()
-    for key_dim, colour, line in zip(key_dims, (REAL, GENERATED, "#009E73"), ("-", "--", ":"), strict=False):
+    looks = [(REAL, "-"), (GENERATED, "--"), (GREEN, ":")]
+    for key_dim, (colour, line) in zip(key_dims, looks, strict=False):
         votes = [outvoted(kappa, key_dim) for kappa in kappas]
         axes.plot(kappas, votes, color=colour, linestyle=line, linewidth=2.2, label=f"M = {key_dim}")
     for name, size in sizes.items():
@@ -291,7 +329,8 @@ def vote_curves(kappas: Array, key_dims: Sequence[int], sizes: dict[str, int]) -
     axes.axvline(60, color=UNUSED, linewidth=0.8)
     axes.set(xscale="log", yscale="log", ylim=(1, 1e15), xlim=(kappas[0], kappas[-1]))
     axes.set(xlabel=r"concentration $\kappa$", ylabel="unrelated slots outvoted\nby one perfect match")
-    axes.set_xticks([0.5, 1, 2, 5, 10, 20, 60, 100], ["0.5", "1", "2", "5", "10", "20", "60", "100"])
+    ticks = [0.5, 1, 2, 5, 10, 20, 60, 100]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.legend(frameon=False, loc="upper left")
     hide_top_and_right(axes)
@@ -322,7 +361,7 @@ def stranger_picture(densities: dict[str, Tensor], probabilities: dict[str, Tens
     """log p(x) against D(x) for groups of queries, by name: known real, known generated, strangers."""
     figure = Figure(figsize=(6.6, 3.3), layout="constrained")
     axes = figure.subplots()
-    looks = ((REAL, "o"), (GENERATED, "s"), ("#CC79A7", "x"))
+    looks = [(REAL, "o"), (GENERATED, "s"), (PURPLE, "x")]
     for (name, density), (colour, marker) in zip(densities.items(), looks, strict=True):
         axes.plot(density, probabilities[name], linestyle="", marker=marker, color=colour, markersize=4, label=name)
     axes.set(xlabel="$\\log p(x)$ of the mixture, equation (3) (nats)", ylabel="$D(x)$, probability of real")
@@ -370,35 +409,46 @@ def check_closed_form(answer: Callable[[float], float]) -> str:
 def check_posterior(answer: Callable[[Tensor, Tensor, Tensor, float, float], Tensor]) -> str:
     """Exercise 2.3: the posterior of a batch of queries; the oracle is `VMFMemory.posterior`."""
     memory, queries = _uneven_memory()
-    keys, histogram, kappa, beta = memory.keys, memory.histogram, memory.kappa, memory.beta
-    given = torch.as_tensor(answered(answer(keys, histogram, queries, kappa, beta)))
+    given = torch.as_tensor(answered(answer(memory.keys, memory.histogram, queries, memory.kappa, memory.beta)))
     expected = memory.posterior(queries)
     if given.shape != expected.shape:
         raise Wrong(f"Expected shape {list(expected.shape)}, a row for each query, got {list(given.shape)}.")
     if not bool(given.isfinite().all()):
         raise Wrong("There are NaNs or infinities: one slot has h = 0, and log(0) needs the beta of (1).")
-    likelihood = kappa * queries @ keys.T
-    mistakes = {
-        "Your columns sum to 1, not your rows: normalise over the slots (dim=1), not over the batch.": (
-            likelihood + (histogram + beta).log()
-        ).softmax(dim=0),
-        "You have added h + beta to the exponent. It multiplies exp(kappa K.q), so its LOG is added.": (
-            likelihood + histogram + beta
-        ).softmax(dim=1),
-        "You have left out the prior: a slot with a large histogram must weigh more.": likelihood.softmax(dim=1),
-        "kappa multiplies the cosine only, not the log of the prior.": (
-            likelihood + kappa * (histogram + beta).log()
-        ).softmax(dim=1),
-        "You have left out kappa.": (queries @ keys.T + (histogram + beta).log()).softmax(dim=1),
-    }
-    for mistake, result in mistakes.items():
-        if torch.allclose(given.double(), result, atol=1e-6):
-            raise Wrong(mistake)
-    if not torch.allclose(given.sum(dim=1).double(), torch.ones(len(queries)).double(), atol=1e-6):
-        raise Wrong(f"Your first row sums to {float(given[0].sum()):.4g}, not to 1: divide by the sum over ALL slots.")
-    if not torch.allclose(given.double(), expected, atol=1e-6):
+    given = given.double()
+    for mistake in _mistakes_of_the_posterior(memory, queries):
+        if torch.allclose(given, mistake.result, atol=1e-6):
+            raise Wrong(mistake.reason)
+    sums = given.sum(dim=1)
+    if not torch.allclose(sums, torch.ones_like(sums), atol=1e-6):
+        raise Wrong(f"Your first row sums to {float(sums[0]):.4g}, not to 1: divide by the sum over ALL slots.")
+    if not torch.allclose(given, expected, atol=1e-6):
         raise Wrong(f"The largest difference to memory.posterior is {float((given - expected).abs().max()):.2g}.")
     return "Equal to memory.posterior to 1e-6, the slot with h = 0 included."
+
+
+def _mistakes_of_the_posterior(memory: VMFMemory, queries: Tensor) -> list[Mistake]:
+    mass = memory.histogram + memory.beta
+    cosines = queries @ memory.keys.T
+    exponent = memory.kappa * cosines
+    over_the_batch = (exponent + mass.log()).softmax(dim=0)
+    mass_in_exponent = (exponent + mass).softmax(dim=1)
+    without_prior = exponent.softmax(dim=1)
+    kappa_times_prior = (exponent + memory.kappa * mass.log()).softmax(dim=1)
+    without_kappa = (cosines + mass.log()).softmax(dim=1)
+    return [
+        Mistake(
+            over_the_batch,
+            "Your columns sum to 1, not your rows: normalise over the slots (dim=1), not over the batch.",
+        ),
+        Mistake(
+            mass_in_exponent,
+            "You have added h + beta to the exponent. It multiplies exp(kappa K.q), so its LOG is added.",
+        ),
+        Mistake(without_prior, "You have left out the prior: a slot with a large histogram must weigh more."),
+        Mistake(kappa_times_prior, "kappa multiplies the cosine only, not the log of the prior."),
+        Mistake(without_kappa, "You have left out kappa."),
+    ]
 
 
 def _uneven_memory() -> tuple[VMFMemory, Tensor]:
@@ -408,15 +458,15 @@ def _uneven_memory() -> tuple[VMFMemory, Tensor]:
     memory.keys.copy_(F.normalize(torch.randn(7, 3, generator=generator, dtype=torch.float64), dim=1))
     memory.histogram.copy_(torch.rand(7, generator=generator, dtype=torch.float64) * 3)
     memory.histogram[4] = 0
-    return memory, F.normalize(torch.randn(5, 3, generator=generator, dtype=torch.float64), dim=1)
+    queries = F.normalize(torch.randn(5, 3, generator=generator, dtype=torch.float64), dim=1)
+    return memory, queries
 
 
 @attempt
 def check_scaling(answer: str) -> str:
     """Exercise 2.4: what does the posterior do if every h is multiplied by 100?"""
-    choices = ("sharper", "flatter", "the same")
-    if answer not in choices:
-        raise Wrong(f"Answer with one of {', '.join(repr(choice) for choice in choices)}.")
+    if answer not in ("sharper", "flatter", "the same"):
+        raise Wrong("Answer with one of 'sharper', 'flatter', 'the same'.")
     memory, queries = _uneven_memory()
     before = memory.posterior(queries)
     memory.histogram.mul_(100)
@@ -434,12 +484,14 @@ def _above(value: float) -> str:
 @attempt
 def check_least_kappa(kappa: float) -> str:
     """Exercise 2.5: the least whole kappa at which a perfect match has half of the posterior, N 4096 and M 256."""
-    num_slots, key_dim = 4096, 256
+    num_slots = 4096
+    key_dim = 256
     if not float(kappa).is_integer():
         raise Wrong("A whole number, please: the least at which the perfect match has at least half of the vote.")
 
     def share(value: float) -> float:
-        return outvoted(value, key_dim) / (outvoted(value, key_dim) + num_slots - 1)
+        votes = outvoted(value, key_dim)
+        return votes / (votes + num_slots - 1)
 
     if share(kappa) < 0.5:
         raise Wrong(f"At kappa = {kappa:g} a perfect match has {share(kappa):.1%} of the posterior. More is needed.")

@@ -24,10 +24,10 @@ from memgan.engines import Candidates, marked
 from memgan.gan import AdversarialModel, discriminator_loss
 from memgan.lab.baselines.models import build_model
 from memgan.networks import InferenceNetwork
-from memgan.plots import image_grid
+from memgan.plots import GENERATED, REAL, image_grid
 from memgan.presets import PRESETS
 from memgan.training import prepare, train
-from walkthrough.drawing import hide_top_and_right
+from walkthrough.drawing import GREEN, PURPLE, SKY_BLUE, VERMILION, hide_top_and_right
 
 __all__ = [
     "MARKS",
@@ -106,7 +106,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 CAUSES = ("128 slots", "128 slots, encoder frozen", "128 slots, slots protected", "128 slots, both stopped")
-REPAIRS = tuple(name for name in VARIANTS if "re-encoded" in name or "rehearsed" in name or "replay" in name)
+REPAIRS = tuple(name for name, variant in VARIANTS.items() if variant.re_encoded or variant.rehearsed or variant.replay)
 
 
 class Curve(NamedTuple):
@@ -162,7 +162,8 @@ class RehearsingMemory(VMFMemory):
     def keep_images(self, queries: Tensor, labels: Tensor, images: Tensor) -> None:
         """After a write of the same batch: every sample leaves its image with its best slot; the last one stays."""
         slots = best_matching(self, queries, labels)
-        self.images[slots], self.filled[slots] = images, True
+        self.images[slots] = images
+        self.filled[slots] = True
 
     @torch.no_grad()
     def re_encode(self, encoder: Callable[[Tensor], Tensor]) -> None:
@@ -186,7 +187,23 @@ def best_matching(memory: VMFMemory, queries: Tensor, labels: Tensor) -> Tensor:
     return memory.posterior(queries).masked_fill(other, -1).argmax(dim=1)
 
 
-class Judge(nn.Module):
+class Shielded(NamedTuple):
+    """What some slots of a memory held when they were shielded, a row for each of `slots`."""
+
+    slots: Tensor
+    keys: Tensor
+    values: Tensor
+    ages: Tensor
+    histogram: Tensor
+
+    def put_back(self, memory: VMFMemory) -> None:
+        memory.keys[self.slots] = self.keys
+        memory.values[self.slots] = self.values
+        memory.ages[self.slots] = self.ages
+        memory.histogram[self.slots] = self.histogram
+
+
+class Discriminator(nn.Module):
     """A discriminator of one `Variant`: an encoder, and what reads its queries."""
 
     def __init__(self, variant: Variant) -> None:
@@ -199,14 +216,16 @@ class Judge(nn.Module):
         self.head = nn.Linear(preset.memory.key_dim, 1)
         nn.init.normal_(self.head.weight, std=0.02)
         self.optimiser = torch.optim.Adam(self.parameters(), LEARNING_RATE, betas=(0.5, 0.999))
-        self.shielded: dict[str, tuple[Tensor, Tensor]] = {}
+        self.shielded: Shielded | None = None
 
     def logit(self, images: Tensor) -> Tensor:
         return self.head(self.encoder.layers(images)).squeeze(1)
 
     def forward(self, images: Tensor) -> Tensor:
         """D(x), [n]."""
-        return self.memory.read(self.encoder(images)) if self.variant.memory else self.logit(images).sigmoid()
+        if self.variant.memory:
+            return self.memory.read(self.encoder(images))
+        return self.logit(images).sigmoid()
 
     def loss(self, real: Tensor, fakes: Tensor) -> Tensor:
         """(12) without the mutual-information term, and the write that goes with it."""
@@ -217,20 +236,22 @@ class Judge(nn.Module):
         loss = F.softplus(-logit).mean() + F.softplus(self.logit(fakes)).mean()
         if self.variant.penalty:
             (slope,) = torch.autograd.grad(logit.sum(), real, create_graph=True)
-            loss = loss + self.variant.penalty / 2 * slope.square().flatten(1).sum(dim=1).mean()
+            squared_length = slope.square().flatten(1).sum(dim=1)
+            loss = loss + self.variant.penalty / 2 * squared_length.mean()
         return loss
 
     def loss_of_memory(self, real: Tensor, fakes: Tensor) -> Tensor:
-        memory, variant = self.memory, self.variant
-        if variant.re_encoded:
-            memory.re_encode(self.encoder)
+        if self.variant.re_encoded:
+            self.memory.re_encode(self.encoder)
         images = torch.cat([real, fakes])
-        queries, labels = self.encoder(images), (torch.arange(len(images)) < len(real)).long()
-        loss = discriminator_loss(*memory.read_write(queries, labels).split([len(real), len(fakes)]))
-        if variant.re_encoded or variant.rehearsed:
-            memory.keep_images(queries, labels, images)
-        for name, (slots, rows) in self.shielded.items():
-            getattr(memory, name)[slots] = rows
+        queries = self.encoder(images)
+        labels = torch.tensor([1] * len(real) + [0] * len(fakes))
+        probabilities = self.memory.read_write(queries, labels)
+        loss = discriminator_loss(probabilities[: len(real)], probabilities[len(real) :])
+        if self.variant.re_encoded or self.variant.rehearsed:
+            self.memory.keep_images(queries, labels, images)
+        if self.shielded is not None:
+            self.shielded.put_back(self.memory)
         return loss
 
     def rehearsal(self, number: int) -> Tensor:
@@ -241,14 +262,20 @@ class Judge(nn.Module):
     @torch.no_grad()
     def slots_of(self, fakes: Tensor) -> Tensor:
         """The slots, each once, that these fakes match best among those of generated ones."""
-        return best_matching(self.memory, self.encoder(fakes), torch.zeros(len(fakes), dtype=torch.long)).unique()
+        labels = torch.zeros(len(fakes), dtype=torch.long)
+        return best_matching(self.memory, self.encoder(fakes), labels).unique()
 
     @torch.no_grad()
     def shield(self, images: Tensor) -> None:
         """From now on the slots that these fakes match best hold what they hold now."""
         slots = self.slots_of(images)
-        held = {name: getattr(self.memory, name)[slots].clone() for name in ("keys", "values", "ages", "histogram")}
-        self.shielded = {name: (slots, rows) for name, rows in held.items()}
+        self.shielded = Shielded(
+            slots,
+            keys=self.memory.keys[slots].clone(),
+            values=self.memory.values[slots].clone(),
+            ages=self.memory.ages[slots].clone(),
+            histogram=self.memory.histogram[slots].clone(),
+        )
 
 
 def without_batch_statistics(network: InferenceNetwork) -> InferenceNetwork:
@@ -264,81 +291,135 @@ def experiment(variant: str, seed: int, steps_on_b: int = 300, amount: float = 0
 
     Reproducible from the seed alone. Raises KeyError for an unknown variant.
     """
-    chosen, images = VARIANTS[variant], kinds(seed, amount)
+    chosen = VARIANTS[variant]
+    images = kinds(seed, amount)
     prepare(seed)
-    judge = Judge(chosen)
+    discriminator = Discriminator(chosen)
     for _ in range(STEPS_ON_A):
-        train_once(judge, some(images.real, BATCH), some(images.bold, BATCH))
+        train_once(discriminator, some(images.real, BATCH), some(images.bold, BATCH))
     if chosen.protected:
-        judge.shield(images.bold)
-    ask = questions(judge, images)
+        discriminator.shield(images.bold)
+    questions = Questions(discriminator, images)
     if chosen.frozen:
-        judge.requires_grad_(False)
-    rows = [ask()]
+        discriminator.requires_grad_(False)
+    marks = [0]
+    answers = [questions.ask()]
+    half = BATCH // 2
     for step in range(1, steps_on_b + 1):
         fakes = some(images.thin, BATCH)
         if chosen.replay:
-            fakes[: BATCH // 2] = some(images.bold[:REPLAYED], BATCH // 2)
+            fakes[:half] = some(images.bold[:REPLAYED], half)
         if chosen.rehearsed:
-            fakes[: BATCH // 2] = judge.rehearsal(BATCH // 2)
-        train_once(judge, some(images.real, BATCH), fakes)
+            fakes[:half] = discriminator.rehearsal(half)
+        train_once(discriminator, some(images.real, BATCH), fakes)
         if step in MARKS:
-            rows.append(ask())
-    marks = [mark for mark in MARKS if mark <= steps_on_b]
-    return Curve(variant, seed, marks, *map(list, zip(*rows, strict=True)))
+            marks.append(step)
+            answers.append(questions.ask())
+    return Curve(
+        variant,
+        seed,
+        marks,
+        old=[answer.old for answer in answers],
+        new=[answer.new for answer in answers],
+        real=[answer.real for answer in answers],
+        cosine=[answer.cosine for answer in answers],
+        slots=[answer.slots for answer in answers],
+    )
 
 
 def some(images: Tensor, number: int) -> Tensor:
+    """`number` of the images, drawn at random and with repetition."""
     return images[torch.randint(len(images), (number,))]
 
 
-def train_once(judge: Judge, real: Tensor, fakes: Tensor) -> None:
+def train_once(discriminator: Discriminator, real: Tensor, fakes: Tensor) -> None:
     """A step of Adam; only the write where nothing may move."""
-    loss = judge.loss(real, fakes)
+    loss = discriminator.loss(real, fakes)
     if loss.requires_grad:
-        judge.optimiser.zero_grad()
+        discriminator.optimiser.zero_grad()
         loss.backward()
-        judge.optimiser.step()
+        discriminator.optimiser.step()
 
 
-def questions(judge: Judge, images: Kinds) -> Callable[[], tuple[float, ...]]:
-    """A function that gives the numbers of a `Curve` as they are when it is called; compared with now, before B."""
-    with torch.no_grad():
-        queries = judge.encoder(images.bold)
-        slots = judge.slots_of(images.bold)
-        keys = judge.memory.keys[slots].clone()
+class Answer(NamedTuple):
+    """The numbers of a `Curve` at one step."""
+
+    old: float
+    new: float
+    real: float
+    cosine: float
+    slots: float
+
+
+class Questions:
+    """What a `Curve` asks of a discriminator, which is compared with what it was when this was made, before B."""
 
     @torch.no_grad()
-    def ask() -> tuple[float, ...]:
-        if judge.variant.re_encoded:
-            judge.memory.re_encode(judge.encoder)
-        cosine = (queries * judge.encoder(images.bold)).sum(dim=1)
-        held = (judge.memory.values[slots] == 0) & ((judge.memory.keys[slots] * keys).sum(dim=1) > STILL)
-        shares = [judge(images.bold) < 0.5, judge(images.thin) < 0.5, judge(images.real) > 0.5, cosine, held]
-        return tuple(round(float(share.double().mean()), 4) for share in shares)
+    def __init__(self, discriminator: Discriminator, images: Kinds) -> None:
+        self.discriminator = discriminator
+        self.images = images
+        self.queries_before = discriminator.encoder(images.bold)
+        self.slots = discriminator.slots_of(images.bold)
+        self.keys_before = discriminator.memory.keys[self.slots].clone()
 
-    return ask
+    @torch.no_grad()
+    def ask(self) -> Answer:
+        """The numbers as they are now."""
+        discriminator = self.discriminator
+        memory = discriminator.memory
+        if discriminator.variant.re_encoded:
+            memory.re_encode(discriminator.encoder)
+        queries = discriminator.encoder(self.images.bold)
+        still_there = (memory.keys[self.slots] * self.keys_before).sum(dim=1) > STILL
+        still_generated = memory.values[self.slots] == 0
+        return Answer(
+            old=rounded_mean(discriminator(self.images.bold) < 0.5),
+            new=rounded_mean(discriminator(self.images.thin) < 0.5),
+            real=rounded_mean(discriminator(self.images.real) > 0.5),
+            cosine=rounded_mean((self.queries_before * queries).sum(dim=1)),
+            slots=rounded_mean(still_there & still_generated),
+        )
 
 
-def load(path: Path | None = None) -> list[Curve]:
+def rounded_mean(values: Tensor) -> float:
+    """The mean, or of truth values the share that is true, to four decimals."""
+    return round(float(values.double().mean()), 4)
+
+
+def load(path: Path = RESULT) -> list[Curve]:
     """The curves that scripts/measure_forgetting.py measured, every variant on its seeds."""
-    return [Curve(**curve) for curve in json.loads((path or RESULT).read_text(encoding="utf-8"))["curves"]]
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return [Curve(**curve) for curve in stored["curves"]]
 
 
-def load_stationary(path: Path | None = None) -> "list[Stationary]":
+def load_stationary(path: Path = RESULT) -> "list[Stationary]":
     """What scripts/measure_forgetting.py measured of GANs on the digits, where forgetting does not show."""
-    return [Stationary(**run) for run in json.loads((path or RESULT).read_text(encoding="utf-8"))["stationary"]]
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return [Stationary(**run) for run in stored["stationary"]]
+
+
+def of_variant(curves: Sequence[Curve], variant: str) -> list[Curve]:
+    """The curves of `variant`, one for each of its seeds."""
+    return [curve for curve in curves if curve.variant == variant]
 
 
 def mean_share(curves: Sequence[Curve], variant: str, step: int, share: str = "old") -> float:
     """The mean over the seeds of one number of the curves of `variant`, at one of their steps."""
-    values = [getattr(curve, share)[curve.steps.index(step)] for curve in curves if curve.variant == variant]
+    values = []
+    for curve in of_variant(curves, variant):
+        place = curve.steps.index(step)
+        values.append(getattr(curve, share)[place])
     return sum(values) / len(values)
 
 
 STYLES = [  # Okabe and Ito's colours, each with a marker and a line of its own
-    *(("#D55E00", "o", "-"), ("#0072B2", "s", "-"), ("#009E73", "^", "--"), ("#CC79A7", "D", "-.")),
-    *(("#000000", "v", ":"), ("#E69F00", "P", "--"), ("#56B4E9", "X", "-")),
+    (VERMILION, "o", "-"),
+    (REAL, "s", "-"),
+    (GREEN, "^", "--"),
+    (PURPLE, "D", "-."),
+    ("#000000", "v", ":"),
+    (GENERATED, "P", "--"),
+    (SKY_BLUE, "X", "-"),
 ]
 
 
@@ -353,7 +434,7 @@ def forgetting_curves(curves: Sequence[Curve], variants: Sequence[str]) -> Figur
     figure = Figure(figsize=(8.2, 3.6), layout="constrained")
     axes = figure.subplots()
     for variant, style in zip(variants, STYLES, strict=False):
-        draw_share(axes, [curve for curve in curves if curve.variant == variant], "old", variant, style)
+        draw_share(axes, of_variant(curves, variant), "old", variant, style)
     finish(axes, "share of A's fakes still rejected")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -365,10 +446,10 @@ def two_causes(curves: Sequence[Curve]) -> Figure:
     left, right = figure.subplots(1, 2)
     names = ["nothing stopped", "drift stopped (encoder frozen)", "slot loss stopped (slots protected)", "both stopped"]
     for variant, name, style in zip(CAUSES, names, STYLES, strict=False):
-        draw_share(left, [curve for curve in curves if curve.variant == variant], "old", name, style)
-    plain = [curve for curve in curves if curve.variant == CAUSES[0]]
-    draw_share(right, plain, "cosine", "queries of A: cosine with what they were", STYLES[4])
-    draw_share(right, plain, "slots", "slots of A: share that still hold it", STYLES[5])
+        draw_share(left, of_variant(curves, variant), "old", name, style)
+    nothing_stopped = of_variant(curves, CAUSES[0])
+    draw_share(right, nothing_stopped, "cosine", "queries of A: cosine with what they were", STYLES[4])
+    draw_share(right, nothing_stopped, "slots", "slots of A: share that still hold it", STYLES[5])
     finish(left, "share of A's fakes still rejected")
     finish(right, "kept of what it was before B")
     for axes in (left, right):
@@ -377,6 +458,7 @@ def two_causes(curves: Sequence[Curve]) -> Figure:
 
 
 def draw_share(axes: Axes, curves: Sequence[Curve], share: str, label: str, style: tuple[str, str, str]) -> None:
+    """The mean of one number of the `curves` at each step, over their range. Raises ValueError for no curves."""
     if not curves:
         raise ValueError(f"no curve for {label!r}")
     colour, marker, line = style
@@ -388,8 +470,10 @@ def draw_share(axes: Axes, curves: Sequence[Curve], share: str, label: str, styl
 
 
 def finish(axes: Axes, label: str) -> None:
+    """The axes of a picture against the steps on B, on a logarithmic scale that begins at 0."""
     axes.set_xscale("symlog", linthresh=1, linscale=0.5)
-    axes.set_xticks([0, 1, 2, 5, 10, 20, 50, 100, 300], ["0", "1", "2", "5", "10", "20", "50", "100", "300"])
+    ticks = [0, 1, 2, 5, 10, 20, 50, 100, 300]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
     axes.set(xlabel="steps on B (log scale)", ylabel=label, ylim=(-0.03, 1.03))
     hide_top_and_right(axes)
@@ -414,20 +498,30 @@ def stationary(name: str, seed: int) -> Stationary:
 
     D normalises each set by its own statistics, as it does each batch in training.
     """
-    preset = PRESETS["digits"]
-    settings = preset if name == "memory" else preset.changed([f"model={name}", "networks.noise_dim=16"])
+    settings = PRESETS["digits"]
+    if name != "memory":
+        settings = settings.changed([f"model={name}", "networks.noise_dim=16"])
     prepare(seed)
     gan = build_model(settings)
-    images, kept = load_dataset("digits").images, []
+    images = load_dataset("digits").images
+    kept = []
     for step in train(gan, images, settings.training):
         if step.number in KEPT_AT:
             kept.append(made_by(gan, step.number))
-    kept += [made_by(gan, seed=0), images[:KEPT]]
-    with torch.no_grad():
-        rejected = [round(float((gan.discriminate(part) < 0.5).double().mean()), 4) for part in kept]
-    return Stationary(name, seed, rejected[:-2], rejected[-2], round(1 - rejected[-1], 4))
+    newest = made_by(gan, seed=0)
+    rejected = [share_rejected(gan, fakes) for fakes in kept]
+    newest_rejected = share_rejected(gan, newest)
+    real_rejected = share_rejected(gan, images[:KEPT])
+    return Stationary(name, seed, rejected, newest_rejected, accepted=round(1 - real_rejected, 4))
+
+
+@torch.no_grad()
+def share_rejected(gan: AdversarialModel, images: Tensor) -> float:
+    """The share of `images` that the discriminator takes for generated, D < 0.5."""
+    return rounded_mean(gan.discriminate(images) < 0.5)
 
 
 @torch.no_grad()
 def made_by(gan: AdversarialModel, seed: int) -> Tensor:
+    """KEPT images of the generator as it is now."""
     return gan.generate(KEPT, generator=torch.Generator().manual_seed(seed)).images

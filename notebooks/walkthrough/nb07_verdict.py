@@ -1,7 +1,7 @@
 """Notebook 07: what was taken out and what that cost, from a study's result, and the exercises."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
@@ -46,8 +46,16 @@ def load_tuning(path: Path = RESULT) -> list[Run]:
 
 def load_candidates(path: Path = RESULT) -> dict[str, list[float]]:
     """The pairs of learning rates that were tried, G's and D's, by name."""
-    pairs = load_study(path)["candidates"]
-    return {name: [float(change.partition("=")[2]) for change in changes] for name, changes in pairs.items()}
+    rates = {}
+    for name, assignments in load_study(path)["candidates"].items():
+        rates[name] = [_assigned_number(assignment) for assignment in assignments]
+    return rates
+
+
+def _assigned_number(assignment: str) -> float:
+    """The number of "field=number"."""
+    _, number = assignment.split("=")
+    return float(number)
 
 
 def load_seeds(path: Path = FASHION) -> list[Run]:
@@ -59,7 +67,10 @@ def of_model(runs: list[Run]) -> dict[str, list[Run]]:
     """The runs of each model, models in the order of the file."""
     models: dict[str, list[Run]] = {}
     for run in runs:
-        models.setdefault(run["configuration"], []).append(run)
+        name = run["configuration"]
+        if name not in models:
+            models[name] = []
+        models[name].append(run)
     return models
 
 
@@ -67,47 +78,78 @@ def ablation_table(runs: list[Run]) -> str:
     """Mean, lowest and highest of both scores over the seeds, and the number of classes covered by the worst seed."""
     lines = [f"{'':25}{'Inception Score':>21}{'Frechet':>18}{'classes':>9}"]
     for name, same in of_model(runs).items():
-        cells = []
-        for measure, places in (("inception_score", 2), ("frechet_distance", 0)):
-            values = [run[measure] for run in same]
-            mean = sum(values) / len(values)
-            cells.append(f"{mean:.{places}f} ({min(values):.{places}f} to {max(values):.{places}f})")
-        lines.append(f"{name:25}{cells[0]:>21}{cells[1]:>18}{min(run['classes_covered'] for run in same):>9}")
+        score = _mean_and_range([run["inception_score"] for run in same], decimals=2)
+        distance = _mean_and_range([run["frechet_distance"] for run in same], decimals=0)
+        classes = min(run["classes_covered"] for run in same)
+        lines.append(f"{name:25}{score:>21}{distance:>18}{classes:>9}")
     return "\n".join(lines)
+
+
+def _mean_and_range(values: list[float], decimals: int) -> str:
+    mean = sum(values) / len(values)
+    return f"{mean:.{decimals}f} ({min(values):.{decimals}f} to {max(values):.{decimals}f})"
+
+
+class Measure(NamedTuple):
+    """A row of `seeds_table`."""
+
+    title: str
+    key: str  # in a run
+    decimals: int
+    key_of_real: str | None  # the same of real test images, where it means anything for them
+
+
+MEASURES = [
+    Measure("Inception Score", "inception_score", 2, "inception_score_real"),
+    Measure("Frechet distance", "frechet_distance", 1, "frechet_distance_real"),
+    Measure("classes covered", "classes_covered", 0, "classes"),
+    Measure("precision", "precision", 2, "precision_real"),
+    Measure("recall", "recall", 2, "recall_real"),
+    Measure("MS-SSIM of random pairs", "ms_ssim", 2, "ms_ssim_real"),
+    Measure("share in between", "in_between", 2, "in_between_real"),
+    Measure("slot purity", "slot_purity", 2, None),
+    Measure("slots in use", "slots_in_use", 0, None),
+    Measure("nearest training image", "nearest_training_distance", 2, "nearest_training_distance_real"),
+    Measure("old fakes rejected", "old_fakes_rejected", 2, None),
+]
 
 
 def seeds_table(runs: list[Run]) -> str:
     """What every seed of one configuration reached, a measure in each row, and what real test images have."""
-    measures = [  # what it is called, its key, decimals, the key of real images' own
-        ("Inception Score", "inception_score", 2, "inception_score_real"),
-        ("Frechet distance", "frechet_distance", 1, "frechet_distance_real"),
-        ("classes covered", "classes_covered", 0, "classes"),
-        ("precision", "precision", 2, "precision_real"),
-        ("recall", "recall", 2, "recall_real"),
-        ("MS-SSIM of random pairs", "ms_ssim", 2, "ms_ssim_real"),
-        ("share in between", "in_between", 2, "in_between_real"),
-        ("slot purity", "slot_purity", 2, None),
-        ("slots in use", "slots_in_use", 0, None),
-        ("nearest training image", "nearest_training_distance", 2, "nearest_training_distance_real"),
-        ("old fakes rejected", "old_fakes_rejected", 2, None),
-    ]
-    lines = [" " * 24 + "".join(f"{'seed ' + str(run['seed']):>8}" for run in runs) + f"{'real':>8}"]
-    for title, key, places, real in measures:
-        numbers = [run[key] for run in runs] + ([runs[0][real]] if real else [])
-        lines.append(f"{title:24}" + "".join(f"{number:>8.{places}f}" for number in numbers))
+    headings = [f"seed {run['seed']}" for run in runs]
+    headings.append("real")
+    lines = [_row("", headings)]
+    for measure in MEASURES:
+        numbers = [run[measure.key] for run in runs]
+        if measure.key_of_real is not None:
+            numbers.append(runs[0][measure.key_of_real])
+        cells = [f"{number:.{measure.decimals}f}" for number in numbers]
+        lines.append(_row(measure.title, cells))
     return "\n".join(lines)
+
+
+def _row(title: str, cells: list[str]) -> str:
+    """A line of a table: `title` in 24 columns, and each of `cells` at the right end of 8."""
+    line = f"{title:24}"
+    for cell in cells:
+        line += f"{cell:>8}"
+    return line
 
 
 def tuning_table(tuning: list[Run], runs: list[Run], candidates: dict[str, list[float]]) -> str:
     """The Inception Score of every pair of rates that was tried for a model; a star at the pair that its runs took."""
+    heading = f"{'rates of G, D in 1e-4:':25}"
+    for generator_rate, discriminator_rate in candidates.values():
+        heading += f"{1e4 * generator_rate:>5.0f}, {1e4 * discriminator_rate:.0f} "
+    lines = [heading]
     taken = {run["configuration"]: run["candidate"] for run in runs}
-    lines = [
-        f"{'rates of G, D in 1e-4:':25}" + "".join(f"{1e4 * g:>5.0f}, {1e4 * d:.0f} " for g, d in candidates.values())
-    ]
     for name, tried in of_model(tuning).items():
         score = {run["candidate"]: run["inception_score"] for run in tried}
-        cells = [f"{score[pair]:8.2f}{'*' if pair == taken[name] else ' '}" for pair in candidates]
-        lines.append(f"{name:25}{''.join(cells)}".rstrip())
+        line = f"{name:25}"
+        for pair in candidates:
+            star = "*" if pair == taken[name] else " "
+            line += f"{score[pair]:8.2f}{star}"
+        lines.append(line.rstrip())
     return "\n".join(lines)
 
 
@@ -134,16 +176,19 @@ def ablation_figure(runs: list[Run]) -> Figure:
 
 def walk_rates(runs: list[Run], models: list[str]) -> dict[str, dict[str, list[float]]]:
     """For each of `models` the share of images in between on each kind of walk, one number for each seed."""
-    measures = {"random samples": "in_between"} | {kind: f"in_between_{kind}" for kind in WALKS}
     by_model = of_model(runs)
-    return {
-        name: {
-            kind: [run[measure] for run in by_model[name]]
-            for kind, measure in measures.items()
-            if by_model[name][0].get(measure) is not None
-        }
-        for name in models
-    }
+    return {name: _walk_rates_of_one_model(by_model[name]) for name in models}
+
+
+def _walk_rates_of_one_model(runs: list[Run]) -> dict[str, list[float]]:
+    measures = {"random samples": "in_between"}
+    for kind in WALKS:
+        measures[kind] = f"in_between_{kind}"
+    rates = {}
+    for kind, measure in measures.items():
+        if runs[0].get(measure) is not None:  # a model without slots has no walks across them
+            rates[kind] = [run[measure] for run in runs]
+    return rates
 
 
 @attempt
@@ -162,14 +207,16 @@ def check_causes(answer: dict[str, str]) -> str:
 @attempt
 def check_switch(answer: Any) -> str:
     """Exercise 7.2: what the generator is given at time t of a walk across slots: the key switched, the noise moved."""
-    keys, noise = torch.eye(4)[:2], torch.tensor([[-1.0, 0.0], [1.0, 0.5]])
-    for t in (0.0, 0.25, 0.75, 1.0):
-        given = answered(answer(keys, noise, t))
-        key, z = (torch.as_tensor(part) for part in given)
-        if not torch.allclose(z, noise[0].lerp(noise[1], t)):
-            raise Wrong(f"At t = {t} the noise should be on the straight line, {noise[0].lerp(noise[1], t).tolist()}.")
-        if not any(torch.equal(key, end) for end in keys):
-            raise Wrong(f"At t = {t} your key {key.tolist()} is no slot's key: switch it, do not interpolate it.")
-        if not torch.equal(key, keys[int(t >= 0.5)]):
-            raise Wrong(f"At t = {t} the key should be that of end {int(t >= 0.5)}.")
+    keys = torch.eye(4)[:2]
+    noise = torch.tensor([[-1.0, 0.0], [1.0, 0.5]])
+    for time, end in [(0.0, 0), (0.25, 0), (0.75, 1), (1.0, 1)]:
+        given_key, given_noise = answered(answer(keys, noise, time))
+        key = torch.as_tensor(given_key)
+        on_the_line = noise[0].lerp(noise[1], time)
+        if not torch.allclose(torch.as_tensor(given_noise), on_the_line):
+            raise Wrong(f"At t = {time} the noise should be on the straight line, {on_the_line.tolist()}.")
+        if not torch.equal(key, keys[0]) and not torch.equal(key, keys[1]):
+            raise Wrong(f"At t = {time} your key {key.tolist()} is no slot's key: switch it, do not interpolate it.")
+        if not torch.equal(key, keys[end]):
+            raise Wrong(f"At t = {time} the key should be that of end {end}.")
     return "Between two slots there is nothing that could be asked for."

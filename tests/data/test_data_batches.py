@@ -204,8 +204,12 @@ def test_autocast_does_not_round_the_maps(digits):
 
 def test_data_goes_to_a_device_whole(digits):
     there = ImageData(digits, torch.zeros(13), source=digits).to("meta")
-    assert {part.device.type for part in there} == {"meta"}
+    assert {part.device.type for part in (there.images, there.labels, there.source)} == {"meta"}
     assert ImageData(digits, torch.zeros(13)).to("cpu").source is None
+
+
+def test_moving_to_a_device_keeps_the_names_of_the_classes(data):
+    assert data._replace(class_names=("ape", "cat")).to("meta").class_names == ("ape", "cat")
 
 
 @pytest.mark.gpu

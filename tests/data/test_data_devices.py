@@ -39,7 +39,7 @@ def test_a_batch_on_a_gpu_neither_waits_nor_mixes_devices_nor_lets_values_decide
     """Fake tensors refuse all three: they have a device and a shape, and no values."""
     cpu = data_of(kind)
     with FakeTensorMode(allow_non_fake_inputs=False) as mode:
-        parts = [None if part is None else mode.from_tensor(part).to("cuda") for part in cpu]
+        parts = [None if part is None else mode.from_tensor(part).to("cuda") for part in cpu[:3]]
         batch = batch_of(ImageData(*parts), torch.zeros(B, dtype=torch.int64, device="cuda"), **change)
     assert batch.device.type == "cuda" and batch.dtype == torch.float32
     assert list(batch.shape) == ([B, 1, 40, 40] if kind == "affine" else [B, 3, 13, 7])
@@ -98,9 +98,10 @@ def available(name):
 
 
 def same(one, other):
-    return all(
+    parts = zip((one.images, one.labels, one.source), (other.images, other.labels, other.source), strict=True)
+    return one.class_names == other.class_names and all(
         (a is None and b is None) or (a.dtype == b.dtype and a.device == b.device and torch.equal(a, b))
-        for a, b in zip(one, other, strict=True)
+        for a, b in parts
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision.datasets
 
 from memgan.data import load_dataset, torchvision_sets
 from memgan.data.affine import move_at_random
@@ -72,6 +73,22 @@ def test_fashion_mnist_is_what_debians_files_hold(split, monkeypatch):
     assert data.images.numpy().tobytes() == raw[0][16:] and data.labels.numpy().astype(np.uint8).tobytes() == raw[1][8:]
     assert data.labels.dtype == torch.int64 and data.labels.bincount().tolist() == [number // 10] * 10
     assert not Path("nowhere").exists()
+
+
+@pytest.mark.parametrize("name", ["mnist", "affine-mnist"])
+def test_classes_of_mnist_are_called_after_their_digits(tmp_path, name):
+    write_idx(tmp_path / "MNIST" / "raw")
+    assert load_dataset(name, root=tmp_path).class_names == tuple(str(digit) for digit in range(10))
+
+
+@pytest.mark.parametrize("place", ["root", "debian"])
+def test_classes_of_fashion_mnist_have_torchvisions_names(tmp_path, monkeypatch, place):
+    if place == "debian":
+        monkeypatch.setattr(torchvision_sets, "DEBIAN_FASHION_MNIST", tmp_path / "debian")
+        write_idx(tmp_path / "debian", packed=True)
+    else:
+        write_idx(tmp_path / "FashionMNIST" / "raw")
+    assert load_dataset("fashion-mnist", root=tmp_path).class_names == tuple(torchvision.datasets.FashionMNIST.classes)
 
 
 @real_mnist
@@ -230,6 +247,8 @@ def test_cifar10_keeps_its_channels_rows_and_columns(tmp_path, cifar):
     assert np.array_equal(train.images, cifar[:10]) and np.array_equal(test.images, cifar[10:])
     assert train.images.dtype == torch.uint8 and train.images.is_contiguous()
     assert train.labels.tolist() == [0, 9, 2, 9, 4, 9, 6, 9, 8, 9] and train.labels.dtype == torch.int64
+    names = "airplane automobile bird cat deer dog frog horse ship truck"  # as its authors list them
+    assert train.class_names == test.class_names == tuple(names.split())
 
 
 @pytest.mark.parametrize("name", ["data_batch_3", "test_batch", "batches.meta"])

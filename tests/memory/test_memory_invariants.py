@@ -10,7 +10,7 @@ from memory_builders import assert_state_is, random_labels, state_of, unit_rows
 
 from memgan import VMFMemory
 
-CASES = settings(max_examples=520, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+CASES = settings(max_examples=130, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 ADVERSARIES = ("random", "keys", "antipodes", "all equal", "axes", "near a key", "last batch", "opposite pairs")
 
 

@@ -266,9 +266,10 @@ def test_a_memory_that_is_carried_over_lives_on_as_the_original_does(way):
     assert not torch.equal(memory.keys, other.keys)  # and is its own
 
 
-def test_the_state_is_four_buffers_of_the_promised_shapes():
+def test_the_state_is_four_buffers_of_the_promised_shapes_and_the_settings_beside_them():
     memory = VMFMemory(N, M, K)
-    state = {name: (tuple(buffer.shape), buffer.dtype) for name, buffer in memory.state_dict().items()}
+    assert memory.state_dict().pop("_extra_state").dtype == torch.float64
+    state = {name: (tuple(buffer.shape), buffer.dtype) for name, buffer in memory.named_buffers()}
     assert state == {
         "keys": ((N, M), torch.float32),
         "values": ((N,), torch.int64),

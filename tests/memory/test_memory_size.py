@@ -28,7 +28,7 @@ print(json.dumps({"before": before, "used": peak(), "keys": memory.keys.nbytes})
 """
 
 
-@pytest.mark.thorough  # ten seconds
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
 def test_a_million_slots_are_read_and_written_in_less_than_a_gigabyte_beyond_their_keys():
     run = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True, timeout=300)

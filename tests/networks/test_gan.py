@@ -165,6 +165,49 @@ def test_sampled_slots_share_their_key_and_not_their_noise():
     assert len(seen["noise"].unique(dim=0)) == 35
 
 
+def test_distinct_slots_come_once_and_as_often_as_a_draw_without_replacement_says():
+    """Oracle: numpy's choice without replacement, one slot after the other."""
+    gan = gan_with_known_memory()
+    probabilities = gan.slot_probabilities().double()
+    there = int((probabilities > 0).sum())
+    images, slots = gan.sample_slots(there, 2, distinct=True)
+    assert images.shape[:2] == (there, 2) and len(slots.unique()) == there
+    assert bool((probabilities[slots] > 0).all())
+    with pytest.raises(ValueError, match=f"at most {there} distinct slots.*got {there + 1}"):
+        gan.sample_slots(there + 1, 2, distinct=True)
+
+    generator = torch.Generator().manual_seed(0)
+    ours = np.zeros(61)
+    for _ in range(2000):
+        ours[gan._distinct_slots(5, generator).numpy()] += 1
+    oracle = np.zeros(61)
+    random = np.random.default_rng(0)
+    chance = probabilities.numpy() / float(probabilities.sum())
+    for _ in range(2000):
+        oracle[random.choice(61, 5, replace=False, p=chance)] += 1
+    assert np.abs(ours - oracle).max() < 5 * (2 * 2000 * 0.5 * 0.5) ** 0.5
+
+
+def test_many_images_of_slots_are_those_that_each_key_and_noise_give():
+    gan = tiny_gan().eval()
+    seen = []
+    original = gan.generator.forward
+    gan.generator.forward = lambda keys, noise: seen.append((keys, noise)) or original(keys, noise)
+    images, _ = gan.sample_slots(50, 100)
+    assert len(seen) > 1  # in parts
+    keys = torch.cat([part for part, _ in seen])
+    noise = torch.cat([part for _, part in seen])
+    torch.testing.assert_close(images.flatten(0, 1), original(keys, noise), rtol=0, atol=1e-5)
+
+
+def test_generated_images_carry_a_gradient_in_training_mode_only():
+    gan = tiny_gan()
+    assert gan.train().generate(3).images.requires_grad
+    assert not gan.eval().generate(3).images.requires_grad
+    with torch.no_grad():
+        assert not gan.train().generate(3).images.requires_grad
+
+
 def test_generating_and_discriminating_leave_the_memory_alone():
     gan = tiny_gan()
     before = state_of(gan.memory)
@@ -251,14 +294,35 @@ def test_length_of_the_features_does_not_matter(length):
     plain, scaled = own_gan(), own_gan(length)
     images, made = random_images(11), plain.generate(11, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(scaled.discriminate(images), plain.discriminate(images), rtol=1e-4, atol=1e-6)
-    expected = plain.information(made, plain.inference(images))
-    torch.testing.assert_close(scaled.information(made, scaled.inference(images)), expected, rtol=1e-4, atol=1e-6)
-    cosines = F.cosine_similarity(made.keys, plain.inference(images))
-    torch.testing.assert_close(expected, -11 * cosines.mean(), rtol=1e-4, atol=1e-6)
+    plain_queries, scaled_queries = plain.inference(images), scaled.inference(images)
+    for bound in ("density", "posterior"):
+        expected = plain.information(made, plain_queries, bound)
+        torch.testing.assert_close(scaled.information(made, scaled_queries, bound), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_density_is_kappa_times_the_mean_cosine_between_key_and_query():
+    gan = own_gan()
+    made = gan.generate(11, generator=torch.Generator().manual_seed(0))
+    queries = gan.inference(made.images)
+    expected = -11 * F.cosine_similarity(made.keys, queries).mean()  # kappa is 11
+    torch.testing.assert_close(gan.information(made, queries, "density"), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_posterior_is_the_cross_entropy_of_the_slot_among_the_real_ones():
+    """As a classifier of slots whose classes are the real slots and whose logits are the scores of (4)."""
+    gan = own_gan()
+    gan.memory.histogram.copy_(torch.rand(61, generator=torch.Generator().manual_seed(1)) + 0.1)
+    made = gan.generate(11, generator=torch.Generator().manual_seed(0))
+    queries = gan.inference(made.images)
+    real = gan.memory.values.nonzero()[:, 0]
+    logits = 11 * F.normalize(queries, dim=1) @ gan.memory.keys[real].T + (gan.memory.histogram[real] + 1e-8).log()
+    place_among_real = torch.searchsorted(real, made.slots)
+    expected = F.cross_entropy(logits, place_among_real)
+    torch.testing.assert_close(gan.information(made, queries, "posterior"), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_noise_dim_that_nobody_gives_is_asked_for():
-    with pytest.raises(TypeError, match="Decoder does not say its noise_dim: give MemoryGAN"):
+    with pytest.raises(TypeError, match="Decoder does not say its noise_dim: give the model"):
         MemoryGAN(VMFMemory(61, 7, 5), Encoder(), Decoder())
 
 
@@ -283,3 +347,18 @@ def test_slots_in_use_is_the_exponential_of_the_entropy_of_how_often_they_are_dr
     weights = np.array([(i % 7) * 0.5 if i % 2 == 0 else 0.0 for i in range(61)])
     np.testing.assert_allclose(probabilities, weights / weights.sum(), rtol=1e-12)
     assert float(gan.slots_in_use()) == pytest.approx(np.exp(scipy.stats.entropy(weights)), rel=1e-12)
+
+
+def test_parts_in_the_wrong_order_are_refused():
+    with pytest.raises(TypeError, match=r"MemoryGAN\(memory, inference, generator\), got a Encoder"):
+        MemoryGAN(Encoder(), VMFMemory(61, 7, 5), Decoder(), noise_dim=2)
+
+
+def test_bytes_are_no_images_for_the_model():
+    with pytest.raises(TypeError, match=r"torch\.uint8"):
+        tiny_gan().discriminate(torch.zeros(3, 3, 4, 4, dtype=torch.uint8))
+
+
+def test_information_needs_a_query_for_each_key():
+    with pytest.raises(ValueError, match=r"\[7, 5\] and queries \[3, 5\]"):
+        information_loss(unit_rows(7, 5), unit_rows(3, 5), 1.0)

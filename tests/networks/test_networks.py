@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from gan_builders import random_images, unit_rows
 
-from memgan.networks import Generator, InferenceNetwork, NetworkSettings, ResidualBlock
+from memgan.networks import Generator, InferenceNetwork, NetworkSettings, ResidualBlock, detached_copy
 from memgan.presets import PRESETS
 
 # METHOD.md, section 6: pixels, channels, M, Z, width, units of the fully connected layer
@@ -225,3 +225,15 @@ def test_negative_noise_dimension_is_refused():
 def test_settings_cannot_be_changed_by_accident():
     with pytest.raises(dataclasses.FrozenInstanceError):
         NetworkSettings(image_size=16).width = 3
+
+
+@pytest.mark.parametrize("normalise", [torch.nn.utils.spectral_norm, torch.nn.utils.parametrizations.spectral_norm])
+def test_a_network_that_was_just_trained_under_spectral_normalisation_can_be_copied(normalise):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(normalise(torch.nn.Linear(3, 5)), torch.nn.Linear(5, 2))
+    inputs = torch.randn(7, 3)
+    network(inputs).sum().backward()
+    copied = detached_copy(network).eval()
+    expected = network.eval()(inputs)
+    torch.nn.init.zeros_(network[1].weight)
+    torch.testing.assert_close(copied(inputs), expected)

@@ -82,6 +82,15 @@ def test_image_grid_shows_the_sheet_with_its_labels():
     assert axes.images[0].get_clim() == (0, 1)
 
 
+def test_a_cells_width_sets_the_size_of_a_sheet_whatever_its_columns():
+    for number, columns in ((5, 1), (30, 6)):
+        figure = image_grid(random_images(number), columns, cell=0.5)
+        (axes,) = figure.axes
+        figure.draw_without_rendering()
+        width_of_sheet = axes.get_window_extent().width / figure.dpi
+        assert width_of_sheet == pytest.approx(0.5 * columns, rel=0.25)
+
+
 HISTORY = {
     "discriminator_loss": [1.5, 1.0, 0.5, 0.25, 0.0],
     "generator_loss": [0.25, 0.5, 1.0, 1.5, 2.0],

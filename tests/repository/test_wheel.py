@@ -218,6 +218,7 @@ COMMAND_LINES = {
     "sample": ["run", "--out", "sheet.png"],
     "evaluate": ["run"],
     "classifier": ["digits"],
+    "export": ["run", "--number", "3", "--out", "exported"],
     "explore": ["run"],
     "study": ["kappa"],
 }

@@ -10,7 +10,7 @@ import pytest
 import torch
 from gan_builders import TINY_TRAINING, random_images, tiny_gan
 
-from memgan.cuda_graph import WARM_UP, RepeatedStep
+from memgan.cuda_graph import WARM_UP, RepeatedStep, constants_of
 from memgan.training import Trainer, TrainingSettings
 
 
@@ -82,6 +82,43 @@ def test_other_constants_are_recorded_anew():
     assert recorder.recorded == 1
     repeated(6, repeated_step, counter, constants=("kappa", 30.0))
     assert recorder.recorded == 2 and recorder.warmed_up == 2 * WARM_UP
+
+
+def descended(rates, optimiser, weight, recorder):
+    """Steps of size `rates` down a slope of 1, each through one `RepeatedStep`."""
+    repeated_step = RepeatedStep(recorder)
+
+    def step():
+        weight.grad = torch.ones_like(weight)
+        optimiser.step()
+        return (weight.detach()[0].clone(),)
+
+    for rate in rates:
+        if torch.is_tensor(optimiser.param_groups[0]["lr"]):
+            optimiser.param_groups[0]["lr"].fill_(rate)
+        else:
+            optimiser.param_groups[0]["lr"] = rate
+        repeated_step(step, [weight], constants_of(optimiser))
+
+
+def test_a_rate_that_is_a_number_is_recorded_anew_when_it_changes():
+    weight, recorder = torch.zeros(1), PlainRecorder()
+    optimiser = torch.optim.SGD([weight], lr=0.5)
+    descended([0.5] * 6 + [0.25] * 6, optimiser, weight, recorder)
+    assert float(weight) == -4.5 and recorder.recorded == 2
+
+
+def test_a_number_that_changes_with_each_step_is_never_frozen_in_a_recording():
+    weight, recorder = torch.zeros(1), PlainRecorder()
+    descended([2.0**-i for i in range(9)], torch.optim.SGD([weight], lr=1.0), weight, recorder)
+    assert recorder.recorded == 0 and float(weight) == -(2 - 2.0**-8)
+
+
+def test_a_rate_in_a_tensor_is_recorded_once():
+    weight, recorder = torch.zeros(1), PlainRecorder()
+    optimiser = torch.optim.SGD([weight], lr=torch.tensor(1.0))
+    descended([2.0**-i for i in range(9)], optimiser, weight, recorder)
+    assert recorder.recorded == 1 and float(weight) == -(2 - 2.0**-8)
 
 
 def test_a_tensor_in_another_place_is_recorded_anew():

@@ -53,6 +53,11 @@ def test_the_last_of_several_assignments_counts_and_blanks_do_not():
     assert PRESETS["digits"].changed([]) == PRESETS["digits"]
 
 
+@pytest.mark.parametrize(("text", "value"), [(".99", 0.99), ("1.", 1.0), ("+0.5", 0.5), ("1E-1", 0.1)])
+def test_numbers_are_read_as_python_writes_them_too(text, value):
+    assert PRESETS["digits"].changed([f"training.beta2={text}"]).training.beta2 == value
+
+
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("True", True), ("false", False), ("FALSE", False)])
 def test_booleans_are_read_as_words(text, value):
     assert PRESETS["digits"].changed([f"memory.replace_within_label={text}"]).memory.replace_within_label is value
@@ -193,7 +198,7 @@ def test_images_are_changed_at_random_where_the_authors_did(name):
 
 def test_json_is_readable_and_complete():
     content = json.loads(PRESETS["digits"].to_json())
-    assert set(content) == {"dataset", "model", *PARTS}
+    assert set(content) == {"dataset", "model", "background", *PARTS}
     assert {(part, name) for part in PARTS for name in content[part]} == set(FIELDS)
 
 

@@ -1,16 +1,21 @@
 """A run on disk: what comes back, what is refused, and what a crash leaves behind."""
 
+import errno
 import io
 import json
 import os
 import pickle
 import pickletools
+import stat
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from gan_builders import random_images, same_state, state_of, tiny_settings
 
+from memgan.presets import Settings
 from memgan.runs import build, load_run, save_run, written_whole
 from memgan.training import train
 
@@ -167,16 +172,35 @@ def test_saved_objects_that_are_no_state_are_refused(run, content):
 
 
 def test_a_model_of_other_settings_is_refused(run, settings):
-    other = build(tiny_settings(memory={"num_slots": 67}, networks={"hidden": 3}))
+    other = build(tiny_settings(memory={"num_slots": 67, "kappa": 13.0}, networks={"hidden": 3}))
     torch.save(other.state_dict(), run / "model.pt")
     assert "model.pt" in refused(run) and "settings.json" in refused(run)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "kappa: 3", '{"memory": {"kappa": 3}}'])
-def test_foreign_settings_are_refused_and_named(run, text):
-    (run / "settings.json").write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError):
-        load_run(run)
+FOREIGN_SETTINGS = [b"", b"[]", b"null", b"3", b'"text"', b"kappa: 3", b'{"memory": {"kappa": 3}}', b"\xff\xfe"]
+FOREIGN_SETTINGS.append(b"{" * 999)
+
+
+@pytest.mark.parametrize("content", FOREIGN_SETTINGS, ids=repr)
+def test_foreign_settings_are_refused_in_one_line_that_names_the_file(run, content):
+    (run / "settings.json").write_bytes(content)
+    message = refused(run)
+    assert str(run / "settings.json") in message and "\n" not in message and len(message) < len(str(run)) + 300
+
+
+def test_settings_beyond_any_machine_are_refused_before_they_are_built(run):
+    content = json.loads((run / "settings.json").read_text(encoding="utf-8"))
+    content["memory"]["num_slots"] = 10**12
+    (run / "settings.json").write_text(json.dumps(content), encoding="utf-8")
+    assert "1000000000000" in refused(run)
+
+
+def test_settings_keep_a_folder_whose_name_python_could_not_decode(settings):
+    """As with LC_ALL=C, where a name in UTF-8 holds its bytes as lone surrogates, by which Python finds the folder."""
+    path = "folder:/" + "\u00fc".encode().decode("ascii", "surrogateescape")
+    named = replace(settings, dataset=path)
+    assert Settings.from_json(named.to_json()) == named
+    assert named.changed(["memory.kappa=17.0"]).dataset == path
 
 
 @pytest.mark.parametrize(
@@ -208,7 +232,7 @@ def test_a_malicious_pickle_is_refused_and_not_executed(run, tmp_path, lived_in,
     else:
         inside = {**lived_in.state_dict(), "more": Malicious(mark)}
         torch.save(inside if writer == "torch inside a state" else Malicious(mark), run / "model.pt")
-    refused(run)
+    assert "weights_only" not in refused(run)
     assert not mark.exists()
     # the test can fail: the payload is one
     assert "system" in " ".join(str(op[1]) for op in pickletools.genops(pickle.dumps(Malicious(mark), protocol=2)))
@@ -252,6 +276,37 @@ def test_a_file_is_on_the_disk_before_it_takes_its_place_and_its_folder_after(tm
     with written_whole(tmp_path / "file") as path:
         path.write_text("whole", encoding="utf-8")
     assert seen == [(str(path), False), (str(tmp_path), True)]
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "whole"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a folder cannot be opened here")
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("of_folders", [True, False])
+def test_a_file_system_that_cannot_flush_folders_is_borne_and_one_that_fails_is_not(
+    tmp_path, monkeypatch, code, of_folders
+):
+    real = os.fsync
+
+    def fails(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == of_folders:
+            raise OSError(code, os.strerror(code))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fails)
+    is_borne = of_folders and code not in (errno.EIO, errno.ENOSPC)
+    outcome = nullcontext() if is_borne else pytest.raises(OSError, match=os.strerror(code))
+    with outcome, written_whole(tmp_path / "file") as path:
+        path.write_text("whole", encoding="utf-8")
+    assert (tmp_path / "file").exists() == of_folders
+
+
+def test_a_folder_that_may_be_written_and_not_read_takes_files(tmp_path):
+    tmp_path.chmod(0o300)
+    try:
+        with written_whole(tmp_path / "file") as path:
+            path.write_text("whole", encoding="utf-8")
+    finally:
+        tmp_path.chmod(0o700)
     assert (tmp_path / "file").read_text(encoding="utf-8") == "whole"
 
 

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from gan_builders import TINY_TRAINING, random_images, tiny_gan
+from gan_builders import TINY_TRAINING, random_images, tiny_gan, tiny_settings
 from torch.utils.data import DataLoader, TensorDataset
 
 import memgan.training
@@ -59,10 +59,11 @@ def test_batches_of_a_loader_are_trained_on_in_its_order_epoch_after_epoch(seen,
 
 
 def test_a_loader_that_shuffles_shows_other_orders(seen):
-    loader = DataLoader((torch.arange(24.0) / 24).view(24, 1, 1, 1).repeat(1, 3, 4, 4), batch_size=8, shuffle=True)
+    greys = torch.arange(24.0) / 12 - 1
+    loader = DataLoader(greys.view(24, 1, 1, 1).repeat(1, 3, 4, 4), batch_size=8, shuffle=True)
     trained_on(loader, steps=30)
     epochs = [torch.cat([batch[:, 0, 0, 0] for batch in seen[start : start + 3]]) for start in range(0, 30, 3)]
-    assert all(torch.equal(epoch.sort().values, torch.arange(24.0) / 24) for epoch in epochs)
+    assert all(torch.equal(epoch.sort().values, greys) for epoch in epochs)
     assert len({tuple(epoch.tolist()) for epoch in epochs}) == 10
 
 
@@ -187,3 +188,25 @@ def test_numpy_numbers_are_numbers():
     settings = settings_with(steps=np.int64(3), batch_size=np.int64(BATCH), generator_lr=np.float32(1e-3))
     prepare(0)
     assert len(list(Trainer(tiny_gan(), random_images(23), settings))) == 3
+
+
+def test_images_that_seem_to_lie_between_0_and_1_are_warned_of():
+    images = (random_images(23) + 1) / 2
+    with pytest.warns(UserWarning, match=r"2 \* images - 1"):
+        Trainer(tiny_gan(), images, TrainingSettings(**TINY_TRAINING))
+
+
+def test_bytes_that_seem_to_be_truth_values_are_warned_of():
+    images = (random_images(23) > 0).to(torch.uint8)
+    with pytest.warns(UserWarning, match="truth values"):
+        Trainer(tiny_gan(), images, TrainingSettings(**TINY_TRAINING))
+
+
+def test_settings_of_a_whole_preset_are_refused_with_what_to_give():
+    with pytest.raises(TypeError, match="got Settings: give its `training`"):
+        Trainer(tiny_gan(), random_images(23), tiny_settings())
+
+
+def test_a_memory_is_no_model():
+    with pytest.raises(TypeError, match="got VMFMemory"):
+        Trainer(tiny_gan().memory, random_images(23), TrainingSettings(**TINY_TRAINING))

@@ -8,7 +8,16 @@ from scipy.ndimage import grey_dilation, grey_erosion
 
 from memgan import VMFMemory
 from walkthrough import nb07_forgetting as forgetting
-from walkthrough.nb07_forgetting import CAUSES, Judge, RehearsingMemory, experiment, kinds, load, mean_share, restroked
+from walkthrough.nb07_forgetting import (
+    CAUSES,
+    Discriminator,
+    RehearsingMemory,
+    experiment,
+    kinds,
+    load,
+    mean_share,
+    restroked,
+)
 
 SMALL = {"num_slots": 48, "key_dim": 5, "top_k": 4, "kappa": 8.0}
 
@@ -81,12 +90,16 @@ def test_a_re_encoded_key_is_the_query_of_the_image_that_its_slot_keeps():
 
 def test_shielded_slots_hold_what_they_held():
     torch.manual_seed(0)
-    judge = Judge(forgetting.VARIANTS["128 slots, slots protected"])
+    discriminator = Discriminator(forgetting.VARIANTS["128 slots, slots protected"])
+    memory = discriminator.memory
     images = kinds(0)
-    judge.shield(images.bold)
-    slots, keys = judge.shielded["keys"]
-    judge.loss(images.real[:32], images.thin[:32])
-    assert torch.equal(judge.memory.keys[slots], keys)
+    slots = discriminator.slots_of(images.bold)
+    names = ("keys", "values", "ages", "histogram")
+    before = {name: getattr(memory, name)[slots].clone() for name in names}
+    discriminator.shield(images.bold)
+    discriminator.loss(images.real[:32], images.thin[:32])
+    for name in names:
+        assert torch.equal(getattr(memory, name)[slots], before[name])
 
 
 @pytest.mark.thorough

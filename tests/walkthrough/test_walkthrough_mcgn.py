@@ -20,8 +20,8 @@ def said(capsys):
 
 def test_crossed_design_has_one_noise_in_each_column_and_one_slot_in_each_row():
     gan = tiny_gan().eval()
-    judge = Classifier(3, 4, 10).eval()
-    design = mcgn.crossed(gan, judge, num_slots=5, num_noises=3)
+    classifier = Classifier(3, 4, 10).eval()
+    design = mcgn.crossed(gan, classifier, num_slots=5, num_noises=3)
     assert design.images.shape == (5, 3, 3, 4, 4)
     assert len(design.slots.unique()) == 5
     assert bool((gan.memory.values[design.slots] == 1).all())
@@ -89,8 +89,8 @@ def test_shared_information_is_that_of_scikit_learn():
 
 
 def test_figures_are_drawn():
-    gan, judge = tiny_gan().eval(), Classifier(3, 4, 10).eval()
-    design = mcgn.crossed(gan, judge, num_slots=4, num_noises=3)
+    gan, classifier = tiny_gan().eval(), Classifier(3, 4, 10).eval()
+    design = mcgn.crossed(gan, classifier, num_slots=4, num_noises=3)
     assert len(mcgn.style_and_class({"with": design, "without": design}).axes) == 2
     assert mcgn.usage_figure(mcgn.usage(gan.memory), 3.0).axes
 

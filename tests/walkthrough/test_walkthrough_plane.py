@@ -8,6 +8,8 @@ import torch
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
+from memgan.gan import Generated
+from memgan.lab.baselines.sigmoid import SigmoidGAN
 from walkthrough import nb01_plane as plane, nb01_plane_figures as plane_figures
 from walkthrough.nb01_isoperimetry import least_off_mode, least_slope, surroundings
 
@@ -41,8 +43,10 @@ def test_each_centre_is_its_own_mode_and_the_middle_belongs_to_none():
 def test_slope_is_the_largest_singular_value_of_the_jacobian():
     gan = plane.train_plain(seed=0, steps=3)
     noise = plane.latent_grid(5).view(-1, 2)
-    oracle = [torch.linalg.svdvals(torch.autograd.functional.jacobian(gan.layers, z))[0].item() for z in noise]
-    assert plane.slopes(gan, gan.codes()[0][0], noise).tolist() == pytest.approx(oracle, rel=1e-4)
+    oracle = [
+        torch.linalg.svdvals(torch.autograd.functional.jacobian(gan.generator.layers, z))[0].item() for z in noise
+    ]
+    assert plane.slopes(gan, plane.pieces(gan).codes[0], noise).tolist() == pytest.approx(oracle, rel=1e-4)
 
 
 def test_no_slope_exceeds_the_product_of_spectral_norms():
@@ -57,12 +61,13 @@ def test_grid_points_are_centres_of_equal_cells():
 
 
 def test_measures_of_a_generator_that_draws_the_data():
-    class Perfect(plane.PlaneGAN):
-        def draw(self, number, generator=None):
-            points = plane.real_points(number, generator=generator)
-            return plane.Drawn(points, points, points, points)
+    class Perfect(SigmoidGAN):
+        def generate(self, num_samples, *, generator=None):
+            points = plane.real_points(num_samples, generator=generator)
+            return Generated(points, points, points, points)
 
-    measured = plane.measure(Perfect(1, 0, 2, 4, normalise=False), side=20)
+    generator = plane.PointGenerator(0, 2, 4, normalise=False)
+    measured = plane.measure(Perfect(plane.PointEncoder(4, 1), generator), side=20)
     assert (measured.modes, measured.pieces) == (8, 1)
     assert measured.off_mode < 2e-3
     assert measured.spread == pytest.approx(1, abs=0.02)
@@ -70,10 +75,10 @@ def test_measures_of_a_generator_that_draws_the_data():
 
 def test_memory_offers_its_real_slots_only():
     gan = plane.train_memory(seed=0, steps=20)
-    _, probabilities = gan.codes()
+    probabilities = plane.pieces(gan).probabilities
     assert float(probabilities.sum()) == pytest.approx(1, abs=1e-5)
     assert not bool(probabilities[gan.memory.values == 0].any())
-    assert bool((gan.memory.values[gan.draw(100).pieces] == 1).all())
+    assert bool((gan.memory.values[gan.generate(100).slots] == 1).all())
 
 
 def test_training_is_the_same_for_the_same_seed():
@@ -144,7 +149,7 @@ def test_pictures_are_drawn_from_arrays():
     gan = plane.train_plain(seed=0, steps=2)
     noise = plane.latent_grid(10).view(-1, 2)
     modes, points = torch.arange(100).view(10, 10) % 9 - 1, plane.real_points(20)
-    slope = plane.slopes(gan, gan.codes()[0][0], noise).view(10, 10)
+    slope = plane.slopes(gan, plane.pieces(gan).codes[0], noise).view(10, 10)
     sample = (points, plane.mode_of(points))
     assert len(plane_figures.latent_square(modes, slope, sample).axes) == 4  # three panels and a colour bar
     assert len(plane_figures.slot_squares(torch.stack([modes] * 3), ["a", "b", "c"], columns=2).axes) == 4

@@ -103,6 +103,7 @@ def test_a_data_set_written_at_once_never_lowers_its_likelihood(alpha):
     assert min(np.diff(series)) > -1e-12
 
 
+@pytest.mark.slow
 def test_single_writes_rest_near_the_maximum_only_with_a_long_memory():
     """A stochastic approximation with a small step stays at its fixed point; two queries cannot hold four slots."""
     queries = update.three_clusters()

@@ -1,4 +1,4 @@
-"""Walks: straight, between ends that the judge is sure of, and counted as a plain loop counts."""
+"""Walks: straight, between ends that the classifier is sure of, and counted as a plain loop counts."""
 
 from types import SimpleNamespace
 
@@ -43,7 +43,7 @@ class ToyGAN:
 
 
 def by_key(images):
-    """A judge of two classes that goes by the key's first number: sure at 1 and -1, undecided at 0."""
+    """A classifier of two classes that goes by the key's first number: sure at 1 and -1, undecided at 0."""
     first = images[:, 0, 0, 0]
     return torch.stack([4 * first, -4 * first], dim=1)
 

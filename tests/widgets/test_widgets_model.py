@@ -57,6 +57,16 @@ def test_a_model_on_a_gpu_is_shown_as_on_the_cpu(gan):
     assert shown(copy.deepcopy(gan).cuda()) == shown(gan)
 
 
+@pytest.mark.parametrize("normalise", [torch.nn.utils.spectral_norm, torch.nn.utils.parametrizations.spectral_norm])
+def test_a_generator_under_spectral_normalisation_is_shown_right_after_a_training_step(gan, normalise):
+    for layer in gan.generator.modules():
+        if isinstance(layer, torch.nn.Linear | torch.nn.ConvTranspose2d):
+            normalise(layer)
+    gan.train().generate(8).images.sum().backward()
+    LatentExplorer(gan).picture()
+    assert gan.generate(2).images.requires_grad  # the model is as it was
+
+
 CHANGES = {
     "a weight in place": lambda gan: torch.nn.init.zeros_(next(gan.generator.parameters())),
     "the memory in place": lambda gan: gan.memory.histogram.mul_(2),

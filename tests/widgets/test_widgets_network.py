@@ -3,9 +3,11 @@
 import base64
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm
 
 from memgan.lab.baselines.models import build_model
 from memgan.lab.evaluation.classifier import Classifier
@@ -135,6 +137,86 @@ def test_small_networks_of_every_layer_answer_as_pytorch_answers(page, network):
     expected = network(images[:2])
     answers, _ = in_page(page, export_network(network, images[:1]), images[:2])
     assert (answers.view_as(expected) - expected).abs().max() < 2e-3 * expected.abs().max()
+
+
+class Negative(nn.Module):
+    """A parametrization of one's own."""
+
+    def forward(self, weight):
+        return -weight
+
+
+REPARAMETRISED = {
+    "spectral norm": parametrizations.spectral_norm,
+    "weight norm": parametrizations.weight_norm,
+    "orthogonal": parametrizations.orthogonal,
+    "of one's own": lambda layer: parametrize.register_parametrization(layer, "weight", Negative()),
+    "of the bias": lambda layer: parametrize.register_parametrization(layer, "bias", Negative()),
+    "spectral norm as a hook": spectral_norm,
+    "weight norm as a hook": nn.utils.weight_norm,
+    "pruning": lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+}
+of_each_kind = pytest.mark.parametrize("reparametrise", REPARAMETRISED.values(), ids=REPARAMETRISED)
+
+
+def numbers_of(exported):
+    return np.frombuffer(exported["weights"], dtype="<f2")
+
+
+@of_each_kind
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+def test_weights_are_those_that_the_layer_computes_with(reparametrise):
+    """A linear layer is known from what it makes of 0 and of the unit vectors."""
+    torch.manual_seed(0)
+    layer = nn.Linear(5, 3)
+    reparametrise(layer)
+    network = nn.Sequential(layer)
+    network(torch.randn(7, 5)).sum().backward()  # hooks keep a weight with a history from here on
+    exported = export_network(network, torch.zeros(1, 5))
+    with torch.no_grad():
+        bias = network.eval()(torch.zeros(1, 5))
+        weight = (network(torch.eye(5)) - bias).T
+    expected = torch.cat([weight.flatten(), bias.flatten()])
+    np.testing.assert_allclose(numbers_of(exported), expected.numpy(), atol=2e-3)
+
+
+@of_each_kind
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+def test_exporting_takes_no_parametrization_from_the_network(reparametrise):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3))
+    reparametrise(network[0])
+    names = [name for name, _ in network.named_parameters()]
+    inputs = torch.randn(7, 5)
+    network(inputs)
+    expected = network.eval()(inputs)
+    export_network(network.train(), torch.zeros(1, 5))
+    assert [name for name, _ in network.named_parameters()] == names
+    assert network.training
+    assert torch.equal(network.eval()(inputs), expected)
+
+
+def test_a_generator_under_spectral_normalisation_is_shown(page):
+    torch.manual_seed(0)
+    gan = build(PRESETS["digits"])
+    for layer in gan.generator.modules():
+        if isinstance(layer, nn.Linear | nn.ConvTranspose2d):
+            parametrizations.spectral_norm(layer)
+    generated = gan.eval().generate(3)
+    inputs = torch.cat([generated.keys, generated.noise], dim=1)
+    drawn, _ = in_page(page, export_gan(gan), inputs)
+    assert (drawn.view_as(generated.images) - generated.images).abs().max() < 2e-3
+
+
+@pytest.mark.parametrize("register", [nn.Module.register_forward_hook, nn.Module.register_forward_pre_hook])
+def test_a_hook_that_changes_values_is_refused_and_one_that_looks_is_not(register):
+    seen = []
+    layer = nn.Linear(2, 2)
+    register(layer, lambda module, *values: seen.append(values))
+    export_network(nn.Sequential(layer), torch.zeros(1, 2))
+    register(layer, lambda module, inputs, *outputs: 2 * (outputs or inputs)[0])
+    with pytest.raises(ValueError, match="a hook changes what a layer computes"):
+        export_network(nn.Sequential(layer), torch.zeros(1, 2))
 
 
 def test_layers_in_a_row_name_no_others():

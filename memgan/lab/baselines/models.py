@@ -92,12 +92,8 @@ def build_model(settings: Settings, device: torch.device | str = "cpu") -> Adver
         return build(settings, device)
     model: AdversarialModel
     if name.kind in ("dcgan", "infogan"):
-        model = SigmoidGAN(
-            networks,
-            features=key_dim,
-            epsilon=settings.memory.epsilon,
-            num_codes=name.num_codes,
-            continuous=name.continuous,
+        model = SigmoidGAN.from_settings(
+            settings.memory, networks, num_codes=name.num_codes, continuous=name.continuous
         )
     elif name.kind == "no-mcgn":
         model = UnconditionalMemoryGAN(

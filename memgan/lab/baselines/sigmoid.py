@@ -5,13 +5,15 @@ has the discriminator read the codes back.
 """
 
 import math
+import operator
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from memgan.gan import AdversarialModel, Generated
+from memgan.gan import AdversarialModel, Generated, Information, noise_dim_of
+from memgan.memory import MemorySettings
 from memgan.networks import Generator, InferenceNetwork, NetworkSettings
 
 __all__ = ["Scorer", "SigmoidGAN"]
@@ -36,27 +38,52 @@ class Scorer(InferenceNetwork):
 class SigmoidGAN(AdversarialModel):
     """DCGAN, and with `num_codes` > 0 InfoGAN: a one-hot code, and the first `continuous` numbers of the noise.
 
-    The slots are the values of the one-hot code, all equally probable; without a code there is one slot, whose key has
-    no numbers. D is clipped to [epsilon, 1 - epsilon], as a memory's is. The scorer has `features` numbers, MemoryGAN's
-    M, before its last layer. Raises ValueError for more continuous codes than noise.
+    `inference` maps images [B, C, H, W] to scores [B, 1 + num_codes + continuous]: the logit of D, the logits of the
+    one-hot code and what is read of the continuous ones. `generator` maps the one-hot code [B, num_codes] and noise to
+    images; `noise_dim` is Z, by default `generator.noise_dim`. The slots are the values of the one-hot code, all
+    equally probable; without a code there is one slot, whose key has no numbers. As a memory's, D is clipped to
+    [epsilon, 1 - epsilon]. Raises ValueError for more continuous codes than noise.
     """
 
     one_hot: Tensor  # [slots, codes], the keys
 
     def __init__(
-        self, networks: NetworkSettings, *, features: int, epsilon: float, num_codes: int = 0, continuous: int = 0
+        self,
+        inference: nn.Module,
+        generator: nn.Module,
+        *,
+        num_codes: int = 0,
+        continuous: int = 0,
+        noise_dim: int | None = None,
+        epsilon: float = MemorySettings.epsilon,
+        image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__()
-        if networks.noise_dim < continuous:
-            raise ValueError(f"{continuous} continuous codes need noise_dim >= {continuous}, got {networks.noise_dim}")
+        self.noise_dim = noise_dim_of(generator) if noise_dim is None else operator.index(noise_dim)
+        if self.noise_dim < continuous:
+            raise ValueError(f"{continuous} continuous codes need noise_dim >= {continuous}, got {self.noise_dim}")
+        self.conditional = num_codes > 0
         self.num_codes = num_codes
         self.continuous = continuous
         self.epsilon = epsilon
-        self.inference = Scorer(networks, features, num_codes + continuous)
-        self.generator = Generator(networks, key_dim=num_codes)
-        self.noise_dim = networks.noise_dim
-        self.image_shape = networks.image_shape
+        self.inference = inference
+        self.generator = generator
+        self.image_shape = image_shape
         self.register_buffer("one_hot", torch.eye(max(num_codes, 1))[:, :num_codes], persistent=False)
+
+    @classmethod
+    def from_settings(
+        cls, memory: MemorySettings, networks: NetworkSettings, *, num_codes: int = 0, continuous: int = 0
+    ) -> "SigmoidGAN":
+        """The model with MemoryGAN's networks; the scorer has M numbers, as a query has, before its last layer."""
+        return cls(
+            Scorer(networks, memory.key_dim, num_codes + continuous),
+            Generator(networks, key_dim=num_codes),
+            num_codes=num_codes,
+            continuous=continuous,
+            epsilon=memory.epsilon,
+            image_shape=networks.image_shape,
+        )
 
     def sample_keys(
         self, num_samples: int, *, generator: torch.Generator | None = None
@@ -65,6 +92,10 @@ class SigmoidGAN(AdversarialModel):
         device = self.one_hot.device
         slots = torch.randint(len(self.one_hot), (num_samples,), device=device, generator=generator)
         return self.one_hot[slots], slots
+
+    def keys_of(self, slots: Int[Tensor, " batch"]) -> Float[Tensor, "batch codes"]:
+        """One-hot, [B, codes]."""
+        return self.one_hot[slots]
 
     def read(self, queries: Float[Tensor, "batch scores"]) -> Float[Tensor, " batch"]:
         """The sigmoid of the first score, clipped."""
@@ -76,7 +107,9 @@ class SigmoidGAN(AdversarialModel):
         """`read`: there is nothing to write to."""
         return self.read(queries)
 
-    def information(self, generated: Generated, queries: Float[Tensor, "batch scores"]) -> Float[Tensor, ""]:
+    def information(
+        self, generated: Generated, queries: Float[Tensor, "batch scores"], bound: Information = "density"
+    ) -> Float[Tensor, ""]:
         """-E log Q(c | x), InfoGAN's bound without the constant H(c), from the scores [B, 1 + codes + continuous].
 
         Q is categorical for the one-hot code and a Gaussian of variance 1 around the head's answer for each continuous

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from memgan.gan import Generated, MemoryGAN
+from memgan.gan import Generated, Information, MemoryGAN
 from memgan.networks import Generator, NetworkSettings
 
 __all__ = ["NoiseGenerator", "UnconditionalMemoryGAN"]
@@ -25,6 +25,10 @@ class NoiseGenerator(Generator):
 class UnconditionalMemoryGAN(MemoryGAN):
     """A MemoryGAN with a `NoiseGenerator`."""
 
-    def information(self, generated: Generated, queries: Float[Tensor, "batch key_dim"]) -> Float[Tensor, ""]:
+    conditional = False
+
+    def information(
+        self, generated: Generated, queries: Float[Tensor, "batch key_dim"], bound: Information = "density"
+    ) -> Float[Tensor, ""]:
         """0: there is nothing to read back."""
         return queries.new_zeros(())

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from memgan import __version__
 from memgan.extras import required
+from memgan.lab.commands.terminal import lasting_streams
 
 __all__ = ["COMMANDS", "main", "parser"]
 
@@ -25,6 +26,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("train a preset"),
     "sample": Command("draw a sheet of images: one slot in each row"),
+    "export": Command("write single images to a folder, for other programs"),
     "evaluate": Command("measure a run with a classifier of its data; writes RUN/evaluation.json and a figure"),
     "classifier": Command("train the classifier of a data set, unless it is stored already, and report its accuracy"),
     "explore": Command("write one HTML page to explore a run in; it needs no Python and no network", "notebooks"),
@@ -32,12 +34,13 @@ COMMANDS = {
 }
 
 EXAMPLES = """examples:
-  memgan train --preset digits --out runs/digits
+  memgan train --out runs/mnist
   memgan train --preset digits --out runs/contrast --set memory.kappa=30 --set training.steps=600
-  memgan sample runs/digits --out grid.png
-  memgan evaluate runs/digits --json
+  memgan sample runs/mnist --out grid.png
+  memgan export runs/mnist --number 10000 --out exported
+  memgan evaluate runs/mnist --json
   memgan classifier fashion-mnist
-  memgan explore runs/digits --out explore.html
+  memgan explore runs/mnist --out explore.html
   memgan study kappa --preset digits --seeds 0 1 2
 """
 
@@ -45,6 +48,15 @@ EXAMPLES = """examples:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Exit code 0: done; 1: it could not be done, with the reason on stderr; 2: wrong usage."""
     words = sys.argv[1:] if arguments is None else arguments
+    try:
+        with lasting_streams():
+            return _run(words)
+    except OSError as error:
+        print(f"memgan: what was to be printed could not be written: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(words: list[str]) -> int:
     command = next((word for word in words if not word.startswith("-")), "")
     if command not in COMMANDS:
         parser().parse_args(words)  # --help, --version or wrong usage: argparse answers and exits

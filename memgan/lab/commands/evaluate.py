@@ -2,20 +2,36 @@
 
 import argparse
 import json
-import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
+from memgan import __version__
 from memgan.data import ImageData
-from memgan.gan import AdversarialModel
-from memgan.lab.baselines.models import load_model
-from memgan.lab.commands.options import add_data, add_device, add_run, data_of, device_of, seed
-from memgan.lab.evaluation import Evaluation, classifier_for, evaluate, old_fakes_of
-from memgan.lab.evaluation.classifier import has_classes
+from memgan.lab.commands.options import (
+    add_checkpoint,
+    add_data,
+    add_dataset,
+    add_device,
+    add_run,
+    data_of,
+    device_of,
+    seed,
+    writable,
+)
+from memgan.lab.commands.progress import Progress, warn_once
+from memgan.lab.evaluation import Evaluation, OldFakes, accuracy, classifier_for, evaluate, old_fakes_of
+from memgan.lab.evaluation.classifier import Classifier, has_classes
 from memgan.lab.evaluation.inception import InceptionV3
+from memgan.lab.sessions import LoadedModel, load_model
+from memgan.lab.sessions.progress import to_stderr
 from memgan.presets import Settings
 from memgan.runs import written_whole
+
+FILE = "evaluation.json"
+QUESTION = ("step", "dataset", "against", "classifier", "features", "seed")  # what tells one evaluation from another
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -39,54 +55,162 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=seed, default=0, help="of the generated images")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    out_help = "where the JSON is kept, and the figure beside it (default: RUN/evaluation.json; the answer to another "
+    parser.add_argument("--out", type=Path, metavar="FILE", help=f"{out_help}question is kept beside it)")
+    add_checkpoint(parser)
+    add_dataset(parser)
     add_data(parser)
     add_device(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Evaluate the run, and write what comes of it into its folder."""
-    gan, settings = load_model(options.folder, device_of(options.device))
+    """Evaluate the run, print the scores, and then keep them."""
+    if options.out is not None:
+        writable(options.out, "a file such as evaluation.json")
+    loaded = load_model(options.folder, device_of(options.device), checkpoint=options.checkpoint)
+    if options.dataset is not None:
+        loaded = loaded._replace(settings=replace(loaded.settings, dataset=options.dataset))
     torch.set_num_threads(1)
-    result = _evaluated(options, gan, settings)
-    content = json.dumps(result.to_dict(), indent=2, allow_nan=False)
-    options.folder.mkdir(exist_ok=True)  # a pretrained model has none
-    with written_whole(options.folder / "evaluation.json") as path:
-        path.write_text(content + "\n", encoding="utf-8")
+    not_kept: list[str] = []
+    result, asked = _evaluated(options, loaded, not_kept)
+    content = {**result.to_dict(), "class_names": result.class_names, "asked": asked}
+    text = json.dumps(content, indent=2, allow_nan=False)
+    print(text if options.json else result, flush=True)
+    try:
+        _keep(options, result, asked, text)
+    except OSError as error:
+        if options.out is not None:
+            raise
+        not_kept.append(f"the evaluation was not kept: {error}; --out FILE keeps it elsewhere")
+    warn_once("evaluate", not_kept)
+
+
+def _keep(options: argparse.Namespace, result: Evaluation, asked: dict[str, Any], text: str) -> None:
+    """Write the JSON and the figure."""
+    path = options.out
+    if path is None:
+        options.folder.mkdir(exist_ok=True)  # a pretrained model has none
+        path = _place(options.folder, asked)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(text + "\n", encoding="utf-8")
     from memgan.lab.evaluation.figure import evaluation_figure  # matplotlib takes a second to import
 
-    with written_whole(options.folder / "evaluation.png") as path:
-        evaluation_figure(result).savefig(path, dpi=130, format="png")
-    print(content if options.json else result)
+    picture = path.with_suffix(".png")
+    with written_whole(picture) as unfinished:
+        evaluation_figure(result).savefig(unfinished, dpi=130, format="png")
+    to_stderr(f"kept in {path} and {picture.name}")
 
 
-def _evaluated(options: argparse.Namespace, gan: AdversarialModel, settings: Settings) -> Evaluation:
-    """The run, compared with REAL by the classifier of a data set that has classes."""
+def _place(folder: Path, asked: dict[str, Any]) -> Path:
+    """evaluation.json, or evaluation-2.json and so on where that holds the answer to another question."""
+    path = folder / FILE
+    number = 1
+    while path.exists() and not _answers(path, asked):
+        number += 1
+        path = folder / f"evaluation-{number}.json"
+    return path
+
+
+def _answers(path: Path, asked: dict[str, Any]) -> bool:
+    """Whether a file holds an earlier answer to the same question."""
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))["asked"]
+        return all(earlier[name] == asked[name] for name in QUESTION)
+    except (ValueError, KeyError, TypeError):  # an answer of an older version, which did not write down its question
+        return False
+
+
+class _Splits(NamedTuple):
+    train: ImageData
+    test: ImageData
+
+
+def _evaluated(
+    options: argparse.Namespace, loaded: LoadedModel, not_kept: list[str]
+) -> tuple[Evaluation, dict[str, Any]]:
+    """The run, compared with REAL by the classifier of a data set that has classes; and what was asked."""
     inception = None
     if options.features == "inception":
         inception = InceptionV3(device_of(options.device))  # before anything that takes long, because it may fail
-    old_fakes = old_fakes_of(options.folder, gan)
-    real = options.against or settings.dataset
-    train, test = _splits(options, settings, real)
-    name = options.classifier
-    if name is None:
-        name = real if has_classes(train) else settings.dataset
-    classifier_train, classifier_test = train, test
-    if name != real:
-        classifier_train, classifier_test = _splits(options, settings, name)
-    print("evaluating (the first time, a classifier of the data is trained and kept: minutes) ...", file=sys.stderr)
-    return evaluate(
-        gan,
-        classifier_for(name, data=classifier_train),
-        train,
-        test,
+    old_fakes = _old_fakes(options.folder, loaded)
+    real = options.against or loaded.settings.dataset
+    splits = _splits(options, loaded.settings, real)
+    name, of_classifier = _classified(options, loaded.settings, real, splits)
+    to_stderr(f"evaluating {options.folder} after step {loaded.step} against {real}")
+    progress = Progress()
+    classifier: Classifier | None = None
+    if of_classifier is not None and name is not None:
+        classifier = classifier_for(name, data=of_classifier.train, say=progress, warn=not_kept.append)
+        _tell_accuracy(name, classifier, of_classifier.test)
+    result = evaluate(
+        loaded.gan,
+        classifier,
+        splits.train,
+        splits.test,
         options.seed,
         old_fakes=old_fakes,
-        classifier_test=classifier_test,
+        classifier_test=None if of_classifier is None else of_classifier.test,
         inception=inception,
+        say=progress,
     )
+    if of_classifier is not None:
+        result = replace(result, class_names=of_classifier.train.class_names)
+    asked = {
+        "run": str(options.folder),
+        "step": loaded.step,
+        "dataset": loaded.settings.dataset,
+        "against": real,
+        "classifier": name,
+        "features": options.features,
+        "seed": options.seed,
+        "version": __version__,
+    }
+    return result, asked
 
 
-def _splits(options: argparse.Namespace, settings: Settings, dataset: str) -> tuple[ImageData, ImageData]:
-    """The training images and the test images of a data set, in the size that the run's networks take."""
+def _tell_accuracy(name: str, classifier: Classifier, test: ImageData) -> None:
+    number = len(test.images)
+    if number > 0:
+        right = accuracy(classifier, test)
+        to_stderr(f"the classifier of {name} is right on {right:.2%} of {number:,} test images")
+
+
+def _old_fakes(folder: Path, loaded: LoadedModel) -> OldFakes | None:
+    """What the generator made before the step that is evaluated."""
+    if loaded.checkpoint is None:
+        return old_fakes_of(folder, loaded.gan)
+    if len(loaded.checkpoint.old_steps) == 0:
+        return None
+    return OldFakes(loaded.checkpoint.old_fakes, loaded.checkpoint.old_steps)
+
+
+def _classified(
+    options: argparse.Namespace, settings: Settings, real: str, splits: _Splits
+) -> tuple[str | None, _Splits | None]:
+    """The data set whose classifier is used, and its images; None where no data set that is known has classes."""
+    if options.classifier is not None:
+        if options.classifier == real:
+            return real, splits
+        return options.classifier, _splits(options, settings, options.classifier)
+    if has_classes(splits.train):
+        return real, splits
+    if real != settings.dataset:
+        trained_on = _splits(options, settings, settings.dataset)
+        if has_classes(trained_on.train):
+            return settings.dataset, trained_on
+    to_stderr(f"{real} has no classes: only what needs no classifier is measured; --classifier names a data set")
+    return None, None
+
+
+def _splits(options: argparse.Namespace, settings: Settings, dataset: str) -> _Splits:
+    """The images of a data set, in the size that the run's networks take. Folders may have none to test on."""
     settings = replace(settings, dataset=dataset)
-    return data_of(options, settings, "train"), data_of(options, settings, "test")
+    train = data_of(options, settings, "train")
+    try:
+        test = data_of(options, settings, "test")
+    except ValueError as error:
+        if options.strict or not dataset.startswith("folder:"):
+            raise
+        to_stderr(f"without scores of real test images: {error}")
+        test = ImageData(train.images[:0], train.labels[:0])
+    return _Splits(train, test)

@@ -1,8 +1,9 @@
 """`memgan explore`: one HTML page to explore a run in."""
 
 import argparse
-import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,9 +11,11 @@ from torch import Tensor
 from memgan.data import as_float
 from memgan.gan import MemoryGAN
 from memgan.lab.baselines.memories import MEMORIES
-from memgan.lab.baselines.models import load_model
-from memgan.lab.commands.options import add_data, add_run, data_of, writable
-from memgan.lab.evaluation.classifier import Classifier, classifier_for
+from memgan.lab.commands.options import add_checkpoint, add_data, add_dataset, add_run, data_of, writable
+from memgan.lab.commands.progress import Progress, warn_once
+from memgan.lab.evaluation.classifier import Classifier, classifier_for, has_classes
+from memgan.lab.sessions import load_model
+from memgan.lab.sessions.progress import to_stderr
 from memgan.presets import Settings
 from memgan.widgets import Interpolation, LatentExplorer, SlotExplorer
 from memgan.widgets.page import page
@@ -23,26 +26,32 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     default = "default: RUN/explore.html, RUN.html for a pretrained model"
     parser.add_argument("--out", type=Path, metavar="PAGE", help=default)
+    add_checkpoint(parser)
+    add_dataset(parser)
     add_data(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the page."""
-    gan, settings = load_model(options.folder)
+    gan, settings, step, _ = load_model(options.folder, checkpoint=options.checkpoint)
+    if options.dataset is not None:
+        settings = replace(settings, dataset=options.dataset)
     if not isinstance(gan, MemoryGAN) or settings.model not in ("memorygan", *MEMORIES):
         raise ValueError(f"{options.folder} holds a {settings.model}: its generator is given no slot to explore")
     out = writable(options.out or _default_page(options.folder), "a page such as explore.html")
     torch.set_num_threads(1)  # small networks run fastest on one
-    images, classifier = _images_and_classifier(options, settings)
+    not_kept: list[str] = []
+    real = _real(options, settings, not_kept)
     widgets = {
         "Under the noise: one slot's images": LatentExplorer(gan),
-        "Slot by slot": SlotExplorer(gan, images, classifier),
-        "Walks": Interpolation(gan, classifier=classifier),
+        "Slot by slot": SlotExplorer(gan, real.images, real.classifier, real.class_names),
+        "Walks": Interpolation(gan, classifier=real.classifier, class_names=real.class_names or []),
     }
     size = f"a memory of {gan.memory.num_slots} slots of {gan.memory.key_dim} numbers"
-    lead = f"{settings.dataset}, {settings.training.steps} steps, {size}. The page computes each image itself."
+    lead = f"{settings.dataset}, {step} steps, {size}. The page computes each image itself."
     out.write_text(page(f"MemoryGAN: {options.folder.absolute().name}", lead, widgets), encoding="utf-8")
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB", flush=True)
+    warn_once("explore", not_kept)
 
 
 def _default_page(run: Path) -> Path:
@@ -50,14 +59,25 @@ def _default_page(run: Path) -> Path:
     return run / "explore.html" if run.is_dir() else run.with_suffix(".html")
 
 
-def _images_and_classifier(
-    options: argparse.Namespace, settings: Settings
-) -> tuple[Tensor, Classifier] | tuple[None, None]:
-    """The real images and a classifier of them, or neither where the data set is missing: the page does without."""
+class _Real(NamedTuple):
+    """What is known of the real images; None where it is not known."""
+
+    images: Tensor | None = None
+    classifier: Classifier | None = None
+    class_names: list[str] | None = None
+
+
+def _real(options: argparse.Namespace, settings: Settings, not_kept: list[str]) -> _Real:
+    """The real images, and their classes if they have any; nothing where the data set is missing."""
     try:
         data = data_of(options, settings)
-        classifier = classifier_for(settings.dataset, data=data)
     except ValueError as error:
-        print(f"without real images and classes: {error}", file=sys.stderr)
-        return None, None
-    return as_float(data.images), classifier
+        to_stderr(f"without real images and classes: {error}")
+        return _Real()
+    images = as_float(data.images)
+    if not has_classes(data):
+        to_stderr(f"without classes: {settings.dataset} has none")
+        return _Real(images)
+    classifier = classifier_for(settings.dataset, data=data, say=Progress(), warn=not_kept.append)
+    names = None if data.class_names is None else list(data.class_names)
+    return _Real(images, classifier, names)

@@ -1,6 +1,7 @@
 """What several commands ask for, read and checked in one way."""
 
 import argparse
+import os
 from pathlib import Path
 
 import torch
@@ -9,7 +10,17 @@ from memgan.data import ImageData, load_dataset
 from memgan.presets import Settings
 from memgan.pretrained import PRETRAINED
 
-__all__ = ["add_data", "add_device", "add_run", "data_of", "device_of", "seed", "writable"]
+__all__ = [
+    "add_checkpoint",
+    "add_data",
+    "add_dataset",
+    "add_device",
+    "add_run",
+    "data_of",
+    "device_of",
+    "seed",
+    "writable",
+]
 
 Options = argparse.ArgumentParser | argparse._ArgumentGroup
 
@@ -42,10 +53,13 @@ def seed(text: str) -> int:
 
 
 def writable(path: Path, expected: str) -> Path:
-    """`path`, in a folder that is there now."""
+    """`path`, in a folder that is there now. Raises ValueError where nothing can be written, before the work begins."""
     if path.is_dir() or not path.suffix:
         raise ValueError(f"--out must name {expected}, got {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
+    taken = path if path.exists() else path.parent
+    if not os.access(taken, os.W_OK):
+        raise ValueError(f"{path} cannot be written: choose another --out")
     return path
 
 
@@ -54,6 +68,18 @@ def add_run(parser: Options) -> None:
     names = ", ".join(PRETRAINED)
     run_help = f"folder of a run, or a model that comes with the package: {names}"
     parser.add_argument("folder", type=Path, metavar="RUN", help=run_help)
+
+
+def add_dataset(parser: Options) -> None:
+    """Declare `--dataset`, in the place of the one that a run was trained on."""
+    dataset_help = "where the images that the run was trained on are now, e.g. folder:PATH"
+    parser.add_argument("--dataset", metavar="NAME", help=dataset_help)
+
+
+def add_checkpoint(parser: Options) -> None:
+    """Declare `--checkpoint`."""
+    checkpoint_help = "the model after so many steps (default: at the end, or the newest checkpoint there is)"
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help=checkpoint_help)
 
 
 def add_device(parser: Options) -> None:
@@ -66,12 +92,22 @@ def add_data(parser: Options) -> None:
     parser.add_argument("--root", type=Path, metavar="DATA", help="folder of the data sets ($MEMGAN_DATA, else ./data)")
     parser.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
     parser.add_argument("--strict", action="store_true", help="folder:PATH: refuse broken images, not leave them out")
+    background_help = "folder:PATH: what transparent pixels are laid on (default: as the run was trained, or white)"
+    parser.add_argument("--background", metavar="COLOUR", help=background_help)
 
 
 def data_of(options: argparse.Namespace, settings: Settings, split: str = "train") -> ImageData:
     """The data set that `settings` name, in the size that its networks take. Raises ValueError for other channels."""
     size = settings.networks.image_size
-    data = load_dataset(settings.dataset, options.root, split, options.download, size=size, strict=options.strict)
+    data = load_dataset(
+        settings.dataset,
+        options.root,
+        split,
+        options.download,
+        size=size,
+        strict=options.strict,
+        background=options.background or settings.background,
+    )
     found = data.images.shape[1]
     expected = settings.networks.channels
     if found != expected:

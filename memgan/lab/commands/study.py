@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from memgan.lab.commands.options import add_device, device_of, seed, writable
+from memgan.lab.commands.progress import warn_once
 from memgan.lab.sessions.session import Interrupted
 from memgan.lab.studies.comparison import figure, table
 from memgan.lab.studies.grids import STUDIES, Study
@@ -20,7 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan study`."""
     parser.description = "\n".join(_introduced(name, study) for name, study in STUDIES.items())
     parser.add_argument("name", choices=list(STUDIES), metavar="NAME", help=", ".join(STUDIES))
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="digits", help="what is changed in each run")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="mnist-5k", help="what is changed in each run")
     parser.add_argument("--seeds", type=seed, nargs="+", default=[0, 1, 2], metavar="SEED", help="default: 0 1 2")
     parser.add_argument("--steps", type=int, help="of each run; default: the preset's")
     parser.add_argument(
@@ -70,9 +71,14 @@ def run(options: argparse.Namespace) -> None:
         print(f"memgan study: stopped, {out} holds what was done; the same command goes on", file=sys.stderr)
         raise SystemExit(getattr(end, "exit_code", 130)) from end
     result = load_study(out)
-    figure(result).savefig(out.with_suffix(".png"), dpi=150)
-    print(table(result))
-    print(f"{out}, {out.with_suffix('.png')}", file=sys.stderr)
+    print(table(result), flush=True)
+    picture = out.with_suffix(".png")
+    try:
+        figure(result).savefig(picture, dpi=150)
+    except OSError as error:
+        warn_once("study", [f"the figure was not kept: {error}"])
+    else:
+        print(f"{out}, {picture}", file=sys.stderr)
 
 
 def _introduced(name: str, study: Study) -> str:

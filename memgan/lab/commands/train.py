@@ -1,33 +1,43 @@
-"""`memgan train`: train a preset, with any setting changed, into a folder; `--resume` goes on from a checkpoint."""
+"""`memgan train`: train a preset, with any setting changed, into a folder; `--resume` goes on from a checkpoint.
+
+The loop over the steps is `memgan.training.Trainer`; `memgan.lab.sessions` puts checkpoints and progress around it.
+"""
 
 import argparse
 import os
 import shlex
-import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from memgan.data import ImageData, load_dataset
+from memgan.data.folders import typical_side
+from memgan.data.registry import FOLDER
 from memgan.lab.baselines.models import MODELS, as_model
 from memgan.lab.commands.options import add_data, add_device, data_of, device_of, seed
+from memgan.lab.commands.scores import BEST, SCORED, scorer
 from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.checkpoints import Checkpoint
-from memgan.lab.sessions.progress import METRICS
-from memgan.lab.sessions.session import Interrupted, Session, SessionOptions
+from memgan.lab.sessions.loading import LoadedModel, load_model
+from memgan.lab.sessions.progress import METRICS, to_stderr
+from memgan.lab.sessions.session import Interrupted, Session, SessionOptions, num_cores
 from memgan.presets import PRESETS, Settings
-from memgan.runs import CHECKPOINTS, HISTORY, MODEL, SETTINGS
+from memgan.runs import SETTINGS, read_settings, saved_checkpoints
+from memgan.training import rate_factor
 
-PRESET = "digits"
-MADE_BY_TRAINING = (CHECKPOINTS, "samples", "old_fakes.pt", SETTINGS, MODEL, HISTORY)
+PRESET = "mnist-5k"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan train`."""
     what = parser.add_argument_group("what to train")
-    what.add_argument("--preset", choices=sorted(PRESETS), help=f"where to start from (default: {PRESET})")
+    start = what.add_mutually_exclusive_group()
+    start.add_argument("--preset", choices=sorted(PRESETS), help=f"where to start from (default: {PRESET})")
+    config_help = "start from the settings of a run: its settings.json, or its folder"
+    start.add_argument("--config", type=Path, metavar="FILE", help=config_help)
+    init_help = "begin with the weights and the memory of another run, and with its settings unless others are given"
+    what.add_argument("--init", type=Path, metavar="RUN", help=init_help)
     model_help = f"memorygan, or a baseline of equal size: {', '.join(MODELS[1:])}"
     what.add_argument("--model", metavar="NAME", help=model_help)
     what.add_argument("--dataset", metavar="NAME", help="the preset on another data set, e.g. folder:PATH")
@@ -37,7 +47,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help=set_help)
     what.add_argument("--seed", type=seed, help="same seed, same machine: bitwise the same run (default: 0)")
 
-    add_data(parser.add_argument_group("data"))
+    data = parser.add_argument_group("data")
+    add_data(data)
+    data.add_argument("--other-data", action="store_true", help="--resume although the images have changed")
 
     where = parser.add_argument_group("where and how")
     where.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for checkpoints and the run")
@@ -57,22 +69,36 @@ def add(parser: argparse.ArgumentParser) -> None:
     seen.add_argument("--log-dir", type=Path, metavar="DIR", help="write metrics.jsonl and TensorBoard events there")
     sheets_help = "steps between sheets of samples in RUN/samples (default: none)"
     seen.add_argument("--sample-every", type=int, default=0, metavar="N", help=sheets_help)
+    scores_help = "steps between two measurements, into RUN/scores.jsonl; the best checkpoint is kept (default: none)"
+    seen.add_argument("--evaluate-every", type=int, default=0, metavar="N", help=scores_help)
+    best_help = f"the score that decides which is the best (default: {BEST})"
+    seen.add_argument("--best", choices=list(SCORED), default=BEST, metavar="SCORE", help=best_help)
 
 
 def run(options: argparse.Namespace) -> None:
     """Train, and write the run."""
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
+    if options.threads is not None and options.threads > num_cores():
+        raise ValueError(f"--threads {options.threads} is more than the {num_cores()} cores that there are")
     session_options = SessionOptions(
         checkpoint_every=options.checkpoint_every,
         keep=options.keep,
         sample_every=options.sample_every,
         log_dir=options.log_dir,
+        evaluate_every=options.evaluate_every,
+        best=options.best,
+        lower_is_better=SCORED[options.best],
+        other_data=options.other_data,
         stops=not options.keep_going,
     )
     device = device_of(options.device)
     earlier = _earlier(options)
-    settings, data = _data(_settings(options, earlier), options)
+    init = load_model(options.init, device) if options.init is not None else None
+    wanted = _settings(options, earlier, init)
+    if earlier is None:
+        _say_if_shrunk(wanted, options)
+    settings, data = _data(wanted, options, earlier)
     session = Session(
         options.out,
         settings,
@@ -82,17 +108,24 @@ def run(options: argparse.Namespace) -> None:
         threads=options.threads,
         options=session_options,
         earlier=earlier,
+        init=init.gan if init else None,
+        init_name=f"{options.init}, step {init.step}" if init else "",
+        score=scorer(options, settings, data) if options.evaluate_every != 0 else None,
     )
-    if options.force:
-        _clear(options.out)
+    if earlier is not None:
+        _tell_of_new_rates(earlier, settings)
     try:
-        session.run()
+        session.run(overwrite=options.force)
     except Interrupted as end:
-        _to_stderr(f"memgan train: {end}. To continue it exactly where it stopped:\n  {resuming(options)}")
+        to_stderr(f"memgan train: {end}. To continue it exactly where it stopped:\n  {resuming(options)}")
         raise SystemExit(end.exit_code) from end
     if earlier and earlier.number == settings.training.steps:
-        _to_stderr(f"memgan train: {options.out} was finished already, nothing was left to train")
+        to_stderr(f"memgan train: {options.out} was finished already, nothing was left to train")
     where = _device_text(device, session.threads)
+    if session.best_step is not None:
+        to_stderr(
+            f"memgan train: the best {options.best} is that of step {session.best_step}, {session.best_score:.4g}"
+        )
     print(f"{options.out}: {settings.training.steps} steps in {session.seconds:.1f} s on {where}, seed {session.seed}")
 
 
@@ -106,6 +139,8 @@ def resuming(options: argparse.Namespace) -> str:
         "root": None,
         "log_dir": None,
         "checkpoint_every": None,
+        "evaluate_every": 0,
+        "best": BEST,
     }
     for name, default in defaults.items():
         value = getattr(options, name)
@@ -129,16 +164,16 @@ def _device_text(device: torch.device, threads: int) -> str:
     return f"cpu, {threads} thread" if threads == 1 else f"cpu, {threads} threads"
 
 
-def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _earlier(options: argparse.Namespace) -> Checkpoint | None:
     """The checkpoint to go on from, after a look at whether RUN is fit for what is asked."""
     if options.resume and options.force:
         raise ValueError("--resume goes on with the run in RUN, --force overwrites it: choose one")
+    if options.resume and options.init is not None:
+        raise ValueError("--resume goes on with the run in RUN, --init begins another one: choose one")
+    if options.other_data and not options.resume:
+        raise ValueError("--other-data is for --resume: a new run takes any images")
     if options.resume:
-        return checkpoints.newest(options.out, _to_stderr)
+        return checkpoints.newest(options.out, to_stderr)
     if not options.force:
         _refuse_to_overwrite(options)
     _refuse_unwritable(options.out)
@@ -147,7 +182,7 @@ def _earlier(options: argparse.Namespace) -> Checkpoint | None:
 
 def _refuse_to_overwrite(options: argparse.Namespace) -> None:
     """ValueError where RUN holds a run, or the log folder the log of one."""
-    if (options.out / SETTINGS).exists() or checkpoints.saved(options.out):
+    if (options.out / SETTINGS).exists() or saved_checkpoints(options.out):
         raise ValueError(
             f"{options.out} already holds a run; choose another --out, --resume to go on with it, or --force to "
             "overwrite it"
@@ -166,16 +201,24 @@ def _refuse_unwritable(run: Path) -> None:
         raise ValueError(f"{run} cannot be written: {existing} is not a folder that may be written to")
 
 
-def _settings(options: argparse.Namespace, earlier: Checkpoint | None) -> Settings:
-    """The preset, or an earlier session's settings, with what the options change."""
+def _settings(options: argparse.Namespace, earlier: Checkpoint | None, init: LoadedModel | None) -> Settings:
+    """Those to start from, of a preset, a file or another run, with what the options change."""
     if earlier and options.seed not in (None, earlier.seed):
         raise ValueError(f"the run was begun with seed {earlier.seed}, it cannot go on with seed {options.seed}")
-    if earlier and not options.preset:
+    if options.config is not None:
+        settings = read_settings(options.config / SETTINGS if options.config.is_dir() else options.config)
+    elif options.preset:
+        settings = PRESETS[options.preset]
+    elif earlier:
         settings = earlier.settings
+    elif init:
+        settings = init.settings
     else:
-        settings = PRESETS[options.preset or PRESET]
+        settings = PRESETS[PRESET]
     if options.dataset is not None:
         settings = replace(settings, dataset=options.dataset)
+    if options.background is not None:
+        settings = replace(settings, background=options.background)
     if options.model is not None and options.model != settings.model:
         settings = as_model(settings, options.model)
     changes = list(options.set)
@@ -186,21 +229,50 @@ def _settings(options: argparse.Namespace, earlier: Checkpoint | None) -> Settin
     return settings.changed(changes)
 
 
-def _data(settings: Settings, options: argparse.Namespace) -> tuple[Settings, ImageData]:
+def _tell_of_new_rates(earlier: Checkpoint, settings: Settings) -> None:
+    """Say so where a run becomes longer whose rates have begun to fall: they go up again."""
+    number = earlier.number
+    before = rate_factor(number, earlier.settings.training)
+    after = rate_factor(number, settings.training)
+    if number < settings.training.steps and after != before:
+        to_stderr(
+            f"memgan train: at step {number}, the learning rates go from {before:.0%} to {after:.0%} of what they were "
+            f"at the start; a run of {settings.training.steps} steps from the start would have come by another way"
+        )
+
+
+def _data(settings: Settings, options: argparse.Namespace, earlier: Checkpoint | None) -> tuple[Settings, ImageData]:
     """What to train on. Networks of another data set than the preset's follow it in size and channels."""
     if options.dataset is None:
-        return settings, data_of(options, settings)
-    size = settings.networks.image_size if settings.dataset.startswith("folder:") else None
-    data = load_dataset(settings.dataset, options.root, "train", options.download, size=size, strict=options.strict)
+        try:
+            return settings, data_of(options, settings)
+        except ValueError as error:
+            if earlier and settings.dataset.startswith(FOLDER):
+                raise ValueError(f"{error}; --dataset folder:PATH says where the images are now") from error
+            raise
+    size = settings.networks.image_size if settings.dataset.startswith(FOLDER) else None
+    data = load_dataset(
+        settings.dataset,
+        options.root,
+        "train",
+        options.download,
+        size=size,
+        strict=options.strict,
+        background=settings.background,
+    )
     _, channels, side, _ = data.images.shape
     return replace(settings, networks=replace(settings.networks, channels=channels, image_size=side)), data
 
 
-def _clear(run: Path) -> None:
-    """Delete what an earlier run left in the folder."""
-    for name in MADE_BY_TRAINING:
-        path = run / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+def _say_if_shrunk(settings: Settings, options: argparse.Namespace) -> None:
+    """Say so where images of a folder are larger than the preset's networks take, and nobody has asked for the size."""
+    is_asked_for = any(change.partition("=")[0].strip() == "networks.image_size" for change in options.set)
+    if options.size is not None or is_asked_for or not settings.dataset.startswith(FOLDER):
+        return
+    size = settings.networks.image_size
+    side = typical_side(Path(settings.dataset.removeprefix(FOLDER)))
+    if side > size:
+        to_stderr(
+            f"memgan train: the images of {settings.dataset} are shrunk from typically {side} pixels along the shorter "
+            f"side to {size}, as the preset has it; --size chooses another size"
+        )

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import re
+import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from memgan.data import ImageData, as_float, batch_of, load_dataset
-from memgan.runs import written_whole
+from memgan.runs import serialised, written_whole
 
 __all__ = [
     "RECIPE",
@@ -25,12 +27,15 @@ __all__ = [
     "classify",
     "features_of",
     "has_classes",
+    "is_kept",
     "train_classifier",
 ]
 
 RECIPE = 2  # part of the name in the cache: to be raised with every change that moves a weight
 _MANY_IMAGES = 5000  # from here on batches are larger, epochs fewer, and shifts cost more than they bring
 _AT_ONCE = 256  # images classified at once: their activations stay within a CPU's cache
+
+Say = Callable[[str], object]  # is told a sentence
 
 
 class FeatureExtractor(Protocol):
@@ -67,18 +72,25 @@ class Classifier(nn.Module):
 
 
 def train_classifier(
-    data: ImageData, seed: int = 0, epochs: int | None = None, batch_size: int | None = None
+    data: ImageData,
+    seed: int = 0,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    *,
+    say: Say | None = None,
 ) -> Classifier:
     """Train a classifier on one thread: the same bits for the same seed on the same machine.
 
     Fewer than 5,000 images are shown 15 times, in batches of 64, each time shifted by up to a pixel. More images are
-    shown as they are, in batches of 128, until some 200,000 were shown. `epochs` and `batch_size` override that. The
-    global random state is left as it was. Raises ValueError where there are no classes.
+    shown as they are, in batches of 128, until some 200,000 were shown. `epochs` and `batch_size` override that; where
+    there are fewer images than a batch holds, all of them are a batch. `say` is told before each batch how far it is.
+    The global random state is left as it was. Raises ValueError where there are no classes.
     """
     number = len(data.images)
     many = number >= _MANY_IMAGES
     if batch_size is None:
         batch_size = 128 if many else 64
+    batch_size = min(batch_size, number)
     if epochs is None:
         epochs = min(15, max(3, 200_000 // number)) if many else 15
     shift = 0 if many else 1
@@ -88,8 +100,14 @@ def train_classifier(
         optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
         batches = number // batch_size
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=epochs * batches)
+        done = 0
+        started = time.perf_counter()
         for _ in range(epochs):
             for index in torch.randperm(number).split(batch_size)[:batches]:
+                if say is not None and done > 0:
+                    seconds_left = (time.perf_counter() - started) / done * (epochs * batches - done)
+                    say(f"training the classifier: {done / (epochs * batches):.0%}, {seconds_left:.0f} s left")
+                done += 1
                 loss = F.cross_entropy(model(batch_of(data, index, shift=shift)), data.labels[index])
                 optimiser.zero_grad()
                 loss.backward()
@@ -98,48 +116,82 @@ def train_classifier(
         return model.eval()
 
 
-def classifier_for(dataset: str, folder: Path | None = None, data: ImageData | None = None) -> Classifier:
+def classifier_for(
+    dataset: str,
+    folder: Path | None = None,
+    data: ImageData | None = None,
+    *,
+    say: Say | None = None,
+    warn: Say = warnings.warn,
+) -> Classifier:
     """The classifier of a data set: trained with seed 0 on its training split the first time, then read from `folder`.
 
     `folder` defaults to $MEMGAN_CACHE or ~/.cache/memgan; `data` is the training split, where it is at hand already.
-    Raises ValueError where the images have no classes.
+    `say` is told how far the training is. Where the classifier cannot be kept, `warn` is told why, and it is returned
+    all the same. Raises ValueError where the images have no classes.
     """
     if data is None:
         data = load_dataset(dataset)
-    path = cache_path(dataset, data, folder)
-    kept = _read(path, data)
+    kept = _read(dataset, data, folder)
     if kept is not None:
         return kept
-    model = train_classifier(data)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as unfinished:
-        torch.save(model.state_dict(), unfinished)
+    if say is None:
+        model = train_classifier(data)
+    else:
+        number, _, side, _ = data.images.shape
+        say(f"training a classifier of {dataset} on {number:,} images of {side} x {side} pixels")
+        model = train_classifier(data, say=say)
+    try:
+        path = cache_path(dataset, data, folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path) as unfinished:
+            unfinished.write_bytes(serialised(model.state_dict()))
+    except (OSError, ValueError) as error:
+        where = "" if folder is not None else "; MEMGAN_CACHE names a folder that can be written"
+        warn(f"the classifier of {dataset} was not kept, and will be trained again: {error}{where}")
     return model
 
 
-def _read(path: Path, data: ImageData) -> Classifier | None:
-    """The classifier of `data` that `path` holds; None where there is none, or where the file is damaged."""
+def is_kept(dataset: str, data: ImageData, folder: Path | None = None) -> bool:
+    """Whether `classifier_for` finds the classifier of `data` trained already."""
+    return _read(dataset, data, folder) is not None
+
+
+def _read(dataset: str, data: ImageData, folder: Path | None) -> Classifier | None:
+    """The classifier of `data` that is kept; None where there is none, or where the file is damaged."""
     model = _untrained(data)
-    if not path.is_file():
-        return None
     try:
-        model.load_state_dict(torch.load(path, weights_only=True))
+        weights = torch.load(cache_path(dataset, data, folder), weights_only=True)
+        model.load_state_dict(weights)
     except Exception:  # a damaged file can make the unpickler raise anything; it is replaced by a new one
         return None
     return model.eval()
 
 
 def cache_path(dataset: str, data: ImageData, folder: Path | None = None) -> Path:
-    """Where the classifier of `data` is kept: its name says the data set, what is in it, and by which recipe."""
+    """Where the classifier of `data` is kept: its name says the data set, what is in it, and by which recipe.
+
+    Raises ValueError where no folder is given, MEMGAN_CACHE names none, and there is no home folder.
+    """
     digest = hashlib.sha256()
     for part in (data.images, data.labels, data.source):
         if part is not None:
             digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
             digest.update(part.cpu().contiguous().numpy().data)
     if folder is None:
-        folder = Path(os.environ.get("MEMGAN_CACHE") or Path.home() / ".cache" / "memgan")
+        folder = _cache_folder()
     name = re.sub(r"[^\w-]+", "-", dataset.partition(":")[0])
     return folder / f"classifier-{name}-{digest.hexdigest()[:12]}-{RECIPE}.pt"
+
+
+def _cache_folder() -> Path:
+    named = os.environ.get("MEMGAN_CACHE")
+    if named:
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "memgan"
+    except RuntimeError as error:
+        raise ValueError("there is no home folder") from error
 
 
 @torch.no_grad()
@@ -166,7 +218,7 @@ def accuracy(model: Classifier, data: ImageData) -> float:
 
 def has_classes(data: ImageData) -> bool:
     """Whether the images are of two classes or more, so that there is something to tell apart."""
-    return bool(data.labels.max() > 0)
+    return len(data.labels) > 0 and bool(data.labels.max() > 0)
 
 
 def _untrained(data: ImageData) -> Classifier:
@@ -177,6 +229,8 @@ def _untrained(data: ImageData) -> Classifier:
             "a class; or name a data set whose classifier is to be used (--classifier)"
         )
     _, channels, size, _ = data.images.shape
+    if size < 4:
+        raise ValueError(f"a classifier needs images of 4 pixels a side or more, got {size}")
     model = Classifier(channels, size, int(data.labels.max()) + 1)
     if len(data.images) >= _MANY_IMAGES:
         return model.to(memory_format=torch.channels_last)  # three times as fast on a CPU

@@ -1,6 +1,7 @@
 """What does `memgan evaluate` find, in one picture? Generated images are orange, real ones blue."""
 
 import math
+import textwrap
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -69,21 +70,32 @@ def _score(axes: Axes, metric: Metric, score: Interval, real: Interval | None) -
 
 
 def _classes(axes: Axes, result: Evaluation) -> None:
+    axes.set_title("Are all classes there?", fontsize=10)
     number = len(result.class_shares)
+    if number == 0:
+        _says(axes, "there is no classifier of these images")
+        return
     generated_places = [place - 0.2 for place in range(number)]
     real_places = [place + 0.2 for place in range(number)]
     axes.bar(generated_places, result.class_shares, 0.4, color=GENERATED)
-    axes.bar(real_places, result.class_shares_real, 0.4, color=REAL, hatch="///", edgecolor="white")
+    if result.class_shares_real:
+        axes.bar(real_places, result.class_shares_real, 0.4, color=REAL, hatch="///", edgecolor="white")
     step = 1 + (number - 1) // 20
     axes.set(xlabel="class, as the classifier sees it", ylabel="share of images", xticks=range(0, number, step))
-    axes.set_title("Are all classes there?", fontsize=10)
+    if result.class_names is not None and len(result.class_names) == number:
+        names = [textwrap.shorten(name, 12, placeholder="...") for name in result.class_names[::step]]
+        upright = max(len(name) for name in names) <= 2
+        axes.set_xticks(
+            range(0, number, step), names, rotation=0 if upright else 60, ha="center" if upright else "right"
+        )
     _without_frame(axes)
 
 
 def _copies(axes: Axes, result: Evaluation) -> None:
     percent = [5 * place for place in range(len(result.nearest_quantiles))]
     axes.plot(result.nearest_quantiles, percent, color=GENERATED, label="generated images")
-    axes.plot(result.nearest_quantiles_real, percent, color=REAL, linestyle="--", label="test images")
+    if result.nearest_quantiles_real:
+        axes.plot(result.nearest_quantiles_real, percent, color=REAL, linestyle="--", label="test images")
     axes.set(xlabel="distance to the nearest training image (pixels)", ylabel="images within (%)")
     axes.set(xlim=(0, None), ylim=(0, 100))
     axes.set_title("Copies? They would be at 0", fontsize=10)
@@ -93,6 +105,7 @@ def _copies(axes: Axes, result: Evaluation) -> None:
 
 def _walks(axes: Axes, result: Evaluation) -> None:
     """The share of images in between: dashed that of real images, grey the base rate that walks compare with."""
+    axes.set_title("In between classes", fontsize=10)
     labels: list[str] = []
     for metric in result.metrics:
         score = result.scores[metric.name]
@@ -106,18 +119,19 @@ def _walks(axes: Axes, result: Evaluation) -> None:
         colour = GENERATED if real is None else UNUSED
         axes.barh(place, score.value, xerr=_error_bars([score]), color=colour, capsize=3)
         axes.text(1.02, place, f"{score.value:.3f}", transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+    if not labels:
+        _says(axes, "there is no classifier of these images")
+        return
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
     axes.set(xlabel="share of images with the classifier's confidence below 0.8", xlim=(0, None))
-    axes.set_title("In between classes", fontsize=10)
     _without_frame(axes)
 
 
 def _old_fakes(axes: Axes, result: Evaluation) -> None:
     axes.set_title("Are old fakes still rejected at the end?", fontsize=10)
     if result.old_fakes is None:
-        axes.text(0.5, 0.5, "the run kept no old fakes", ha="center", va="center", transform=axes.transAxes)
-        axes.axis("off")
+        _says(axes, "the run kept no old fakes")
         return
     steps = []
     shares = []
@@ -160,6 +174,12 @@ def _error_bars(scores: list[Interval]) -> list[list[float]]:
         below.append(0.0 if low is None else max(0.0, value - low))
         above.append(0.0 if high is None else max(0.0, high - value))
     return [below, above]
+
+
+def _says(axes: Axes, text: str) -> None:
+    """A text in the place of what there is nothing to draw of."""
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
+    axes.axis("off")
 
 
 def _without_frame(axes: Axes, *more: str) -> None:

@@ -10,11 +10,11 @@ from torch import Tensor
 from memgan.data import ImageData, as_float
 from memgan.gan import AdversarialModel, MemoryGAN
 from memgan.lab.evaluation import metrics
-from memgan.lab.evaluation.classifier import Classifier, FeatureExtractor, features_of
+from memgan.lab.evaluation.classifier import Classifier, FeatureExtractor, Say, features_of
 from memgan.lab.evaluation.old_fakes import OldFakes
 from memgan.lab.evaluation.walks import ROUNDS, SURE, Ends, WalkKind, find_ends, walk_between
 
-__all__ = ["Material", "Sample", "follows_keys", "gather", "rejected"]
+__all__ = ["Material", "MissingError", "Sample", "gather", "rejected"]
 
 SLOTS = 128  # slots, as the generator draws them
 SAMPLES = 16  # images of each of these slots
@@ -23,21 +23,25 @@ COMPARED = 2000  # images that are compared with all training images, and that t
 _DRAWN_AT_ONCE = 2048
 
 
+class MissingError(LookupError):
+    """What a score is computed from is not there: a classifier, test images, or enough images; the score is None."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """A set of images, and what an extractor makes of them, computed when it is first asked for."""
 
     images: Tensor  # [n, C, H, W], bytes or in [-1, 1]
-    extractor: FeatureExtractor
+    extractor: FeatureExtractor | None
     order: Tensor  # [n], in which images are taken where not all of them are
 
     @classmethod
-    def of_independent(cls, images: Tensor, extractor: FeatureExtractor) -> "Sample":
+    def of_independent(cls, images: Tensor, extractor: FeatureExtractor | None) -> "Sample":
         """Images that were drawn independently: the first ones are as good as any."""
         return cls(images, extractor, torch.arange(len(images)))
 
     @classmethod
-    def of_data(cls, images: Tensor, extractor: FeatureExtractor, seed: int) -> "Sample":
+    def of_data(cls, images: Tensor, extractor: FeatureExtractor | None, seed: int) -> "Sample":
         """Images of a data set, which may be in the order of their classes: some of them are drawn by `seed`."""
         return cls(images, extractor, torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)))
 
@@ -48,13 +52,13 @@ class Sample:
     @cached_property
     def features(self) -> Tensor:
         """What the extractor makes of the images, [n, d]."""
-        return features_of(self.extractor, self.images)
+        return features_of(self._extractor, self.images)
 
     @cached_property
     @torch.no_grad()
     def logits(self) -> Tensor:
         """The extractor's answers before the softmax, [n, classes]."""
-        return self.extractor.head(self.features)
+        return self._extractor.head(self.features)
 
     @property
     def confidence(self) -> Tensor:
@@ -66,17 +70,26 @@ class Sample:
         """The class of the largest probability, [n]."""
         return self.logits.argmax(dim=1)
 
+    @property
+    def _extractor(self) -> FeatureExtractor:
+        if self.extractor is None:
+            raise MissingError("there is no classifier")
+        return self.extractor
+
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What each metric is a function of. What several metrics need is computed once, when the first one asks."""
+    """What each metric is a function of. What several metrics need is computed once, when the first one asks.
+
+    A metric that asks for what is not there meets `MissingError`, and there is no such score.
+    """
 
     measured: Sample  # generated images, or test images in their place
     training: Sample
     test: Sample
     gan: AdversarialModel  # a copy, in evaluation mode, on the CPU
     slot_images: Tensor  # [SLOTS, SAMPLES, C, H, W], of slots as the generator draws them
-    classifier: Classifier
+    classifier: Classifier | None  # None where no data set has classes
     labelled: ImageData  # test images of the classifier's own data set
     old_fakes: OldFakes | None
     seed: int
@@ -84,7 +97,14 @@ class Material:
     @cached_property
     def real(self) -> "Material":
         """The same with the test images in the place of the generated ones."""
+        if len(self.test.images) == 0:
+            raise MissingError("there are no test images")
         return replace(self, measured=self.test)
+
+    @property
+    def has_slots(self) -> bool:
+        """Whether the model has slots: those of a memory, or the values of a code that its generator is given."""
+        return isinstance(self.gan, MemoryGAN) or self.gan.conditional
 
     def seen_by(self, extractor: FeatureExtractor) -> "Material":
         """The same with the features of another network."""
@@ -101,7 +121,9 @@ class Material:
 
         Both depend on how many there are: as many of each, and at most NEIGHBOURS.
         """
-        number = min(NEIGHBOURS, len(self.test.images))
+        number = min(NEIGHBOURS, len(self.test.images), len(self.training.images))
+        if number <= metrics.NEIGHBOUR:
+            raise MissingError(f"precision and recall need more than {metrics.NEIGHBOUR} images of each kind")
         features = self.measured.features[self.measured.some(number)]
         return metrics.precision_recall(features, self.training.features[self.training.some(number)])
 
@@ -130,7 +152,9 @@ class Material:
         A model whose generator is told a slot has walks inside a slot, across slots and between keys; any other has
         walks through the noise. A kind is missing where the classifier is sure of too few images to find ends.
         """
-        kinds: tuple[WalkKind, ...] = ("slot", "switch", "keys") if follows_keys(self.gan) else ("noise",)
+        if self.classifier is None:
+            return {}
+        kinds: tuple[WalkKind, ...] = ("slot", "switch", "keys") if self.gan.conditional else ("noise",)
         found: dict[WalkKind, Tensor] = {}
         for kind in kinds:
             ends = self._ends_in_a_slot if kind == "slot" else self._ends_of_two_classes
@@ -155,7 +179,7 @@ class Material:
 
     def _ends(self, kind: WalkKind, share_of_pairs: Tensor) -> Ends | None:
         """Ends of walks; None where a search finds too few, or where `share_of_pairs` says that it would."""
-        if ROUNDS * share_of_pairs < 1:
+        if self.classifier is None or ROUNDS * share_of_pairs < 1:
             return None
         try:
             return find_ends(self.gan, self.classifier, kind, seed=self.seed)
@@ -166,22 +190,26 @@ class Material:
 @torch.no_grad()
 def gather(
     gan: AdversarialModel,
-    classifier: Classifier,
+    classifier: Classifier | None,
     train: ImageData,
     test: ImageData,
     seed: int,
     *,
     old_fakes: OldFakes | None = None,
     labelled: ImageData | None = None,
+    say: Say = lambda text: None,
 ) -> Material:
     """Draw as many images as there are training images, and images of slots, by a copy of the model.
 
-    They are drawn where the model is; all else happens on the CPU. Raises ValueError where the images are not finite.
+    They are drawn where the model is; all else happens on the CPU. `say` is told how far the drawing is. Raises
+    ValueError where the images are not finite.
     """
     gan = copy.deepcopy(gan).eval()
     generator = torch.Generator(gan.device).manual_seed(seed)
     parts = []
-    for part in torch.arange(len(train.images)).split(_DRAWN_AT_ONCE):
+    number = len(train.images)
+    for part in torch.arange(number).split(_DRAWN_AT_ONCE):
+        say(f"drawing images: {int(part[0]):,} of {number:,}")
         parts.append(gan.generate(len(part), generator=generator).images.cpu())
     images = torch.cat(parts)
     slot_images, _ = gan.sample_slots(SLOTS, SAMPLES, generator=generator)
@@ -210,15 +238,3 @@ def gather(
 def rejected(gan: AdversarialModel, images: Tensor) -> Tensor:
     """Which of `images` [n, C, H, W], bytes or in [-1, 1], have D < 0.5, [n]."""
     return torch.cat([gan.discriminate(as_float(part)) for part in images.split(256)]) < 0.5
-
-
-@torch.no_grad()
-def follows_keys(gan: AdversarialModel) -> bool:
-    """Whether the generator's images depend on the memory's keys, so that there are slots to walk inside and across."""
-    keys, slots = gan.sample_keys(256, generator=torch.Generator(gan.device).manual_seed(0))
-    of_another_slot = (slots != slots[0]).nonzero().flatten()
-    if not len(of_another_slot):
-        return False
-    pair = keys[[0, int(of_another_slot[0])]]
-    first, last = gan.generator(pair, pair.new_zeros(2, gan.noise_dim))
-    return not torch.equal(first, last)

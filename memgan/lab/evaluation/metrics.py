@@ -3,6 +3,7 @@
 Which of them are reported, and under which names, says `memgan.lab.evaluation.registry`.
 """
 
+import math
 import warnings
 
 import numpy as np
@@ -14,6 +15,7 @@ from memgan.data import as_float
 from memgan.lab.evaluation.spread import MOST_GROUPS, RESAMPLES, Interval, bootstrap, grouped
 
 __all__ = [
+    "NEIGHBOUR",
     "frechet_distance",
     "frechet_interval",
     "inception_interval",
@@ -24,6 +26,7 @@ __all__ = [
     "slot_purities",
 ]
 
+NEIGHBOUR = 3  # which neighbour says how far the manifold reaches around a point
 _MOST_FEATURES = 256  # from here on a Frechet distance takes too long for hundreds of resamples
 _STANDARD_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM's scales, finest first (Wang et al. 2003)
 _WINDOW = 7  # pixels of torchmetrics' Gaussian window with sigma 0.8
@@ -44,7 +47,8 @@ def inception_score(logits: Tensor) -> float:
         torch.manual_seed(0)  # it shuffles, for the splits it is not asked for
         metric = InceptionScore(feature=_Given(logits.shape[1]), splits=1)
         metric.update(logits)
-        return float(metric.compute()[0])
+        score = float(metric.compute()[0])
+    return min(max(score, 1.0), float(logits.shape[1]))  # which rounding in float32 may miss
 
 
 def inception_interval(logits: Tensor) -> Interval:
@@ -63,9 +67,7 @@ def inception_interval(logits: Tensor) -> Interval:
         return (torch.special.entr(marginal).sum(dim=1) - mean_conditional).exp()
 
     interval = bootstrap(inception_score(logits), [grouped(torch.cat([conditional, probability], dim=1))], score)
-    if interval.low is None or interval.high is None:
-        return interval
-    return Interval(interval.value, max(interval.low, 1.0), min(interval.high, float(logits.shape[1])))
+    return interval.within(1.0, float(logits.shape[1]))
 
 
 def frechet_distance(features: Tensor, others: Tensor) -> float:
@@ -75,7 +77,7 @@ def frechet_distance(features: Tensor, others: Tensor) -> float:
     metric = FrechetInceptionDistance(feature=_Given(features.shape[1]))
     metric.update(features.double(), real=True)
     metric.update(others.double(), real=False)
-    return float(metric.compute())
+    return max(0.0, float(metric.compute()))  # rounding can leave a little less than nothing
 
 
 def frechet_interval(parts: list[Tensor], others: Tensor) -> Interval:
@@ -100,7 +102,8 @@ def frechet_interval(parts: list[Tensor], others: Tensor) -> Interval:
             total += (means - mean).square().sum(dim=1) + traces - 2 * cross
         return total / len(sums)
 
-    return bootstrap(value, [_grouped_moments(part) for part in parts], mean_distance, resamples=RESAMPLES // 2)
+    groups = [_grouped_moments(part) for part in parts]
+    return bootstrap(value, groups, mean_distance, resamples=RESAMPLES // 2).within(0.0, math.inf)
 
 
 def _square_root(covariance: Tensor) -> Tensor:
@@ -144,7 +147,7 @@ class _Given(nn.Identity):
 # ---------------------------------------------------------------- variety
 
 
-def precision_recall(features: Tensor, real: Tensor, k: int = 3) -> tuple[Tensor, Tensor]:
+def precision_recall(features: Tensor, real: Tensor, k: int = NEIGHBOUR) -> tuple[Tensor, Tensor]:
     """Which generated `features` [n, d] lie on the real manifold, [n], and which `real` ones [m, d] on theirs, [m].
 
     Kynkaanniemi et al. 2019: a manifold is the union of balls around its points, each as wide as the distance to the
@@ -202,7 +205,7 @@ def ms_ssim(images: Tensor, others: Tensor) -> Tensor:
                 kernel_size=1,  # sigma alone sets the window's width; this is only compared with the image's size
             )
         )
-    return torch.cat(similarities)
+    return torch.cat(similarities).clamp(max=1)  # equal images are a rounding above it
 
 
 def slot_purities(classes: Tensor) -> Tensor:

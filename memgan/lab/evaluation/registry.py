@@ -4,6 +4,7 @@ To add a metric, write a function of `Material` and an entry of METRICS. The sco
 JSON of `memgan evaluate` and of studies, and wherever else its entry says that it is shown.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -12,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.data import as_float
-from memgan.lab.evaluation.classifier import accuracy, classify
-from memgan.lab.evaluation.material import Material, rejected
-from memgan.lab.evaluation.metrics import frechet_interval, inception_interval, ms_ssim, slot_purities
+from memgan.lab.evaluation.classifier import Say, accuracy, classify
+from memgan.lab.evaluation.material import Material, MissingError, rejected
+from memgan.lab.evaluation.metrics import frechet_interval, inception_interval, ms_ssim, nearest, slot_purities
 from memgan.lab.evaluation.spread import Interval, bootstrap, bootstrap_mean, grouped
 from memgan.lab.evaluation.walks import IN_BETWEEN, WalkKind
 
@@ -32,7 +33,7 @@ class Metric:
     """A score: how it is computed, what it is called, and where it is shown."""
 
     name: str  # its key in `Evaluation.scores`, in JSON and in the files of studies
-    measure: Callable[[Material], Interval | None]  # None where the model has no such score
+    measure: Callable[[Material], Interval | None]  # None, or MissingError is raised, where there is no such score
     label: str  # in the report and on axes
     decimals: int
     better: str = ""  # the better direction, where there is one, or what a value means; in brackets on axes
@@ -56,14 +57,25 @@ class Metric:
         return f"{label} ({self.better})" if self.better else label
 
 
-def measure(material: Material, metrics: tuple[Metric, ...]) -> Scores:
-    """Every score of the generated images, and under its own name its counterpart of real images."""
+def measure(material: Material, metrics: tuple[Metric, ...], say: Say = lambda text: None) -> Scores:
+    """Every score of the generated images, and under its own name its counterpart of real images.
+
+    A score is None where what it needs is not there. `say` is told which one is next.
+    """
     scores: Scores = {}
-    for metric in metrics:
-        scores[metric.name] = metric.measure(material)
+    for number, metric in enumerate(metrics, start=1):
+        say(f"measuring: {metric.label} ({number} of {len(metrics)})")
+        scores[metric.name] = _measured(metric, lambda: material)
         if metric.real and metric.measured_on_real:
-            scores[metric.real] = metric.measure(material.real)
+            scores[metric.real] = _measured(metric, lambda: material.real)
     return scores
+
+
+def _measured(metric: Metric, material: Callable[[], Material]) -> Interval | None:
+    try:
+        return metric.measure(material())
+    except MissingError:
+        return None
 
 
 def named(name: str, metrics: tuple[Metric, ...]) -> Metric:
@@ -83,13 +95,22 @@ def _inception_score(material: Material) -> Interval:
 
 def _frechet_to_training(material: Material) -> Interval:
     """The mean over parts as large as the test set, so that the distance of the test images compares."""
+    features = material.measured.features
     size = len(material.test.images)
-    parts = [part for part in material.measured.features.split(size) if len(part) == size]
-    return frechet_interval(parts, material.training.features)
+    if size < 2:
+        size = len(features)
+    parts = [part for part in features.split(size) if len(part) == size]
+    return _frechet(parts, material.training.features)
 
 
 def _frechet_to_test(material: Material) -> Interval:
-    return frechet_interval([material.measured.features], material.test.features)
+    return _frechet([material.measured.features], material.test.features)
+
+
+def _frechet(parts: list[Tensor], others: Tensor) -> Interval:
+    if min(len(others), *[len(part) for part in parts]) < 2:
+        raise MissingError("a covariance needs two images")
+    return frechet_interval(parts, others)
 
 
 def _precision(material: Material) -> Interval:
@@ -106,11 +127,15 @@ def _ms_ssim(material: Material) -> Interval:
     """Of pairs that have no image in common."""
     images = as_float(material.measured.images[material.measured.order[: 2 * PAIRS]])
     pairs = len(images) // 2
+    if pairs == 0:
+        raise MissingError("a pair needs two images")
     return bootstrap_mean(ms_ssim(images[:pairs], images[pairs : 2 * pairs]))
 
 
-def _ms_ssim_in_slots(material: Material) -> Interval:
+def _ms_ssim_in_slots(material: Material) -> Interval | None:
     """Of pairs of one slot that have no image in common; what varies is the slot."""
+    if not material.has_slots:
+        return None
     first = material.slot_images[:, ::2]
     second = material.slot_images[:, 1::2]
     similarity = ms_ssim(first.flatten(0, 1), second.flatten(0, 1))
@@ -122,13 +147,28 @@ def _nearest_training_distance(material: Material) -> Interval:
     return bootstrap_mean(distances)
 
 
-def _slot_purity(material: Material) -> Interval:
+def _nearer_to_training(material: Material) -> Interval:
+    """Of the images, how many are nearer to a training image than to a test image, of which there are equally many."""
+    number = min(len(material.training.images), len(material.test.images))
+    if number == 0:
+        raise MissingError("there are no test images")
+    images = as_float(material.compared)
+    to_training, _ = nearest(images, material.training.images[material.training.some(number)])
+    to_test, _ = nearest(images, material.test.images[material.test.some(number)])
+    return bootstrap_mean((to_training < to_test).double() + (to_training == to_test).double() / 2)
+
+
+def _slot_purity(material: Material) -> Interval | None:
+    if material.classifier is None or not material.has_slots:
+        return None
     _, classes = classify(material.classifier, material.slot_images)
     return bootstrap_mean(slot_purities(classes))
 
 
-def _slots_in_use(material: Material) -> Interval:
-    return Interval(float(material.gan.slots_in_use()))
+def _slots_in_use(material: Material) -> Interval | None:
+    if not material.has_slots:
+        return None
+    return Interval(float(material.gan.slots_in_use())).within(1.0, math.inf)
 
 
 def _classes_covered(material: Material) -> Interval:
@@ -139,7 +179,7 @@ def _classes_covered(material: Material) -> Interval:
         return (shares >= COVERED).sum(dim=1).double()
 
     value = int((belongs.mean(dim=0) >= COVERED).sum())
-    return bootstrap(value, [grouped(belongs)], covered)
+    return bootstrap(value, [grouped(belongs)], covered).within(0, belongs.shape[1])
 
 
 def _classes(material: Material) -> Interval:
@@ -169,7 +209,9 @@ def _rejected(material: Material) -> Interval:
     return bootstrap_mean(rejected(material.gan, material.compared))
 
 
-def _classifier_accuracy(material: Material) -> Interval:
+def _classifier_accuracy(material: Material) -> Interval | None:
+    if material.classifier is None or len(material.labelled.images) == 0:
+        return None
     return Interval(accuracy(material.classifier, material.labelled))
 
 
@@ -255,6 +297,14 @@ METRICS: tuple[Metric, ...] = (
         "distance to nearest training image",
         decimals=2,
         real="nearest_training_distance_real",
+    ),
+    Metric(
+        "nearer_to_training",
+        _nearer_to_training,
+        "nearer to a training image than to a test image",
+        decimals=3,
+        better="0.5: nothing is copied",
+        scale="share",
     ),
     Metric(
         "slot_purity",

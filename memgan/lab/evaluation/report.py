@@ -10,7 +10,7 @@ from torch import Tensor
 
 from memgan.data import ImageData, as_float
 from memgan.gan import AdversarialModel
-from memgan.lab.evaluation.classifier import Classifier, FeatureExtractor
+from memgan.lab.evaluation.classifier import Classifier, FeatureExtractor, Say
 from memgan.lab.evaluation.material import Material, Sample, gather
 from memgan.lab.evaluation.old_fakes import OldFakes
 from memgan.lab.evaluation.registry import COVERED, METRICS, Metric, Scores, measure
@@ -32,11 +32,12 @@ class Evaluation:
     scores: Scores  # by name: the value, and the interval that holds 95 % of it over resampled images
     inception_v3: Scores | None  # those that features give, on Inception-v3's, where they were asked for
     old_fakes: list[dict[str, float | None]] | None  # for each moment its step, and the share rejected, with interval
-    class_shares: list[float]  # of the generated images, as the classifier sees them
+    class_shares: list[float]  # of the generated images, as the classifier sees them; empty where there is none
     class_shares_real: list[float]  # of the test images
     nearest_quantiles: list[float]  # 0, 5, ..., 100 % of the distances to the nearest training image
-    nearest_quantiles_real: list[float]
+    nearest_quantiles_real: list[float]  # of the test images; empty where there are none
     closest: Tensor = field(compare=False, repr=False)  # [2, 10, C, H, W]: nearest to training images, and those
+    class_names: tuple[str, ...] | None = field(default=None, compare=False)  # of the classes, where they have names
     metrics: tuple[Metric, ...] = field(default=METRICS, compare=False, repr=False)
 
     def __getattr__(self, name: str) -> Any:
@@ -76,9 +77,15 @@ class Evaluation:
                 rows.append(_row(metric, f"Inception-v3: {metric.label}", self.inception_v3))
         width = max(len(row[0]) for row in rows)
         lines = [f"{label:{width}}{value:>11}{interval:>18}{real:>9}".rstrip() for label, value, interval, real in rows]
+        unsure = self.scores.get("in_between")
         covered = [share for share in self.class_shares if share >= COVERED]
         if len(covered) == 1 and len(self.class_shares) > 1:
             lines.append("The classifier sees one class in all generated images: purity and walks then mean nothing.")
+        elif unsure is not None and unsure.value > 0.5:
+            lines.append(
+                f"The classifier is sure of few generated images ({unsure.value:.0%} are in between): precision, "
+                "purity and the number of classes then mean little."
+            )
         return "\n".join(lines)
 
 
@@ -105,7 +112,7 @@ def _as_dicts(scores: Mapping[str, Interval | None]) -> dict[str, dict[str, floa
 @torch.no_grad()
 def evaluate(
     gan: AdversarialModel,
-    classifier: Classifier,
+    classifier: Classifier | None,
     train: ImageData,
     test: ImageData,
     seed: int = 0,
@@ -114,33 +121,44 @@ def evaluate(
     classifier_test: ImageData | None = None,
     inception: FeatureExtractor | None = None,
     metrics: tuple[Metric, ...] = METRICS,
+    say: Say = lambda text: None,
 ) -> Evaluation:
     """Measure `gan` by its images in evaluation mode, beside real ones; the model is left in the mode it came in.
 
-    Images are drawn where the model is, as many as there are training images; all else is done on the CPU.
-    `classifier_test` are labelled images for the classifier's accuracy, where `test` is not of its data set.
-    `inception` adds the scores that features give on its own. `metrics` says what is measured. Raises ValueError where
-    there are more test images than training images.
+    Images are drawn where the model is, as many as there are training images; all else is done on the CPU. Of more test
+    images than training images, as many as those are compared, chosen by `seed`. `test` may hold no images, and there
+    may be no `classifier`: what needs them is None then. `classifier_test` are labelled images for the classifier's
+    accuracy, where `test` is not of its data set. `inception` adds the scores that features give on its own. `metrics`
+    says what is measured, and `say` is told how far it is.
     """
+    compared = test
     if len(test.images) > len(train.images):
-        most = len(train.images)
-        raise ValueError(f"expected at most {most} test images, one per training image, got {len(test.images)}")
-    material = gather(gan, classifier, train, test, seed, old_fakes=old_fakes, labelled=classifier_test)
+        compared = _some(test, len(train.images), seed)
+    material = gather(
+        gan, classifier, train, compared, seed, old_fakes=old_fakes, labelled=classifier_test or test, say=say
+    )
     on_inception = None
     if inception is not None:
         of_features = tuple(metric for metric in metrics if metric.features)
-        on_inception = measure(material.seen_by(inception), of_features)
+        on_inception = measure(material.seen_by(inception), of_features, say)
     return Evaluation(
-        scores=measure(material, metrics),
+        scores=measure(material, metrics, say),
         inception_v3=on_inception,
         old_fakes=_moment_by_moment(material),
         class_shares=_class_shares(material.measured),
-        class_shares_real=_class_shares(material.real.measured),
+        class_shares_real=_class_shares(material.test),
         nearest_quantiles=_quantiles(material),
-        nearest_quantiles_real=_quantiles(material.real),
+        nearest_quantiles_real=_quantiles(material.real) if len(compared.images) > 0 else [],
         closest=_closest(material),
         metrics=metrics,
     )
+
+
+def _some(data: ImageData, number: int, seed: int) -> ImageData:
+    """`number` images of a data set, chosen by `seed`."""
+    order = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(seed))
+    chosen = order[:number].sort().values
+    return data._replace(images=data.images[chosen], labels=data.labels[chosen], source=None)
 
 
 def _moment_by_moment(material: Material) -> list[dict[str, float | None]] | None:
@@ -155,6 +173,8 @@ def _moment_by_moment(material: Material) -> list[dict[str, float | None]] | Non
 
 
 def _class_shares(sample: Sample) -> list[float]:
+    if sample.extractor is None or len(sample.images) == 0:
+        return []
     return F.one_hot(sample.classes, sample.logits.shape[1]).double().mean(dim=0).tolist()
 
 

@@ -22,6 +22,13 @@ class Interval(NamedTuple):
     low: float | None = None
     high: float | None = None
 
+    def within(self, least: float, most: float) -> "Interval":
+        """The same without what rounding and moving an interval put beyond the score's bounds or beside its value."""
+        value = min(max(self.value, least), most)
+        low = None if self.low is None else min(max(self.low, least), value)
+        high = None if self.high is None else max(min(self.high, most), value)
+        return Interval(value, low, high)
+
 
 def grouped(values: Tensor) -> Tensor:
     """`values` [n, ...] summed over at most 500 groups of equal size, a count in front: [groups, 1 + ...], float64."""
@@ -49,14 +56,15 @@ def bootstrap(value: float, groups: list[Tensor], statistic: Statistic, resample
 def bootstrap_mean(values: Tensor) -> Interval:
     """The mean of `values` [n], or [n, m] with n independent rows, and its interval.
 
-    Nothing is moved here: a mean has no bias under resampling, and so a share stays within 0 and 1.
+    Nothing is moved here: a mean has no bias under resampling. It lies within the least and the greatest value.
     """
     rows = values.double().reshape(len(values), -1).mean(dim=1)
     value = float(rows.mean())
     found = _resampled([grouped(rows)], _mean, RESAMPLES)
     if found is None:
-        return Interval(value)
-    return Interval(value, float(found.confidence_interval.low), float(found.confidence_interval.high))
+        return Interval(value).within(float(rows.min()), float(rows.max()))
+    interval = Interval(value, float(found.confidence_interval.low), float(found.confidence_interval.high))
+    return interval.within(float(rows.min()), float(rows.max()))
 
 
 def _mean(sums: list[Tensor]) -> Tensor:

@@ -4,6 +4,7 @@ from memgan.lab.sessions import Session, SessionOptions, resume
 """
 
 from memgan.lab.sessions.diagnosis import TrainingError
+from memgan.lab.sessions.loading import LoadedModel, load_model
 from memgan.lab.sessions.session import Interrupted, Session, SessionOptions, resume
 
-__all__ = ["Interrupted", "Session", "SessionOptions", "TrainingError", "resume"]
+__all__ = ["Interrupted", "LoadedModel", "Session", "SessionOptions", "TrainingError", "load_model", "resume"]

@@ -4,8 +4,6 @@ A file is there whole or not at all, its sums are checked before it is read, and
 """
 
 import dataclasses
-import warnings
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from memgan.presets import Settings
-from memgan.runs import CHECKPOINTS, serialised, without_compiled_names, written_whole
+from memgan.runs import (
+    CHECKPOINT_FORMAT,
+    CHECKPOINT_VERSION,
+    CHECKPOINTS,
+    read_checkpoint,
+    saved_checkpoints,
+    serialised,
+    step_of,
+    without_compiled_names,
+    written_whole,
+)
 from memgan.training import Trainer
 
-__all__ = ["Checkpoint", "load", "newest", "restore", "save", "saved"]
-
-FORMAT = "memgan checkpoint"
-VERSION = 1
+__all__ = ["Checkpoint", "load", "newest", "of_content", "restore", "save"]
 
 
 @dataclass(frozen=True)
@@ -37,20 +42,18 @@ class Checkpoint:
     history: Tensor  # [steps, 4] float32: the numbers of each `Step`
     old_fakes: Tensor  # [marks, 64, C, H, W] uint8
     old_steps: Tensor  # [marks] int64, when those were made
+    data: str = ""  # digest of the training images; "" in a checkpoint of version 1
+    init: str = ""  # whose weights the run began with; "" for random ones
 
     @property
     def number(self) -> int:
         return self.trainer["number"]
 
 
-def saved(run: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first."""
-    return sorted(path for path in (run / CHECKPOINTS).glob("step-*.pt") if path.stem.removeprefix("step-").isdecimal())
-
-
-def save(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
+def save(run: Path, checkpoint: Checkpoint, keep: int, spare: int | None = None) -> Path:
     """Write a checkpoint, whole or not at all, then delete all but the last `keep` up to it. Returns its path.
 
+    The checkpoint of step `spare` is kept too, such as that of the best scores so far.
     Raises OSError where it cannot be written, and FloatingPointError where it would not be worth it: not all of its
     numbers are finite. All older ones are still there then.
     """
@@ -63,14 +66,17 @@ def save(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
         **vars(checkpoint),
         "settings": checkpoint.settings.to_json(),
         "trainer": {**checkpoint.trainer, "gan": without_compiled_names(checkpoint.trainer["gan"])},
-        "format": FORMAT,
-        "version": VERSION,
+        "format": CHECKPOINT_FORMAT,
+        "version": CHECKPOINT_VERSION,
     }
     with written_whole(path) as unfinished:
         unfinished.write_bytes(serialised(content))
-    up_to_now = [old for old in saved(run) if old.name <= path.name]  # beyond it there can be damaged ones
+    up_to_now = [
+        old for old in saved_checkpoints(run) if step_of(old) <= checkpoint.number
+    ]  # beyond it there can be damaged ones
     for old in up_to_now[:-keep]:
-        old.unlink()
+        if step_of(old) != spare:
+            old.unlink()
     for left_over in path.parent.glob("step-*.pt.*"):  # by a process that was killed while it wrote
         left_over.unlink()
     return path
@@ -81,7 +87,7 @@ def newest(run: Path, say: Callable[[str], None]) -> Checkpoint:
 
     Raises ValueError where there is none.
     """
-    paths = saved(run)
+    paths = saved_checkpoints(run)
     for path in reversed(paths):
         try:
             return load(path)
@@ -96,22 +102,11 @@ def newest(run: Path, say: Callable[[str], None]) -> Checkpoint:
 
 def load(path: Path) -> Checkpoint:
     """What `save` wrote, on the CPU. Raises ValueError for a damaged, a foreign and a newer file, and runs nothing."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # PyTorch itself does not look at the sums
-        if damaged:
-            raise ValueError(f"the sum of {damaged} is off")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or foreign file can make the readers raise anything
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is damaged, or no checkpoint: {first_line}") from error
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise ValueError(f"{path} is not a checkpoint of memgan")
-    version = content.pop("version", None)
-    if version != VERSION:
-        raise ValueError(f"{path} has version {version}, this memgan reads {VERSION}: use the one that wrote it")
+    return of_content(path, read_checkpoint(path))
+
+
+def of_content(path: Path, content: dict[str, Any]) -> Checkpoint:
+    """The checkpoint whose entries were read from `path`. Raises ValueError where they are not those of one."""
     wrong = _wrong_entries(content)
     if wrong:
         raise ValueError(f"{path} does not hold what a checkpoint does: {', '.join(wrong)}")
@@ -120,34 +115,44 @@ def load(path: Path) -> Checkpoint:
 
 def _wrong_entries(content: dict[str, Any]) -> list[str]:
     """The names of entries that are missing, unknown or of another type than in a `Checkpoint` as it is stored."""
-    expected = {field.name: get_origin(field.type) or field.type for field in dataclasses.fields(Checkpoint)}
+    fields = dataclasses.fields(Checkpoint)
+    defaults = {field.name: field.default for field in fields}
+    expected = {field.name: get_origin(field.type) or field.type for field in fields}
     expected["settings"] = str  # as JSON
     wrong = [str(name) for name in content if name not in expected]
-    wrong += [name for name, kind in expected.items() if type(content.get(name)) is not kind]
+    wrong += [name for name, kind in expected.items() if type(content.get(name, defaults[name])) is not kind]
     if not wrong and type(content["trainer"].get("number")) is not int:
         wrong.append("trainer.number")
     return sorted(wrong)
 
 
-def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
-    """Have `trainer` go on where the checkpoint was made.
+def restore(trainer: Trainer, checkpoint: Checkpoint, *, other_data: bool = False) -> None:
+    """Have `trainer` go on where the checkpoint was made; with `other_data`, at the beginning of an epoch of its own.
 
     Raises ValueError, and changes nothing, where it was made by another sort of trainer: other shapes, other data.
     """
     state = checkpoint.trainer
     expected = trainer.state_dict()
+    if other_data:
+        state = {**state, "order": expected["order"], "position": expected["position"]}
     own_names = list(expected["gan"])
     expected["gan"] = without_compiled_names(expected["gan"])
     expected["discriminator"] = _adam_state(trainer.gan.inference, steps=checkpoint.number)
     expected["generator"] = _adam_state(trainer.gan.generator, steps=checkpoint.number)
+    state = {**state, "gan": {**_not_in_older_files(expected["gan"]), **state["gan"]}}
     _check_alike(state, expected, "state")
-    _check_place(checkpoint, steps=trainer.settings.steps, images=len(expected["order"]))
+    _check_place(checkpoint, state, steps=trainer.settings.steps, images=len(expected["order"]))
     try:
         torch.Generator().set_state(state["random"]["cpu"])
     except RuntimeError as error:
         raise ValueError(f"the random state is none: {error}") from error
     weights = {own: state["gan"][name] for own, name in zip(own_names, expected["gan"], strict=True)}
     trainer.load_state_dict({**state, "gan": weights})
+
+
+def _not_in_older_files(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The settings of a memory, which versions that wrote the checkpoints of version 1 kept elsewhere alone."""
+    return {name: tensor for name, tensor in weights.items() if name.endswith("_extra_state")}
 
 
 def _adam_state(network: nn.Module, steps: int) -> dict[int, Any]:
@@ -160,15 +165,15 @@ def _adam_state(network: nn.Module, steps: int) -> dict[int, Any]:
     }
 
 
-def _check_place(checkpoint: Checkpoint, steps: int, images: int) -> None:
+def _check_place(checkpoint: Checkpoint, state: dict[str, Any], steps: int, images: int) -> None:
     """ValueError where a run of `steps` steps on `images` images cannot be at the place that the checkpoint names."""
     number = checkpoint.number
-    position = checkpoint.trainer["position"]
+    position = state["position"]
     if not 0 <= number <= steps or not 0 <= position <= images:
         raise ValueError(f"step {number}, image {position}: there are {steps} and {images}")
     if len(checkpoint.history) != number:
         raise ValueError(f"the history has {len(checkpoint.history)} steps, expected {number}")
-    if not torch.equal(checkpoint.trainer["order"].sort().values, torch.arange(images)):
+    if not torch.equal(state["order"].sort().values, torch.arange(images)):
         raise ValueError("the order of the data does not name each image once")
 
 

@@ -8,11 +8,16 @@ import math
 
 from memgan.gan import AdversarialModel
 from memgan.memory import VMFMemory
-from memgan.presets import Settings
+from memgan.presets import PRESETS, Settings
 
-__all__ = ["TrainingError", "Watch", "label_shares", "memory_of"]
+__all__ = ["TrainingError", "Watch", "dead_steps_allowed", "label_shares", "memory_of"]
 
-DEAD_STEPS = 1000  # of no generated image outside the clip; healthy runs are there for a few steps at the start
+# Of no generated image outside the clip. Healthy runs are there for a few steps at the start: 4 of 650 at most, on the
+# digits.
+MOST_DEAD_STEPS = 1000
+DEAD_SHARE = 0.2  # of the steps of a run, where that is fewer
+LEAST_DEAD_STEPS = 50
+WARNED_SHARE = 0.05  # of the steps, at their end: not enough to stop a run, but worth a word
 LEAST_SHARE = 0.01  # of the slots, for either label
 
 History = list[list[float]]  # [loss D, loss G, D(real), D(generated)] of every step so far
@@ -34,6 +39,11 @@ def label_shares(memory: VMFMemory) -> tuple[float, float]:
     share_of_slots = is_real.mean()
     share_of_mass = (memory.histogram * is_real).sum() / memory.histogram.sum()
     return float(share_of_slots), float(share_of_mass)
+
+
+def dead_steps_allowed(steps: int) -> int:
+    """So many steps in a row without a generated image outside the clip end a run of `steps` steps."""
+    return min(MOST_DEAD_STEPS, max(LEAST_DEAD_STEPS, round(DEAD_SHARE * steps)))
 
 
 class Watch:
@@ -75,15 +85,24 @@ class Watch:
 
     def _lower_rates(self) -> str:
         training = self._settings.training
-        advice = (
-            f"Try a lower training.generator_lr (now {training.generator_lr:g}) and "
-            f"training.discriminator_lr (now {training.discriminator_lr:g})"
-        )
+        rates = []
+        for name in ("generator_lr", "discriminator_lr"):
+            if getattr(training, name) > 0:
+                rates.append(f"training.{name} (now {getattr(training, name):g})")
+        advice = f"Try a lower {' and '.join(rates)}" if rates else "No weight has been trained"
         if training.precision != "float32":
             advice += ", or training.precision=float32"
         return advice
 
-    def _dead_clip(self, history: History) -> str:
+    def warning(self, history: History) -> str:
+        """What is wrong with a run that is done, though not enough to have stopped it; "" where nothing is."""
+        dead_steps = self._dead_steps(history)
+        if dead_steps < max(2, WARNED_SHARE * len(history)):
+            return self._one_label(len(history))
+        return self._dead_clip_explained(history, dead_steps)
+
+    def _dead_steps(self, history: History) -> int:
+        """How many of the last steps had every generated image at the clip."""
         epsilon = self._settings.memory.epsilon
         dead_steps = 0
         for losses in reversed(history):
@@ -91,15 +110,33 @@ class Watch:
             if mean_of_generated > epsilon * (1 + 1e-5):
                 break
             dead_steps += 1
-        if dead_steps < DEAD_STEPS:
+        return dead_steps
+
+    def _dead_clip(self, history: History) -> str:
+        dead_steps = self._dead_steps(history)
+        if dead_steps < dead_steps_allowed(self._settings.training.steps):
             return ""
+        return self._dead_clip_explained(history, dead_steps)
+
+    def _dead_clip_explained(self, history: History, dead_steps: int) -> str:
         training = self._settings.training
-        return (
-            f"every generated image has been at the clip, D = {epsilon:g}, since step "
-            f"{len(history) - dead_steps + 1}: there the generator gets no gradient from D, so it stays there. Try a "
-            f"larger memory.kappa (now {self._settings.memory.kappa:g}), a lower training.discriminator_lr "
-            f"(now {training.discriminator_lr:g}), training.generator_loss=non_saturating"
+        epsilon = self._settings.memory.epsilon
+        seen = (
+            f"every generated image has been at the clip, D = {epsilon:g}, since step {len(history) - dead_steps + 1}"
         )
+        advice = []
+        if training.mi_weight == 0:
+            gradient = "the generator gets no gradient from D there, and with training.mi_weight=0 none at all"
+            usual = PRESETS["digits"].training.mi_weight
+            advice.append(f"training.mi_weight above 0 (it is {usual:g} in the preset digits)")
+        else:
+            gradient = "there the generator gets no gradient from D, so it stays there"
+        if memory_of(self._gan) is not None:
+            advice.append(f"a larger memory.kappa (now {self._settings.memory.kappa:g})")
+        advice.append(f"a lower training.discriminator_lr (now {training.discriminator_lr:g})")
+        if training.generator_loss != "non_saturating":
+            advice.append("training.generator_loss=non_saturating")
+        return f"{seen}: {gradient}. Try {', or '.join(advice)}"
 
     def _one_label(self, number: int) -> str:
         memory = memory_of(self._gan)
@@ -110,10 +147,15 @@ class Watch:
         if LEAST_SHARE <= share <= 1 - LEAST_SHARE and mass > 0:
             return ""
         label = "real" if share > 0.5 else "generated"
+        settings = self._settings
+        advice = f"Try more memory.num_slots (now {settings.memory.num_slots})"
+        if not settings.memory.replace_within_label:
+            advice += ", or memory.replace_within_label=true, which gives each label its half"
+        elif settings.training.mi_weight == 0:
+            advice += ", or training.mi_weight above 0"
         first, first_share = self._shares[0]
         since = next(step for step, earlier in self._shares if abs(earlier - share) < 0.1)
         return (
             f"{label} samples have taken over the memory: {share:.1%} of the slots are real, about so since step "
-            f"{since}, after {first_share:.0%} at step {first}; {mass:.1%} of the histogram is theirs. "
-            f"memory.replace_within_label=true gives each label its half; or try more memory.num_slots"
+            f"{since}, after {first_share:.0%} at step {first}; {mass:.1%} of the histogram is theirs. {advice}"
         )

@@ -4,64 +4,112 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TextIO
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from memgan.extras import required
 from memgan.gan import AdversarialModel
 from memgan.plots import image_grid, tile
 from memgan.runs import written_whole
 
-__all__ = ["METRICS", "MetricsLog", "Progress", "evaluating", "sheet", "write_sheet"]
+__all__ = [
+    "METRICS",
+    "MetricsLog",
+    "Progress",
+    "duration",
+    "evaluating",
+    "lines_up_to",
+    "sheet",
+    "to_stderr",
+    "write_sheet",
+]
 
 METRICS = "metrics.jsonl"
 BAR_EVERY = 20  # steps between two descriptions beside the bar: each asks the device
-LINES = 10  # of progress where there is no terminal
+LINES = 10  # of progress where there is no terminal, at least
+TIMED = 20  # steps after which one can tell how long the rest will take
+SILENCE = 30.0  # seconds between two of them, at most
+
+
+def to_stderr(text: str) -> None:
+    """Print a line on stderr, or nothing where that is missing, closed or on a full disk: no run depends on it."""
+    if sys.stderr is None:  # as in a service, and under pythonw
+        return
+    with suppress(OSError, ValueError):  # ValueError: it is closed, or cannot show a character
+        print(text, file=sys.stderr, flush=True)
 
 
 class Progress:
-    """A bar on a terminal; elsewhere a line for each tenth of the steps."""
+    """A bar on a terminal; elsewhere lines: at each tenth of the steps, and not later than `SILENCE` seconds apart."""
 
-    def __init__(self, done: int, total: int) -> None:
+    def __init__(self, done: int, total: int, introduction: Callable[[], str]) -> None:
+        """After `done` steps. `introduction` says what is trained, once it can be told how long that will take."""
         self._done = done
         self._total = total
+        self._introduction: Callable[[], str] | None = introduction
         self._started = time.perf_counter()
+        self._last_line = self._started
         self._bar: tqdm | None = None
-        if sys.stderr.isatty():
+        if _is_terminal(sys.stderr):
             self._bar = tqdm(initial=done, total=total, unit="step")
 
     def advance(self, number: int, describe: Callable[[], str]) -> None:
         """Step `number` is done. `describe` says how things are; it is asked only when it is shown."""
         is_last = number == self._total
+        if number - self._done >= max(1, min(TIMED, self._total // LINES)):
+            self._introduce(number)
         if self._bar is not None:
-            self._bar.update()
-            if number % BAR_EVERY == 0 or is_last:
-                self._bar.set_postfix_str(describe())
-        elif number % max(1, self._total // LINES) == 0 or is_last:
+            with suppress(OSError, ValueError):  # the terminal is gone
+                self._bar.update()
+                if number % BAR_EVERY == 0 or is_last:
+                    self._bar.set_postfix_str(describe())
+            return
+        is_tenth = number % max(1, self._total // LINES) == 0
+        silent_for = time.perf_counter() - self._last_line
+        if is_tenth or is_last or silent_for >= SILENCE:
+            self._introduce(number)
             line = f"step {number}/{self._total}: {describe()}"
             if not is_last:
-                line += f", {_duration(self._seconds_left(number))} left"
+                line += f", {duration(self.seconds_left(number))} left"
             self.say(line)
+            self._last_line = time.perf_counter()
+
+    def _introduce(self, number: int) -> None:
+        """Say, once, what is trained and how long that will take."""
+        if self._introduction is not None:
+            self.say(f"{self._introduction()}, {duration(self.seconds_left(number))} left")
+            self._introduction = None
 
     def say(self, text: str) -> None:
         """A line of its own, beside the bar."""
-        tqdm.write(text, file=sys.stderr)
-        sys.stderr.flush()
+        if self._bar is None:
+            to_stderr(text)
+            return
+        with suppress(OSError, ValueError):
+            tqdm.write(text, file=sys.stderr)
 
     def close(self) -> None:
+        """Leave the bar as it is."""
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError, ValueError):
+                self._bar.close()
 
-    def _seconds_left(self, number: int) -> float:
+    def seconds_left(self, number: int) -> float:
+        """How long the steps after step `number` will take, as far as the steps so far tell."""
         seconds_per_step = (time.perf_counter() - self._started) / (number - self._done)
         return seconds_per_step * (self._total - number)
 
 
-def _duration(seconds: float) -> str:
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a reader would say them, such as "2 min 5 s"."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours > 0:
@@ -71,47 +119,69 @@ def _duration(seconds: float) -> str:
     return f"{seconds} s"
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of something, such as "1 thread" and "2 threads"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 class MetricsLog:
     """A folder with metrics.jsonl, one JSON object a line, and TensorBoard's events of the same numbers."""
 
     def __init__(self, folder: Path, done: int) -> None:
         """Go on after `done` steps: what an earlier session logged beyond them is taken back.
 
-        Raises ModuleNotFoundError where TensorBoard is not installed.
+        Where TensorBoard is not installed there are no events, and stderr says so.
         """
-        with required("lab", "--log-dir"):
-            from torch.utils.tensorboard import SummaryWriter
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / METRICS
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= done]
         with written_whole(path) as unfinished:
-            unfinished.write_text("".join(kept), encoding="utf-8")
+            unfinished.write_text("".join(lines_up_to(path, done)), encoding="utf-8")
         self._lines = path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(folder), purge_step=done + 1)
+        self._events = _events_in(folder, done)
 
     def write(self, number: int, metrics: dict[str, float]) -> None:
         """Log the metrics of step `number`."""
         self._lines.write(json.dumps({"step": number, **metrics}) + "\n")
         self._lines.flush()
-        for name, value in metrics.items():
-            self._events.add_scalar(name, value, number)
+        self.write_scores(number, metrics)
+
+    def write_scores(self, number: int, scores: dict[str, float]) -> None:
+        """Show numbers in TensorBoard alone: their JSON lines stand elsewhere."""
+        if self._events is not None:
+            for name, value in scores.items():
+                self._events.add_scalar(name, value, number)
 
     def write_images(self, number: int, images: Tensor, columns: int) -> None:
         """Show a sheet of images in TensorBoard."""
+        if self._events is None:
+            return
         picture = tile(images, columns)
         self._events.add_image("samples", picture, number, dataformats="HW" if picture.ndim == 2 else "HWC")
 
     def close(self) -> None:
+        """Close both."""
         self._lines.close()
-        self._events.close()
+        if self._events is not None:
+            self._events.close()
 
 
-def _whole_lines(path: Path) -> list[str]:
-    """The lines of a log, without one that a killed process left unfinished."""
+def _events_in(folder: Path, done: int) -> Any:
+    """TensorBoard's writer; None where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        to_stderr(f"without TensorBoard there is {folder / METRICS} alone: pip install 'memgan[lab]' brings it")
+        return None
+    return SummaryWriter(str(folder), purge_step=done + 1)
+
+
+def lines_up_to(path: Path, step: int) -> list[str]:
+    """The lines of a log up to a step, without one that a killed process left unfinished."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [line for line in lines if line.endswith("}\n")]
+    whole = [line for line in lines if line.endswith("}\n")]
+    return [line for line in whole if json.loads(line)["step"] <= step]
 
 
 @contextmanager

@@ -1,39 +1,65 @@
 """A training run in a folder: it leaves checkpoints behind, goes on from them, and ends cleanly when it has to.
 
+The loop over the steps is `memgan.training.Trainer`.
+
 RUN/checkpoints/step-XXXXXXXX.pt    the last few, to go on from
 RUN/samples/step-XXXXXXXX.png       sheets of samples, where asked for
 RUN/old_fakes.pt                    what the generator made at ten moments, for the forgetting measure
+RUN/scores.jsonl                    scores while it trained, where asked for, one JSON object a line
 RUN/settings.json, model.pt, history.json    the run itself, when it is done (`memgan.runs`)
 """
 
 import copy
-import functools
 import math
 import os
+import shutil
 import signal
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from memgan.batches import placed
 from memgan.data import ImageData
 from memgan.gan import AdversarialModel
-from memgan.lab.baselines.models import build_model
+from memgan.lab.baselines.models import build_model, parameters
 from memgan.lab.sessions import checkpoints
+from memgan.lab.sessions.capacity import refuse_beyond_memory
 from memgan.lab.sessions.checkpoints import Checkpoint
 from memgan.lab.sessions.diagnosis import Watch, label_shares, memory_of
-from memgan.lab.sessions.progress import MetricsLog, Progress, evaluating, sheet, write_sheet
+from memgan.lab.sessions.digest import digest_of
+from memgan.lab.sessions.lock import held
+from memgan.lab.sessions.progress import (
+    MetricsLog,
+    Progress,
+    counted,
+    evaluating,
+    sheet,
+    to_stderr,
+    write_sheet,
+)
+from memgan.lab.sessions.scores import SCORES, ScoreLog
 from memgan.presets import Settings
-from memgan.runs import save_run, serialised, written_whole
+from memgan.runs import (
+    CHECKPOINTS,
+    HISTORY,
+    MODEL,
+    SETTINGS,
+    load_weights,
+    save_run,
+    saved_checkpoints,
+    serialised,
+    without_compiled_names,
+    written_whole,
+)
 from memgan.training import Step, StepNumbers, Trainer, prepare
 
-__all__ = ["Interrupted", "Session", "SessionOptions", "fastest_threads", "resume"]
+__all__ = ["Interrupted", "Session", "SessionOptions", "clear", "fastest_threads", "num_cores", "resume"]
 
 MOMENTS = 10  # of training at which generated images are kept
 OLD_FAKES = 64  # images of each moment
@@ -42,6 +68,8 @@ LOOK_EVERY = 50  # steps; a look waits for a GPU
 SAVE_EVERY = 500  # steps between checkpoints, unless they would take more than
 SAVE_SHARE = 0.01  # of the time
 THREADED = 2**21  # weights from which several threads of a CPU can pay
+HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
+MADE_BY_TRAINING = (CHECKPOINTS, "samples", "old_fakes.pt", SCORES, SETTINGS, MODEL, HISTORY)
 TRIES = 4  # steps for each number of threads that is tried; the first of them is not timed
 
 
@@ -53,6 +81,10 @@ class SessionOptions:
     keep: int = 3  # checkpoints
     sample_every: int = 0  # steps; 0: never
     log_dir: Path | None = None
+    evaluate_every: int = 0  # steps between two measurements by `score` of a `Session`; 0: never
+    best: str = "inception_score"  # the score whose best checkpoint is kept
+    lower_is_better: bool = False  # of that score
+    other_data: bool = False  # whether a run may go on with other images than it was begun with
     stops: bool = True  # where a diagnosis says that more steps cannot mend it; else only where numbers are not finite
 
     def __post_init__(self) -> None:
@@ -62,6 +94,8 @@ class SessionOptions:
             raise ValueError(f"expected to keep at least one checkpoint, got keep = {self.keep}")
         if self.sample_every < 0:
             raise ValueError(f"sample_every must be at least 0, got {self.sample_every}")
+        if self.evaluate_every < 0:
+            raise ValueError(f"evaluate_every must be at least 0, got {self.evaluate_every}")
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -78,7 +112,10 @@ class Session:
         Session(folder, settings, data, seed=0, device="cuda").run()
 
     The model is built from `seed`, so a session changes PyTorch's random state and number of threads. On a CPU a run
-    that was resumed is bitwise the run that was not broken off. Raises ValueError where `earlier` does not fit.
+    that was resumed is bitwise the run that was not broken off. `init` is a model whose weights and memory the run
+    begins with, and `init_name` says where it is from. `score` measures the model every `options.evaluate_every` steps,
+    and must leave the random state as it is. Raises ValueError where `earlier` does not fit, and for what does not fit
+    into the memory of the machine.
     """
 
     def __init__(
@@ -92,17 +129,27 @@ class Session:
         threads: int | None = None,
         options: SessionOptions | None = None,
         earlier: Checkpoint | None = None,
+        init: AdversarialModel | None = None,
+        init_name: str = "",
+        score: Callable[[AdversarialModel], dict[str, float]] | None = None,
     ) -> None:
         self.folder = folder
         self.settings = settings
         self.options = options or SessionOptions()
         self.seed = earlier.seed if earlier else seed
         self.device = torch.device(device)
-        data = data.to(self.device)
+        self.init_name = earlier.init if earlier else init_name
+        self._score = score
+        self._data = _described(data)
+        self._digest = digest_of(data)
+        refuse_beyond_memory(settings, self.device)
+        data = placed(data, self.device)
         prepare(self.seed)
         gan = build_model(settings, self.device)
+        if init is not None and earlier is None:
+            _begin_with(gan, init, init_name)
         if threads is None:
-            threads = earlier.threads if earlier else fastest_threads(gan, data, settings)
+            threads = _threads_of(earlier) if earlier else fastest_threads(gan, data, settings)
         self.threads = threads
         torch.set_num_threads(threads)
         self.trainer = Trainer(gan, data, settings.training)
@@ -116,6 +163,7 @@ class Session:
         self._save_took = 0.0  # seconds
         if earlier:
             self._go_on_from(earlier)
+        self._scores = ScoreLog(folder / SCORES, self.trainer.number, self.options)
 
     @property
     def gan(self) -> AdversarialModel:
@@ -130,15 +178,33 @@ class Session:
             self._pending.clear()
         return self._history
 
-    def run(self) -> None:
-        """Train to the last step and write the run.
+    @property
+    def best_step(self) -> int | None:
+        """The step with the best score so far, whose checkpoint is kept; None where nothing was measured."""
+        return self._scores.best_step
 
-        Raises Interrupted at SIGINT and SIGTERM, when the step is done and kept; TrainingError, with its diagnosis,
-        where training has failed; OSError where something cannot be written. The last checkpoint is there each time.
+    @property
+    def best_score(self) -> float:
+        """The score at `best_step`; NaN where nothing was measured."""
+        return math.nan if self.best_step is None else self._scores.value_at(self.best_step)
+
+    def run(self, *, overwrite: bool = False) -> None:
+        """Train to the last step and write the run; with `overwrite`, in the place of what an earlier one left.
+
+        Raises Interrupted at SIGINT, SIGTERM and SIGHUP, when the step is done and kept; TrainingError, with its
+        diagnosis, where training has failed; OSError where something cannot be written. The last checkpoint is there
+        each time. Raises ValueError, before anything is written, where another training is at work in the folder.
         """
+        with held(self.folder):
+            if overwrite:
+                clear(self.folder)
+            self._run()
+
+    def _run(self) -> None:
         total = self.settings.training.steps
-        progress = Progress(self.trainer.number, total)
-        log = MetricsLog(self.options.log_dir, self.trainer.number) if self.options.log_dir else None
+        first = self.trainer.number
+        progress = Progress(first, total, self._introduction)
+        log = MetricsLog(self.options.log_dir, first) if self.options.log_dir else None
         try:
             self.save()
             with _caught_signals() as caught:
@@ -148,6 +214,9 @@ class Session:
                     if caught and step.number < total:
                         raise Interrupted(caught[0], step.number, self.save())
             self._finish()
+            warning = self._watch.warning(self.history)
+            if warning:
+                progress.say(f"warning: {warning}")
         finally:
             progress.close()
             if log:
@@ -166,9 +235,11 @@ class Session:
             history=torch.tensor(self.history, dtype=torch.float32, device="cpu").reshape(-1, len(StepNumbers._fields)),
             old_fakes=self._old_fakes,
             old_steps=self._old_steps,
+            data=self._digest,
+            init=self.init_name,
         )
         try:
-            path = checkpoints.save(self.folder, contents, self.options.keep)
+            path = checkpoints.save(self.folder, contents, self.options.keep, spare=self.best_step)
         except FloatingPointError as error:
             raise self._failed(error) from error
         except OSError as error:
@@ -186,7 +257,9 @@ class Session:
         images = earlier.old_fakes
         if images.shape[1:] != self._old_fakes.shape[1:] or images.dtype != torch.uint8:
             raise ValueError(f"old fakes have shape {list(images.shape)}, expected [..., {OLD_FAKES}, C, H, W] bytes")
-        checkpoints.restore(self.trainer, earlier)
+        if not self.options.other_data:
+            _check_same_data(earlier, self._digest, num_images=self._data.images)
+        checkpoints.restore(self.trainer, earlier, other_data=self.options.other_data)
         self._history = earlier.history.tolist()
         self.seconds = earlier.seconds
         self._old_fakes = images
@@ -212,7 +285,7 @@ class Session:
         return type(explained)(f"{explained}{self._last_kept()}")
 
     def _last_kept(self) -> str:
-        kept = checkpoints.saved(self.folder)
+        kept = saved_checkpoints(self.folder)
         return f". The last checkpoint is {kept[-1]}" if kept else ""
 
     def _after(self, step: Step, log: MetricsLog | None) -> None:
@@ -227,7 +300,10 @@ class Session:
             self._keep_old_fakes(number)
         if self.options.sample_every and (number % self.options.sample_every == 0 or is_last):
             self._write_samples(number, log)
-        if is_last or self._save_is_due(number):
+        is_best = False
+        if self.options.evaluate_every and (number % self.options.evaluate_every == 0 or is_last):
+            is_best = self._measure(number, log)
+        if is_best or is_last or self._save_is_due(number):
             self.save()
 
     def _look(self) -> None:
@@ -243,6 +319,17 @@ class Session:
         moments_by_now = number * MOMENTS // total
         moments_before = (number - 1) * MOMENTS // total
         return moments_by_now > moments_before
+
+    def _measure(self, number: int, log: MetricsLog | None) -> bool:
+        """Have the model scored and write it down; returns whether it is the best so far."""
+        if self._score is None:
+            return False
+        scores = self._score(self.gan)
+        torch.set_num_threads(self.threads)  # whatever the measurement needed
+        self._scores.add(number, scores)
+        if log:
+            log.write_scores(number, scores)
+        return self.best_step == number
 
     def _write_samples(self, number: int, log: MetricsLog | None) -> None:
         images = sheet(self.gan, self.seed)
@@ -284,6 +371,21 @@ class Session:
             f"{float(self.gan.slots_in_use()):.0f} slots in use"
         )
 
+    def _introduction(self) -> str:
+        """What is trained, on what and with what."""
+        channels, height, width = self.settings.networks.image_shape
+        sizes = parameters(self.gan)
+        weights = sizes["inference"] + sizes["generator"]
+        memory = memory_of(self.gan)
+        slots = "" if memory is None else f" and {memory.num_slots:,} slots"
+        threads = f", {counted(self.threads, 'thread')}" if self.device.type == "cpu" else ""
+        classes = f" in {self._data.classes} classes" if self._data.classes > 1 else ""
+        return (
+            f"training a {self.settings.model} with {weights:,} weights{slots}, on {self._data.images:,} "
+            f"images{classes} of {width} x {height} pixels in {counted(channels, 'channel')}; {self.device}{threads}; "
+            f"{counted(self.settings.training.steps, 'step')}"
+        )
+
     def _finish(self) -> None:
         with written_whole(self.folder / "old_fakes.pt") as path:
             path.write_bytes(serialised({"images": self._old_fakes, "steps": self._old_steps}))
@@ -293,6 +395,8 @@ class Session:
         history["device"] = str(self.device)
         history["threads"] = self.threads
         history["seconds"] = self.seconds
+        if self.init_name:
+            history["init"] = self.init_name
         save_run(self.folder, self.gan, self.settings, history)
 
 
@@ -302,33 +406,104 @@ def resume(folder: Path, settings: Settings, data: ImageData, **arguments: Any) 
     `arguments` are those of `Session`.
     """
     earlier = None
-    if checkpoints.saved(folder):
-        earlier = checkpoints.newest(folder, say=functools.partial(print, file=sys.stderr))
+    if saved_checkpoints(folder):
+        earlier = checkpoints.newest(folder, to_stderr)
     return Session(folder, settings, data, earlier=earlier, **arguments)
 
 
-def _check_same_run(earlier: Checkpoint, settings: Settings) -> None:
-    """ValueError where `settings` are not those of the run so far, but for what changes no number.
+def clear(run: Path) -> None:
+    """Delete what an earlier run left in the folder."""
+    for name in MADE_BY_TRAINING:
+        path = run / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
-    `cuda_graph` is only a faster way of the same step. A run may become longer or shorter until its rates begin to
-    fall: up to there both are bitwise the same run.
+
+class _DataSize(NamedTuple):
+    images: int
+    classes: int
+
+
+def _described(data: ImageData) -> _DataSize:
+    return _DataSize(len(data.images), int(data.labels.unique().numel()))
+
+
+def _begin_with(gan: AdversarialModel, init: AdversarialModel, name: str) -> None:
+    """Give `gan` the weights and the memory of `init`. Raises ValueError where they do not fit."""
+    own = gan.state_dict()
+    weights = {}
+    for key, tensor in without_compiled_names(init.state_dict()).items():
+        if not key.endswith("_extra_state"):  # the memory's own settings may be others
+            weights[key] = tensor
+    expected = {key: tensor for key, tensor in own.items() if not key.endswith("_extra_state")}
+    differ = sorted(weights.keys() ^ expected.keys())
+    if differ:
+        raise ValueError(f"the run cannot begin with {name}, which is another kind of model: it differs in {differ[0]}")
+    for key, tensor in weights.items():
+        if tensor.shape != expected[key].shape:
+            raise ValueError(
+                f"the run cannot begin with {name}: its {key} has shape {list(tensor.shape)}, expected "
+                f"{list(expected[key].shape)}"
+            )
+    load_weights(gan, weights)
+
+
+def _threads_of(earlier: Checkpoint) -> int:
+    """The threads that the run had, or as many as there are cores here."""
+    cores = num_cores()
+    if earlier.threads <= cores:
+        return earlier.threads
+    to_stderr(
+        f"the run had {earlier.threads} threads so far, this machine has {cores} cores: its sums may now differ in "
+        "their last bits"
+    )
+    return cores
+
+
+def _check_same_data(earlier: Checkpoint, digest: str, num_images: int) -> None:
+    """ValueError where the images are not those that the run was begun with, wherever they lie."""
+    were = len(earlier.trainer["order"])
+    if were != num_images:
+        change = f"there were {were:,} images, now there are {num_images:,}"
+    elif earlier.data not in ("", digest):
+        change = f"some of the {num_images:,} images are others"
+    else:
+        return
+    raise ValueError(f"the run was begun with other images: {change}; --other-data goes on with them all the same")
+
+
+def _check_same_run(earlier: Checkpoint, settings: Settings) -> None:
+    """ValueError where `settings` are not those of the run so far, but for what may change.
+
+    `cuda_graph` is only a faster way of the same step, and a digest tells whether the images are the same, wherever
+    they lie. A run may become longer at any time, and shorter until its rates begin to fall; until then, it is bitwise
+    the run that was begun so.
     """
     ours = _flat(settings)
     theirs = _flat(earlier.settings)
     changed = {name for name in ours if ours[name] != theirs[name]} - {"training.cuda_graph"}
+    if earlier.data:
+        changed -= {"dataset"}
     reason = ""
     if changed == {"training.steps"}:
-        fewer_steps = min(settings.training.steps, earlier.settings.training.steps)
-        last_free = math.floor(settings.training.decay_from * fewer_steps)  # with the rates that it began with
-        if earlier.number <= last_free:
+        if settings.training.steps > earlier.settings.training.steps or earlier.number <= _last_free(settings):
             return
         reason = (
-            f"; that could be changed until step {last_free}, where the rates begin to fall, and it is at "
+            f"; it could become shorter until step {_last_free(settings)}, where the rates begin to fall, and it is at "
             f"{earlier.number}"
         )
     if changed:
         changes = ", ".join(f"{name} was {theirs[name]!r}, not {ours[name]!r}" for name in sorted(changed))
-        raise ValueError(f"the run cannot go on with other settings: {changes}{reason}; begin another run")
+        raise ValueError(
+            f"the run cannot go on with other settings: {changes}{reason}; --init begins another run with its weights"
+        )
+
+
+def _last_free(settings: Settings) -> int:
+    """The last step that has the rates of the beginning."""
+    return math.floor(settings.training.decay_from * settings.training.steps)
 
 
 def _flat(settings: Settings) -> dict[str, Any]:
@@ -367,30 +542,44 @@ def fastest_threads(gan: AdversarialModel, data: ImageData, settings: Settings) 
     return min(candidates, key=lambda threads: seconds[threads])
 
 
+def num_cores() -> int:
+    """How many cores of the machine this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _thread_numbers() -> list[int]:
     """Powers of 2 up to the number of cores, and that number."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
+    cores = num_cores()
     powers = {2**exponent for exponent in range(cores.bit_length())}
     return sorted(powers | {cores})
 
 
 @contextmanager
 def _caught_signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM are noted in the list, once; the second one interrupts at once."""
+    """SIGINT, SIGTERM and SIGHUP are noted in the list, once; the second one interrupts at once.
+
+    A terminal that is closed can send SIGHUP twice, so that a second one of these waits too. A signal that the process
+    was started to ignore, as by nohup, stays ignored.
+    """
     caught: list[int] = []
 
     def note(number: int, _: Any) -> None:
-        if caught:
+        if not caught:
+            caught.append(number)
+        elif number != HANG_UP:
             raise KeyboardInterrupt
-        caught.append(number)
 
     numbers = []
     if threading.current_thread() is threading.main_thread():  # only there may signals be handled
         numbers = [signal.SIGINT, signal.SIGTERM]
-    before = {number: signal.signal(number, note) for number in numbers}
+        if HANG_UP is not None:
+            numbers.append(HANG_UP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, note)
     try:
         yield caught
     finally:

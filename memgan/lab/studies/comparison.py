@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["figure", "markdown", "table"]
 
 MOST_DECIMALS = 2  # seeds vary too much for the third
-NOTE = ""  # head of the last column: what failed, or which learning rates were chosen
+NOTE = ""  # head of the last column: what failed, or which candidate was chosen
 
 
 # ---------------------------------------------------------------- tables
@@ -94,7 +94,7 @@ def _weights(rows: "DataFrame") -> str:
 
 
 def _note(rows: "DataFrame") -> str:
-    """How many runs of a configuration failed, if any did; else the learning rates, where they were tuned."""
+    """How many runs of a configuration failed, if any did; else the candidate that was chosen, where it was tuned."""
     if "failed" in rows and rows["failed"].notna().any():
         return f"{rows['failed'].count()} of {len(rows)} failed"
     if "candidate" in rows and isinstance(rows["candidate"].iloc[0], str):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from memgan.presets import Settings
 
-__all__ = ["STUDIES", "Grid", "Study", "candidate_rates"]
+__all__ = ["STUDIES", "Grid", "Study", "candidate_rates", "candidate_weights"]
 
 Grid = dict[str, list[str]]
 
@@ -21,11 +21,11 @@ class Study:
     question: str
     grid: Callable[[Settings], Grid]  # for the preset that it starts from
     metrics: tuple[str, ...] = ("inception_score", "frechet_distance", "recall", "slot_purity")
-    tuned: bool = False  # whether each configuration's learning rates are chosen first, with the same effort
+    candidates: Callable[[Settings], Grid] | None = None  # of which each configuration takes its best, where tuned
 
 
 def candidate_rates(preset: Settings) -> Grid:
-    """The pairs of learning rates that are tried for every configuration of a tuned study."""
+    """The pairs of learning rates that are tried for every configuration."""
     generator_lr = preset.training.generator_lr
     discriminator_lr = preset.training.discriminator_lr
     return {
@@ -34,6 +34,11 @@ def candidate_rates(preset: Settings) -> Grid:
         "G as slow as D": _rates(discriminator_lr, discriminator_lr),
         "both twice as fast": _rates(2 * generator_lr, 2 * discriminator_lr),
     }
+
+
+def candidate_weights(preset: Settings) -> Grid:
+    """The weights of the mutual information that are tried for both bounds: the density's are small."""
+    return {f"lambda {weight}": [f"training.mi_weight={weight}"] for weight in ("0.005", "0.02", "0.1", "0.3", "1")}
 
 
 def _rates(generator_lr: float, discriminator_lr: float) -> list[str]:
@@ -115,9 +120,49 @@ def _paper_rule(preset: Settings) -> Grid:
     return grid
 
 
+def _information(preset: Settings) -> Grid:
+    grid: Grid = {}
+    for bound in ("density", "posterior"):
+        for noise_dim in (4, 16, 64):
+            changes = [f"training.information={bound}", f"networks.noise_dim={noise_dim}"]
+            grid[f"{bound}, Z {noise_dim}"] = changes
+    return grid
+
+
+def _rule(preset: Settings) -> Grid:
+    """This project's rule for writing, each choice of the paper alone, and all three, under both bounds.
+
+    The density's bound has the weight, the noise and the kappa that suit it.
+    """
+    bounds = {
+        "density": [
+            "training.information=density",
+            "training.mi_weight=0.02",
+            "networks.noise_dim=4",
+            "memory.kappa=60",
+        ],
+        "posterior": [],
+    }
+    ours = ["memory.correct_in_top=2", "memory.touch=best", "memory.replace_within_label=true"]
+    papers = {
+        "the oldest of all replaced": ["memory.replace_within_label=false"],
+        "all of S_y made young": ["memory.touch=all"],
+        "all of S may vouch": [f"memory.correct_in_top={preset.memory.top_k}"],
+    }
+    grid: Grid = {}
+    for bound, changes in bounds.items():
+        grid[f"{bound}: the project's rule"] = changes + ours
+        all_of_the_paper: list[str] = []
+        for name, change in papers.items():
+            grid[f"{bound}: {name}"] = changes + ours + change
+            all_of_the_paper = all_of_the_paper + change
+        grid[f"{bound}: all three"] = changes + ours + all_of_the_paper
+    return grid
+
+
 STUDIES = {
     "seeds": Study("How much depends on the seed?", _seeds),
-    "ablation": Study("What is each part of MemoryGAN worth?", _ablation, tuned=True),
+    "ablation": Study("What is each part of MemoryGAN worth?", _ablation, candidates=candidate_rates),
     "kappa": Study("How sharply should a slot look? At kappa = 1 its likelihood spans only e^2.", _kappa),
     "memory-size": Study("How many slots does it take, at k = N/16?", _memory_size),
     "collisions": Study("What if several samples of a batch write to one slot?", _collisions),
@@ -126,5 +171,11 @@ STUDIES = {
         _forgetting,
         ("old_fakes_rejected", "inception_score", "frechet_distance"),
     ),
+    "information": Study(
+        "Which bound on the mutual information, and how much noise does each bear?",
+        _information,
+        candidates=candidate_weights,
+    ),
+    "rule": Study("Is the paper's own rule for writing as good, and under which bound?", _rule),
     "paper-rule": Study("Which step towards the published rule stops it from training?", _paper_rule),
 }

@@ -11,7 +11,7 @@ import torch
 from memgan.data import ImageData, load_dataset
 from memgan.lab.baselines.models import as_model
 from memgan.lab.evaluation import Classifier, classifier_for
-from memgan.lab.studies.grids import STUDIES, Grid, Study, candidate_rates
+from memgan.lab.studies.grids import STUDIES, Grid, Study
 from memgan.presets import PRESETS, Settings
 
 __all__ = ["THREADS", "TUNING_SEED", "Job", "Plan", "settings_of"]
@@ -27,7 +27,7 @@ class Plan:
     name: str
     preset: str
     settings: Settings  # the preset's with what was changed, and the study's number of steps
-    tuning_steps: int  # of the runs that choose the learning rates
+    tuning_steps: int  # of the runs that choose among the candidates
     device: str
     root: Path | None  # of the data sets
 
@@ -72,9 +72,14 @@ class Plan:
         return self.study.grid(self.settings)
 
     @property
+    def is_tuned(self) -> bool:
+        """Whether each configuration is first given the best of the study's candidates, with the same effort."""
+        return self.study.candidates is not None
+
+    @property
     def candidates(self) -> Grid:
-        """The learning rates that are tried for each configuration; none where the study is not tuned."""
-        return candidate_rates(self.settings) if self.study.tuned else {}
+        """What is tried for each configuration, such as learning rates; nothing where the study is not tuned."""
+        return {} if self.study.candidates is None else self.study.candidates(self.settings)
 
     def head(self) -> dict[str, Any]:
         """What every run of a result file has in common."""
@@ -86,13 +91,13 @@ class Plan:
             "torch": torch.__version__,
             "threads": THREADS,
         }
-        if self.study.tuned:
+        if self.is_tuned:
             head["candidates"] = self.candidates
             head["tuning_steps"] = self.tuning_steps
         return head
 
     def trial(self, configuration: str, candidate: str, runs: Path) -> "Job":
-        """The short run that tries a candidate's learning rates for a configuration."""
+        """The short run that tries a candidate for a configuration."""
         changes = self.grid[configuration] + self.candidates[candidate]
         return Job(
             configuration=configuration,
@@ -106,7 +111,7 @@ class Plan:
         )
 
     def job(self, configuration: str, seed: int, candidate: str | None, runs: Path) -> "Job":
-        """The run of a configuration that is reported, with the candidate's learning rates where they were tuned."""
+        """The run of a configuration that is reported, with the candidate's changes where it was tuned."""
         changes = self.grid[configuration]
         if candidate is not None:
             changes = changes + self.candidates[candidate]
@@ -133,13 +138,17 @@ class Job:
     folder: Path
     device: str
     root: Path | None
-    candidate: str | None  # the learning rates' name, where they were tuned
+    candidate: str | None  # its name, where the study is tuned
 
     def data(self, split: str = "train") -> ImageData:
-        return _data(self.settings.dataset, split, self.root, self.settings.networks.image_size)
+        return _data(
+            self.settings.dataset, split, self.root, self.settings.networks.image_size, self.settings.background
+        )
 
     def classifier(self) -> Classifier:
-        return _classifier(self.settings.dataset, self.root, self.settings.networks.image_size)
+        return _classifier(
+            self.settings.dataset, self.root, self.settings.networks.image_size, self.settings.background
+        )
 
 
 def settings_of(preset: Settings, changes: Sequence[str]) -> Settings:
@@ -161,10 +170,10 @@ def _folder_name(name: str) -> str:
 
 
 @functools.cache
-def _data(dataset: str, split: str, root: Path | None, size: int) -> ImageData:
-    return load_dataset(dataset, root, split, size=size)
+def _data(dataset: str, split: str, root: Path | None, size: int, background: str) -> ImageData:
+    return load_dataset(dataset, root, split, size=size, background=background)
 
 
 @functools.cache
-def _classifier(dataset: str, root: Path | None, size: int) -> Classifier:
-    return classifier_for(dataset, data=_data(dataset, "train", root, size))
+def _classifier(dataset: str, root: Path | None, size: int, background: str) -> Classifier:
+    return classifier_for(dataset, data=_data(dataset, "train", root, size, background))

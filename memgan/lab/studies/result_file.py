@@ -60,7 +60,7 @@ def result_to_continue(path: Path, plan: Plan) -> Row:
 
 
 def _planned_changes(row: Row, plan: Plan) -> list[str] | None:
-    """What the plan changes in the preset for the configuration and the rates of a run; None where it has no such."""
+    """What the plan changes in the preset for a run with its candidate; None where it has no such."""
     if row["configuration"] not in plan.grid:
         return None
     changes = plan.grid[row["configuration"]]

@@ -27,7 +27,7 @@ from memgan.runs import CHECKPOINTS, HISTORY
 
 __all__ = ["best_candidate", "measure", "run_study", "trained", "tune"]
 
-TUNING_IMAGES = 2000  # whose Inception Score chooses the rates
+TUNING_IMAGES = 2000  # whose Inception Score chooses the candidate
 
 Work = Callable[[Job], Row]
 
@@ -57,7 +57,7 @@ def run_study(
     jobs = []
     done = {(row["configuration"], row["seed"]) for row in result["runs"]}
     for name in grid:
-        chosen = best_candidate(result["tuning"], name) if plan.study.tuned else None
+        chosen = best_candidate(result["tuning"], name) if plan.is_tuned else None
         for seed in seeds:
             if (name, seed) not in done:
                 jobs.append(plan.job(name, seed, chosen, runs))
@@ -78,7 +78,7 @@ def _named_configurations(grid: Grid, only: Sequence[str]) -> Grid:
 
 
 def best_candidate(tuning: list[Row], configuration: str) -> str:
-    """The rates with the best Inception Score among the trials of a configuration; the first where all failed."""
+    """The candidate with the best Inception Score among the trials of a configuration; the first where all failed."""
     own = [row for row in tuning if row["configuration"] == configuration]
     best = max(own, key=lambda row: row.get("inception_score") or 0.0)
     return best["candidate"]
@@ -88,7 +88,7 @@ def best_candidate(tuning: list[Row], configuration: str) -> str:
 
 
 def tune(job: Job) -> Row:
-    """The Inception Score of one pair of rates on the tuning seed."""
+    """The Inception Score of one candidate on the tuning seed."""
     row: Row = {
         "configuration": job.configuration,
         "candidate": job.candidate,

@@ -56,28 +56,45 @@ class MemoryFilm(PictureWidget):
 
     def picture(self) -> bytes:
         now = self.frames[self.write]
-        colours = [REAL if label else GENERATED for label in now["labels"]]
+        colours = [REAL if label == 1 else GENERATED for label in now["labels"]]
         return slots_picture(now["keys"], now["values"], now["histogram"], now["queries"], colours)
 
     def __repr__(self) -> str:
-        return (
-            f"MemoryFilm({len(self.frames) - 1} writes of {len(self.frames[0]['keys'])} slots, now after {self.write})"
-        )
+        writes = len(self.frames) - 1
+        slots = len(self.frames[0]["keys"])
+        return f"MemoryFilm({writes} writes of {slots} slots, now after {self.write})"
 
 
 def _frame(before: VMFMemory, after: VMFMemory, queries: Tensor, labels: Tensor) -> dict[str, list[Any]]:
     """The memory after a write, and what the write did, as told by the buffers before and after it."""
-    queries, labels = F.normalize(queries.detach().to(after.keys), dim=1), labels.to(after.values)
-    copied = (after.keys.unsqueeze(1) - queries).norm(dim=2) < 1e-6
-    copied &= after.values.unsqueeze(1) == labels
-    replaced = copied.any(dim=1) & (after.ages == 0) & (after.histogram == before.histogram.mean())
-    events = {
-        "replaced": replaced,
-        "moved": ~replaced & ((after.keys - before.keys).norm(dim=1) > TURNED),
-        "decayed": ~replaced & (after.histogram < before.histogram),
-        "born": (before.histogram < USED) & (after.histogram >= USED),
+    queries = F.normalize(queries.detach().to(after.keys), dim=1)
+    labels = labels.to(after.values)
+    same_key = (after.keys.unsqueeze(1) - queries).norm(dim=2) < 1e-6  # [N, B]
+    same_label = after.values.unsqueeze(1) == labels
+    is_a_query = (same_key & same_label).any(dim=1)
+    replaced = is_a_query & (after.ages == 0) & (after.histogram == before.histogram.mean())
+    moved = ~replaced & ((after.keys - before.keys).norm(dim=1) > TURNED)
+    decayed = ~replaced & (after.histogram < before.histogram)
+    born = (before.histogram < USED) & (after.histogram >= USED)
+    return {
+        "replaced": _numbers_of(replaced),
+        "moved": _numbers_of(moved),
+        "decayed": _numbers_of(decayed),
+        "born": _numbers_of(born),
+        "keys": _rounded(after.keys),
+        "values": after.values.tolist(),
+        "ages": after.ages.tolist(),
+        "histogram": _rounded(after.histogram),
+        "queries": _rounded(queries),
+        "labels": labels.tolist(),
     }
-    told: dict[str, list[Any]] = {name: slots.nonzero().flatten().tolist() for name, slots in events.items()}
-    parts = {name: getattr(after, name) for name in ("keys", "values", "ages", "histogram")}
-    parts |= {"queries": queries, "labels": labels}
-    return told | {name: part.double().round(decimals=6).to(part).tolist() for name, part in parts.items()}
+
+
+def _numbers_of(marked: Tensor) -> list[Any]:
+    """The numbers of the slots that are `marked` [N]."""
+    return marked.nonzero().flatten().tolist()
+
+
+def _rounded(values: Tensor) -> list[Any]:
+    """The values to six decimals: more would only make the widget's state larger."""
+    return values.double().round(decimals=6).to(values).tolist()

@@ -19,23 +19,12 @@ __all__ = ["PosteriorExplorer", "slots_picture"]
 MOST_SLOTS = 24  # that one can still tell apart
 
 
-def _unit(row: Any, length: int) -> bool:
+def _is_unit(row: list[float], length: int) -> bool:
     return len(row) == length and abs(math.hypot(*row) - 1) < 1e-3
 
 
-_RULES = {  # trait -> what it has to be, and whether a value is, with N slots of M dimensions
-    "slot_keys": ("N unit vectors of M numbers", lambda v, n, m: len(v) == n and all(_unit(row, m) for row in v)),
-    "values": ("N numbers, each 0 or 1", lambda v, n, m: len(v) == n and set(v) <= {0, 1}),
-    "histogram": ("N finite counts of at least 0", lambda v, n, m: len(v) == n and all(0 <= h < math.inf for h in v)),
-    "queries": ("unit vectors of M numbers", lambda v, n, m: bool(v) and all(_unit(row, m) for row in v)),
-    "query": ("a unit vector of M numbers", lambda v, n, m: _unit(v, m)),
-    "kappa": ("positive and finite", lambda v, n, m: 0 < v < math.inf),
-    "top_k": ("in 1..N", lambda v, n, m: 1 <= v <= n),
-    "beta": ("positive and finite", lambda v, n, m: 0 < v < math.inf),
-    "epsilon": ("in [0, 0.5)", lambda v, n, m: 0 <= v < 0.5),
-    "slot": ("in 0..N - 1", lambda v, n, m: 0 <= v < n),
-    "view": ("two angles in degrees", lambda v, n, m: len(v) == 2 and all(math.isfinite(angle) for angle in v)),
-}
+def _are_units(rows: list[list[float]], length: int) -> bool:
+    return all(_is_unit(row, length) for row in rows)
 
 
 class PosteriorExplorer(PictureWidget):
@@ -48,9 +37,8 @@ class PosteriorExplorer(PictureWidget):
 
     _esm = script(Path(__file__).with_name("posterior.js"))
 
-    slot_keys = traitlets.List(traitlets.List(traitlets.Float())).tag(
-        sync=True
-    )  # [N, M]; `keys` means something else to a widget
+    # [N, M]; a widget's `keys` are something else
+    slot_keys = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)
     values = traitlets.List(traitlets.Int()).tag(sync=True)  # [N], 1 real and 0 generated
     histogram = traitlets.List(traitlets.Float()).tag(sync=True)  # [N]
     queries = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)  # [B, M]
@@ -63,33 +51,103 @@ class PosteriorExplorer(PictureWidget):
     view = traitlets.List(traitlets.Float()).tag(sync=True)  # the sphere's turn and tilt, in degrees
 
     def __init__(self, memory: VMFMemory, queries: Tensor, **state: Any) -> None:
-        self._size = number, dim = memory.num_slots, memory.key_dim
-        if number > MOST_SLOTS or dim not in (2, 3):
-            raise ValueError(f"expected at most {MOST_SLOTS} slots with key_dim 2 or 3, got {number} with {dim}")
-        if queries.ndim != 2 or queries.shape[1] != dim or not len(queries):
-            raise ValueError(f"queries must have shape [B, {dim}] with B >= 1, got {list(queries.shape)}")
-        shown = {name: getattr(memory, name) for name in ("kappa", "top_k", "beta", "epsilon")}
-        shown |= {name: getattr(memory, name).tolist() for name in ("values", "histogram")}
-        rows, first = queries.detach().tolist(), queries[0].tolist()
-        facing = [math.degrees(math.atan2(first[1], first[0])) - 25, 20.0]  # the first query a little to the right
-        shown |= {"slot_keys": memory.keys.tolist(), "queries": rows, "query": first, "view": facing}
+        num_slots = memory.num_slots
+        key_dim = memory.key_dim
+        if num_slots > MOST_SLOTS or key_dim not in (2, 3):
+            raise ValueError(f"expected at most {MOST_SLOTS} slots with key_dim 2 or 3, got {num_slots} with {key_dim}")
+        if queries.ndim != 2 or queries.shape[1] != key_dim or len(queries) == 0:
+            raise ValueError(f"queries must have shape [B, {key_dim}] with B >= 1, got {list(queries.shape)}")
+        self._num_slots = num_slots
+        self._key_dim = key_dim
+        rows = queries.detach().tolist()
+        first = rows[0]
+        turn_to_first = math.degrees(math.atan2(first[1], first[0]))
+        shown = {
+            "slot_keys": memory.keys.tolist(),
+            "values": memory.values.tolist(),
+            "histogram": memory.histogram.tolist(),
+            "queries": rows,
+            "query": first,
+            "kappa": memory.kappa,
+            "top_k": memory.top_k,
+            "beta": memory.beta,
+            "epsilon": memory.epsilon,
+            "view": [turn_to_first - 25, 20.0],  # the first query a little to the right
+        }
         super().__init__(**(shown | state))
 
-    @traitlets.validate(*_RULES)
-    def _can_be(self, proposal: Any) -> Any:
-        name, value, (number, dim) = proposal["trait"].name, proposal["value"], self._size
-        what, holds = _RULES[name]
-        if not holds(value, number, dim):
-            raise traitlets.TraitError(f"{name} must be {what}, with N = {number} and M = {dim}, got {value}")
-        return value
+    @traitlets.validate("slot_keys")
+    def _check_slot_keys(self, proposal: Any) -> Any:
+        keys = proposal["value"]
+        holds = len(keys) == self._num_slots and _are_units(keys, self._key_dim)
+        return self._accepted(proposal, holds, "N unit vectors of M numbers")
+
+    @traitlets.validate("values")
+    def _check_values(self, proposal: Any) -> Any:
+        values = proposal["value"]
+        holds = len(values) == self._num_slots and all(value in (0, 1) for value in values)
+        return self._accepted(proposal, holds, "N numbers, each 0 or 1")
+
+    @traitlets.validate("histogram")
+    def _check_histogram(self, proposal: Any) -> Any:
+        counts = proposal["value"]
+        holds = len(counts) == self._num_slots and all(0 <= count < math.inf for count in counts)
+        return self._accepted(proposal, holds, "N finite counts of at least 0")
+
+    @traitlets.validate("queries")
+    def _check_queries(self, proposal: Any) -> Any:
+        rows = proposal["value"]
+        holds = len(rows) > 0 and _are_units(rows, self._key_dim)
+        return self._accepted(proposal, holds, "unit vectors of M numbers")
+
+    @traitlets.validate("query")
+    def _check_query(self, proposal: Any) -> Any:
+        holds = _is_unit(proposal["value"], self._key_dim)
+        return self._accepted(proposal, holds, "a unit vector of M numbers")
+
+    @traitlets.validate("kappa", "beta")
+    def _check_positive(self, proposal: Any) -> Any:
+        holds = 0 < proposal["value"] < math.inf
+        return self._accepted(proposal, holds, "positive and finite")
+
+    @traitlets.validate("top_k")
+    def _check_top_k(self, proposal: Any) -> Any:
+        holds = 1 <= proposal["value"] <= self._num_slots
+        return self._accepted(proposal, holds, "in 1..N")
+
+    @traitlets.validate("epsilon")
+    def _check_epsilon(self, proposal: Any) -> Any:
+        holds = 0 <= proposal["value"] < 0.5
+        return self._accepted(proposal, holds, "in [0, 0.5)")
+
+    @traitlets.validate("slot")
+    def _check_slot(self, proposal: Any) -> Any:
+        holds = 0 <= proposal["value"] < self._num_slots
+        return self._accepted(proposal, holds, "in 0..N - 1")
+
+    @traitlets.validate("view")
+    def _check_view(self, proposal: Any) -> Any:
+        angles = proposal["value"]
+        holds = len(angles) == 2 and all(math.isfinite(angle) for angle in angles)
+        return self._accepted(proposal, holds, "two angles in degrees")
+
+    def _accepted(self, proposal: Any, holds: bool, requirement: str) -> Any:
+        """The proposed value, or a TraitError that says the requirement if it does not hold."""
+        if not holds:
+            raise traitlets.TraitError(
+                f"{proposal['trait'].name} must be {requirement}, with N = {self._num_slots} and M = {self._key_dim}, "
+                f"got {proposal['value']}"
+            )
+        return proposal["value"]
 
     def picture(self) -> bytes:
-        places = [row[:2] for row in (*self.slot_keys, self.query)]  # a sphere is seen from above
-        return slots_picture(places[:-1], self.values, self.histogram, places[-1:], ["black"])
+        keys = [key[:2] for key in self.slot_keys]  # a sphere is seen from above
+        return slots_picture(keys, self.values, self.histogram, queries=[self.query[:2]], colours=["black"])
 
     def __repr__(self) -> str:
-        slots, query = len(self.slot_keys), [round(number, 2) for number in self.query]
-        return f"PosteriorExplorer({slots} slots, kappa {self.kappa:g}, top_k {self.top_k}, query {query})"
+        num_slots = len(self.slot_keys)
+        query = [round(number, 2) for number in self.query]
+        return f"PosteriorExplorer({num_slots} slots, kappa {self.kappa:g}, top_k {self.top_k}, query {query})"
 
 
 def slots_picture(keys: Any, values: Any, histogram: Any, queries: Any, colours: Any) -> bytes:
@@ -98,9 +156,11 @@ def slots_picture(keys: Any, values: Any, histogram: Any, queries: Any, colours:
     axes = figure.add_axes((0, 0, 1, 1), xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
     axes.axis("off")
     axes.add_patch(Circle((0, 0), 1, fill=False, color=UNUSED))
-    for slot, ((x, y), value, count) in enumerate(zip(keys, values, histogram, strict=True)):
-        marker, colour = ("o", REAL) if value else ("s", GENERATED)
-        axes.plot(x, y, marker, color=colour, markersize=min(16, 6 * math.sqrt(1 + 0.7 * count)))
+    for slot, (x, y) in enumerate(keys):
+        colour = REAL if values[slot] == 1 else GENERATED
+        marker = "o" if values[slot] == 1 else "s"
+        size = min(16, 6 * math.sqrt(1 + 0.7 * histogram[slot]))
+        axes.plot(x, y, marker, color=colour, markersize=size)
         axes.text(1.25 * x, 1.25 * y, str(slot), ha="center", va="center")
     for (x, y), colour in zip(queries, colours, strict=True):
         axes.plot([0.55 * x, 0.85 * x], [0.55 * y, 0.85 * y], color=colour, linewidth=2)

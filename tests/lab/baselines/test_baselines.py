@@ -76,6 +76,13 @@ def test_images_and_samples_of_slots_have_the_shapes_that_the_classifier_expects
 
 
 @each_baseline
+def test_the_key_of_a_slot_is_the_one_that_it_is_drawn_with(name):
+    gan = tiny_baseline(name).eval()
+    keys, slots = gan.sample_keys(101, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(gan.keys_of(slots), keys)
+
+
+@each_baseline
 def test_slots_are_drawn_as_often_as_they_say_and_slots_in_use_is_the_exponential_of_their_entropy(name):
     gan = tiny_baseline(name).eval()
     _, slots = gan.sample_keys(20_011, generator=torch.Generator().manual_seed(0))
@@ -86,6 +93,16 @@ def test_slots_are_drawn_as_often_as_they_say_and_slots_in_use_is_the_exponentia
     assert observed[~drawn].sum() == 0
     assert drawn.sum() == 1 or chisquare(observed[drawn], expected[drawn]).pvalue > 1e-3
     assert float(gan.slots_in_use()) == pytest.approx(np.exp(entropy(probabilities)), rel=1e-6)
+
+
+@each_baseline
+def test_images_depend_on_the_key_where_the_model_says_that_it_is_conditional(name):
+    gan = tiny_baseline(name).eval()
+    keys, slots = gan.sample_keys(101, generator=torch.Generator().manual_seed(0))
+    others = keys[slots != slots[0]]
+    pair = torch.stack([keys[0], others[0] if len(others) else keys[0]])
+    first, last = gan.generator(pair, pair.new_zeros(2, gan.noise_dim))
+    assert gan.conditional == (not torch.equal(first, last))
 
 
 @each_baseline

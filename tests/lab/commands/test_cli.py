@@ -14,12 +14,14 @@ from memgan.data import ImageData
 from memgan.lab.commands.cli import COMMANDS, EXAMPLES, main, parser
 from memgan.lab.evaluation.classifier import train_classifier
 from memgan.lab.evaluation.registry import METRICS
+from memgan.runs import load_run
 
 OPTIONS_OF = {
     "train": ["--out", "--device", "--seed", "--resume", "--root", "--log-dir"],
-    "sample": ["--out", "--device", "--seed"],
-    "evaluate": ["--device", "--seed"],
-    "explore": ["--out"],
+    "sample": ["--out", "--device", "--seed", "--checkpoint"],
+    "export": ["--number", "--out", "--seed", "--real"],
+    "evaluate": ["--device", "--seed", "--checkpoint", "--dataset", "--out"],
+    "explore": ["--out", "--checkpoint", "--dataset"],
     "classifier": ["--root"],
     "study": ["--preset", "--seeds", "--only", "--runs", "--jobs"],
 }
@@ -39,7 +41,7 @@ def quick_classifier(monkeypatch, tmp_path):
     monkeypatch.setattr(
         memgan.lab.evaluation.classifier,
         "train_classifier",
-        lambda data: train_classifier(ImageData(data.images[:64], data.labels[:64]), epochs=1),
+        lambda data, **_: train_classifier(ImageData(data.images[:64], data.labels[:64]), epochs=1),
     )
 
 
@@ -57,10 +59,59 @@ def test_sample_writes_a_picture_and_prints_its_name(tmp_path, capsys, trained):
     assert width > height > 100  # five images in a row, three rows
 
 
+def size_of_sheet(trained, picture, *words):
+    assert main(["sample", str(trained), "--out", str(picture), *words]) == 0
+    from matplotlib.image import imread
+
+    height, width = imread(picture).shape[:2]
+    return width, height
+
+
+def test_an_image_on_the_sheet_is_as_large_however_many_there_are(tmp_path, trained):
+    _, of_ten = size_of_sheet(trained, tmp_path / "ten.png", "--slots", "10", "--samples", "1")
+    width, of_thirty = size_of_sheet(trained, tmp_path / "thirty.png", "--slots", "30", "--samples", "1")
+    assert of_thirty < 3 * of_ten + 30 and of_thirty / 30 < 80 and width < 600
+    _, of_wide = size_of_sheet(trained, tmp_path / "wide.png", "--slots", "10", "--samples", "12")
+    assert of_wide == pytest.approx(of_ten, rel=0.1)
+
+
+def test_the_rows_of_a_sheet_are_different_slots_and_at_most_as_many_as_there_are(tmp_path, capsys, trained):
+    error = fails(capsys, "sample", trained, "--out", tmp_path / "a.png", "--slots", 1000)
+    gan, _ = load_run(trained)
+    assert f"{int((gan.slot_probabilities() > 0).sum())} slots" in error
+
+
+def test_a_sheet_beyond_memory_is_refused_with_its_size(tmp_path, capsys, trained):
+    error = fails(capsys, "sample", trained, "--out", tmp_path / "a.png", "--slots", 5, "--samples", 1_000_000)
+    assert "67,500,000 x 338 pixels" in error and "memgan export" in error
+
+
+def test_a_model_without_slots_is_drawn_without_their_names(tmp_path):
+    run = tmp_path / "dcgan"
+    assert main(["train", "--out", str(run), "--model", "dcgan", *TINY]) == 0
+    labelled = size_of_sheet(run, tmp_path / "a.png", "--slots", "10", "--samples", "12")
+    assert labelled[0] < 12 * 0.45 * 150 + 50
+
+
+def test_the_checkpoint_that_is_named_is_drawn_and_an_unfinished_run_by_its_newest(tmp_path, capsys, trained):
+    unfinished = tmp_path / "run"
+    shutil.copytree(trained, unfinished)
+    (unfinished / "model.pt").unlink()
+    (unfinished / "settings.json").unlink(missing_ok=True)
+    assert main(["sample", str(unfinished), "--out", str(tmp_path / "newest.png")]) == 0
+    assert "not finished" in capsys.readouterr().err
+    assert main(["sample", str(trained), "--out", str(tmp_path / "start.png"), "--checkpoint", "0"]) == 0
+    assert main(["sample", str(trained), "--out", str(tmp_path / "end.png")]) == 0
+    newest, start, end = [(tmp_path / f"{name}.png").read_bytes() for name in ("newest", "start", "end")]
+    assert newest == end != start
+    capsys.readouterr()
+    assert "step 12345" in fails(capsys, "sample", trained, "--out", tmp_path / "a.png", "--checkpoint", 12345)
+
+
 def test_sample_of_one_seed_is_the_same_picture(tmp_path, trained):
     pictures = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        words = ["--slots", "3", "--samples", "5", "--seed", str(seed)]
+        words = ["--slots", "8", "--samples", "5", "--seed", str(seed)]
         assert main(["sample", str(trained), "--out", str(tmp_path / f"{name}.png"), *words]) == 0
         pictures.append((tmp_path / f"{name}.png").read_bytes())
     assert pictures[0] == pictures[1] != pictures[2]

@@ -13,9 +13,13 @@ import torch
 from command_line import TINY, exits, fails
 
 import memgan.lab.commands.train
+import memgan.lab.evaluation.classifier
 import memgan.training
+from memgan.data import ImageData
 from memgan.lab.baselines.models import load_model
 from memgan.lab.commands.cli import main
+from memgan.lab.evaluation.classifier import train_classifier
+from memgan.lab.sessions.lock import held
 from memgan.runs import load_run
 
 
@@ -36,7 +40,9 @@ def test_train_writes_a_run_and_says_so(tmp_path, capsys):
 
 def test_progress_is_plain_lines_where_there_is_no_terminal(tmp_path, capsys):
     assert main(["train", "--out", str(tmp_path / "run"), *TINY, "--steps", "23"]) == 0
-    lines = capsys.readouterr().err.splitlines()
+    first, *lines = capsys.readouterr().err.splitlines()
+    expected = ["1,437 images", "10 classes", "16 x 16 pixels", "1 channel", "61 slots", "cpu, 1 thread", "23 steps"]
+    assert all(words in first for words in expected) and first.endswith(" s left")
     steps = [line.split(":")[0] for line in lines]
     assert steps == [f"step {n}/23" for n in [*range(2, 23, 2), 23]]  # each tenth, and the last
     assert all("loss D" in line and "D(real)" in line and "slots in use" in line for line in lines)
@@ -213,10 +219,12 @@ def test_a_log_of_another_run_is_not_overwritten(tmp_path, capsys):
     assert (tmp_path / "log" / "metrics.jsonl").read_bytes() == before
 
 
-def test_without_tensorboard_a_log_is_refused_before_training(tmp_path, capsys, monkeypatch, training_must_not_start):
+def test_without_tensorboard_a_log_has_its_json_lines_alone(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    error = fails(capsys, "train", "--out", tmp_path / "run", *TINY, "--log-dir", tmp_path / "log")
-    assert "pip install 'memgan[lab]'" in error
+    words = ["--sample-every", "3", "--log-dir", str(tmp_path / "log")]
+    assert main(["train", "--out", str(tmp_path / "run"), *TINY, *words]) == 0
+    assert "pip install 'memgan[lab]'" in capsys.readouterr().err
+    assert names(tmp_path / "log") == ["metrics.jsonl"]
 
 
 # ---------------------------------------------------------------- other data, other models
@@ -352,11 +360,24 @@ def test_a_run_becomes_longer_while_its_rates_still_hold(stopped, tmp_path):
     assert files(stopped)[Path("model.pt")] == files(tmp_path / "whole")[Path("model.pt")]
 
 
-def test_a_run_whose_rates_have_begun_to_fall_does_not_become_longer(stopped, capsys):
+def test_a_finished_run_goes_on_with_more_steps(stopped, capsys):
     assert main(["train", "--out", str(stopped), "--resume"]) == 0
     capsys.readouterr()
-    said = fails(capsys, "train", "--out", stopped, "--resume", "--steps", 20)
-    assert "training.steps was 9, not 20; that could be changed until step 4" in said and "it is at 9" in said
+    assert main(["train", "--out", str(stopped), "--resume", "--steps", "20"]) == 0
+    out, error = capsys.readouterr()
+    assert "at step 9, the learning rates go from 0% to 100%" in error and "20 steps" in out
+    _, settings = load_run(stopped)
+    history = json.loads((stopped / "history.json").read_text(encoding="utf-8"))
+    assert settings.training.steps == 20 and len(history["real"]) == 20
+
+
+def test_a_run_whose_rates_have_begun_to_fall_does_not_become_shorter(tmp_path, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        send(patch, signal.SIGINT, at=6)
+        assert exits("train", "--out", tmp_path / "run", *TINY, "--steps", "9") == 130
+    capsys.readouterr()
+    said = fails(capsys, "train", "--out", tmp_path / "run", "--resume", "--steps", 7)
+    assert "training.steps was 9, not 7; it could become shorter until step 3" in said and "it is at 6" in said
 
 
 def test_resuming_what_is_not_there_is_refused(tmp_path, capsys):
@@ -395,3 +416,113 @@ def test_log_of_a_run_that_went_on_holds_each_step_once(tmp_path, monkeypatch):
     assert main(["train", "--out", str(tmp_path / "run"), "--resume", *words]) == 0
     lines = (log / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["step"] for line in lines] == [50, 100]
+
+
+# ---------------------------------------------------------------- settings and weights of another run
+
+
+def test_a_run_s_settings_are_those_of_a_new_one(tmp_path):
+    assert main(["train", "--out", str(tmp_path / "one"), *TINY, "--set", "memory.kappa=17"]) == 0
+    for name, config in (("of the file", tmp_path / "one" / "settings.json"), ("of the folder", tmp_path / "one")):
+        assert main(["train", "--out", str(tmp_path / name), "--config", str(config), "--steps", "2"]) == 0
+        _, settings = load_run(tmp_path / name)
+        assert (settings.memory.kappa, settings.memory.num_slots, settings.training.steps) == (17.0, 61, 2)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '{"dataset": 3}'])
+def test_a_file_of_other_settings_is_named(tmp_path, capsys, content):
+    (tmp_path / "settings.json").write_text(content, encoding="utf-8")
+    error = fails(capsys, "train", "--out", tmp_path / "run", "--config", tmp_path / "settings.json")
+    assert str(tmp_path / "settings.json") in error
+
+
+def test_a_new_run_begins_with_the_weights_and_settings_of_another(tmp_path):
+    """A rate of 0 leaves the weights as they were, so that they can be compared."""
+    assert main(["train", "--out", str(tmp_path / "one"), *TINY, "--steps", "5", "--seed", "3"]) == 0
+    still = ["--set", "training.generator_lr=0", "--set", "memory.kappa=17"]
+    assert main(["train", "--out", str(tmp_path / "two"), "--init", str(tmp_path / "one"), "--steps", "2", *still]) == 0
+    one, _ = load_run(tmp_path / "one")
+    two, settings = load_run(tmp_path / "two")
+    assert settings.memory.num_slots == 61 and two.memory.kappa == 17.0
+    for name, weight in one.generator.named_parameters():
+        assert torch.equal(weight, two.generator.get_parameter(name)), name
+    assert int(two.memory.ages.max()) <= 7 and not torch.equal(one.memory.keys, two.memory.keys)
+    history = json.loads((tmp_path / "two" / "history.json").read_text(encoding="utf-8"))
+    assert history["init"] == f"{tmp_path / 'one'}, step 5" and len(history["real"]) == 2
+
+
+def test_a_new_run_begins_with_the_newest_checkpoint_of_one_that_is_not_finished(stopped, tmp_path, capsys):
+    assert main(["train", "--out", str(tmp_path / "new"), "--init", str(stopped), "--steps", "2"]) == 0
+    assert "step 4 of 9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--set", "memory.num_slots=67"], "memory.keys has shape [61, 7], expected [67, 7]"),
+        (["--set", "networks.width=3"], "inference"),
+        (["--model", "dcgan"], "another kind of model"),
+        (["--resume"], "choose one"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(stopped, tmp_path, capsys, words, expected):
+    capsys.readouterr()
+    assert main(["train", "--out", str(tmp_path / "new"), "--init", str(stopped), *words]) == 1
+    assert expected in capsys.readouterr().err and not (tmp_path / "new").exists()
+
+
+# ---------------------------------------------------------------- scores while it trains
+
+
+@pytest.fixture
+def quick_classifier(monkeypatch, tmp_path):
+    monkeypatch.setenv("MEMGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        memgan.lab.evaluation.classifier,
+        "train_classifier",
+        lambda data: train_classifier(ImageData(data.images[:64], data.labels[:64]), epochs=1),
+    )
+
+
+@pytest.mark.thorough
+def test_scores_are_written_while_a_run_trains_and_the_best_is_kept(tmp_path, capsys, quick_classifier):
+    words = ["--steps", "9", "--evaluate-every", "4", "--keep", "1", "--log-dir", str(tmp_path / "log")]
+    assert main(["train", "--out", str(tmp_path / "run"), *TINY, *words]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "scores.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["step"] for line in lines] == [4, 8, 9]
+    assert all(1 - 1e-6 <= line["inception_score"] <= 10 and line["frechet_distance"] > 0 for line in lines)
+    best = max(lines, key=lambda line: line["inception_score"])["step"]
+    assert f"step {best}" in capsys.readouterr().err
+    assert names(tmp_path / "run" / "checkpoints") == sorted({f"step-{step:08}.pt" for step in (best, 9)})
+    assert main(["train", "--out", str(tmp_path / "plain"), *TINY, "--steps", "9"]) == 0
+    assert files(tmp_path / "run")[Path("model.pt")] == files(tmp_path / "plain")[Path("model.pt")]
+
+
+def test_images_without_classes_cannot_be_scored(tmp_path, capsys):
+    from PIL import Image
+
+    (tmp_path / "pictures").mkdir()
+    pixels = np.random.default_rng(0)
+    for number in range(13):
+        picture = pixels.integers(0, 256, (16, 16), dtype=np.uint8)
+        Image.fromarray(picture).save(tmp_path / "pictures" / f"{number}.png")
+    words = ["--dataset", f"folder:{tmp_path / 'pictures'}", "--evaluate-every", 2]
+    assert "classes" in fails(capsys, "train", "--out", tmp_path / "run", *TINY, *words)
+
+
+# ---------------------------------------------------------------- the machine
+
+
+def test_more_threads_than_cores_are_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    assert "3 cores" in fails(capsys, "train", "--out", tmp_path / "run", *TINY, "--threads", 4)
+
+
+def test_a_memory_beyond_the_machine_is_refused(tmp_path, capsys):
+    error = fails(capsys, "train", "--out", tmp_path / "run", *TINY, "--set", "memory.num_slots=1000000000000")
+    assert "48,000.0 GB" in error and "1,000,000,000,000 slots" in error
+
+
+def test_a_folder_that_is_trained_in_is_refused(tmp_path, capsys):
+    with held(tmp_path / "run"):
+        assert str(os.getpid()) in fails(capsys, "train", "--out", tmp_path / "run", *TINY)

@@ -1,5 +1,7 @@
 """The classifier: trained once, the same bits each time, kept under what it was trained on."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -78,16 +80,54 @@ def test_the_environment_says_where_classifiers_are_kept(quick_training, tmp_pat
     assert len(list((tmp_path / "home" / ".cache" / "memgan").iterdir())) == 1
 
 
+def test_a_classifier_that_cannot_be_kept_is_returned_with_one_warning_and_trained_again(
+    quick_training, tmp_path, monkeypatch
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MEMGAN_CACHE", str(tmp_path / "file" / "cache"))
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="digits was not kept.*file/cache.*MEMGAN_CACHE") as warned:
+            assert isinstance(classifier_for("digits"), Classifier)
+        assert len(warned) == 1
+    assert len(quick_training) == 2
+
+
+def test_without_a_home_the_classifier_is_returned_and_the_variable_is_named(quick_training, monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("MEMGAN_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    said = []
+    assert isinstance(classifier_for("digits", warn=said.append), Classifier)
+    (sentence,) = said
+    assert "no home folder" in sentence and "MEMGAN_CACHE" in sentence
+
+
 def test_a_classifier_whose_writing_failed_is_not_taken_for_one(quick_training, tmp_path, monkeypatch):
-    def breaks(state, path, *_):
-        path.write_bytes(b"half")
+    def breaks(path, content):
+        path.touch()
         raise OSError("disk full")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
-        patch.setattr(torch, "save", breaks)
-        classifier_for("digits", tmp_path)
+    said = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", breaks)
+        classifier_for("digits", tmp_path, warn=said.append)
+    assert "disk full" in said[0] and not list(tmp_path.iterdir())
     classifier_for("digits", tmp_path)
     assert len(quick_training) == 2
+
+
+@pytest.mark.parametrize("number", [2, 5, 63])
+def test_fewer_images_than_a_batch_holds_are_one_batch(number):
+    data = stripes(number)
+    assert accuracy(train_classifier(data), stripes(301, seed=1)) > 0.9
+
+
+def test_training_says_how_far_it_is(tmp_path):
+    said = []
+    train_classifier(some_digits(), epochs=2, say=said.append)
+    assert [line.split("%")[0].split()[-1] for line in said] == ["12", "25", "38", "50", "62", "75", "88"]
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04"])

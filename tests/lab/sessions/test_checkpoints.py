@@ -14,9 +14,8 @@ import torch
 from gan_builders import random_images, tiny_settings
 
 from memgan.data import ImageData
-from memgan.lab.sessions import checkpoints
-from memgan.lab.sessions.checkpoints import Checkpoint, load, newest, restore, save, saved
-from memgan.runs import build
+from memgan.lab.sessions.checkpoints import Checkpoint, load, newest, restore, save
+from memgan.runs import CHECKPOINT_VERSION, build, saved_checkpoints
 from memgan.training import Trainer, prepare
 
 STEPS = 13
@@ -120,12 +119,14 @@ def test_the_last_few_are_kept_oldest_first(tmp_path):
         trainer, more = after(1, trainer)
         history = torch.cat([history, more])
         save(tmp_path, checkpoint_of(trainer, history), keep=3)
-        assert [load(path).number for path in saved(tmp_path)] == list(range(max(1, number - 2), number + 1))
+        assert [load(path).number for path in saved_checkpoints(tmp_path)] == list(
+            range(max(1, number - 2), number + 1)
+        )
 
 
 def test_what_a_killed_process_left_unfinished_is_cleared_away(run):
     (run / "checkpoints" / "step-00000004.pt.12345").write_bytes(b"half of it")
-    assert len(saved(run)) == 2
+    assert len(saved_checkpoints(run)) == 2
     save(run, checkpoint_of(*after(6)), keep=3)
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
         f"step-{number:08}.pt" for number in (3, 5, 6)
@@ -144,14 +145,14 @@ def refused(path):
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.7, 0.99])
 def test_a_file_that_was_cut_off_is_refused(run, share):
-    path = saved(run)[-1]
+    path = saved_checkpoints(run)[-1]
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     assert "damaged" in refused(path)
 
 
 def test_a_single_changed_byte_anywhere_in_the_tensors_is_seen(run):
-    path = saved(run)[-1]
+    path = saved_checkpoints(run)[-1]
     whole = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
         entries = [entry for entry in archive.infolist() if "/data/" in entry.filename and entry.file_size > 16]
@@ -167,14 +168,14 @@ def test_a_single_changed_byte_anywhere_in_the_tensors_is_seen(run):
 
 @pytest.mark.parametrize("content", [b"", b"hello world", bytes(1000), pickle.dumps({"a": 1}), b"PK\x03\x04hello"])
 def test_a_foreign_file_is_refused(run, content):
-    saved(run)[-1].write_bytes(content)
-    refused(saved(run)[-1])
+    saved_checkpoints(run)[-1].write_bytes(content)
+    refused(saved_checkpoints(run)[-1])
 
 
 @pytest.mark.parametrize("content", [7, [1], {}, {"format": "another"}, torch.zeros(3)], ids=repr)
 def test_saved_objects_that_are_no_checkpoint_are_refused(run, content):
-    torch.save(content, saved(run)[-1])
-    assert "not a checkpoint of memgan" in refused(saved(run)[-1])
+    torch.save(content, saved_checkpoints(run)[-1])
+    assert "not a checkpoint of memgan" in refused(saved_checkpoints(run)[-1])
 
 
 def changed(path, **changes):
@@ -184,8 +185,8 @@ def changed(path, **changes):
 
 
 def test_a_newer_version_is_refused_and_named(run):
-    error = refused(changed(saved(run)[-1], version=checkpoints.VERSION + 1))
-    assert f"version {checkpoints.VERSION + 1}" in error
+    error = refused(changed(saved_checkpoints(run)[-1], version=CHECKPOINT_VERSION + 1))
+    assert f"version {CHECKPOINT_VERSION + 1}" in error
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_a_newer_version_is_refused_and_named(run):
     ],
 )
 def test_a_checkpoint_with_other_entries_is_refused(run, change, expected):
-    path = changed(saved(run)[-1], **change)
+    path = changed(saved_checkpoints(run)[-1], **change)
     with pytest.raises(ValueError, match=expected):
         load(path)
 
@@ -216,7 +217,7 @@ class Malicious:
 
 @pytest.mark.parametrize("writer", ["pickle", "torch", "torch, inside a checkpoint", "torch, as it used to be"])
 def test_a_malicious_file_is_refused_and_runs_nothing(run, tmp_path, writer):
-    path, mark = saved(run)[-1], tmp_path / "executed"
+    path, mark = saved_checkpoints(run)[-1], tmp_path / "executed"
     if writer == "pickle":
         path.write_bytes(pickle.dumps(Malicious(mark)))
     elif writer == "torch, inside a checkpoint":
@@ -230,7 +231,7 @@ def test_a_malicious_file_is_refused_and_runs_nothing(run, tmp_path, writer):
 
 
 def test_the_one_before_is_taken_where_the_newest_is_damaged(run):
-    newest_path, said = saved(run)[-1], []
+    newest_path, said = saved_checkpoints(run)[-1], []
     newest_path.write_bytes(newest_path.read_bytes()[:-1000])
     assert newest(run, said.append).number == 3
     assert len(said) == 1 and str(newest_path) in said[0]
@@ -238,14 +239,14 @@ def test_the_one_before_is_taken_where_the_newest_is_damaged(run):
 
 
 def test_going_on_from_the_one_before_does_not_delete_it_for_a_damaged_one(run):
-    path = saved(run)[-1]
+    path = saved_checkpoints(run)[-1]
     path.write_bytes(path.read_bytes()[:-1000])
     save(run, checkpoint_of(*after(4)), keep=1)
     assert newest(run, lambda _: None).number == 4
 
 
 def test_without_any_that_loads_the_run_is_named(tmp_path, run):
-    for path in saved(run):
+    for path in saved_checkpoints(run):
         path.write_bytes(b"gone")
     with pytest.raises(ValueError, match="none of its 2 checkpoints"):
         newest(run, lambda _: None)
@@ -358,7 +359,7 @@ def test_a_folder_that_may_not_be_written_to_is_an_oserror(run):
     try:
         with pytest.raises(OSError):
             save(run, checkpoint_of(*after(6)), keep=1)
-        assert len(saved(run)) == 2
+        assert len(saved_checkpoints(run)) == 2
     finally:
         folder.chmod(0o700)
 

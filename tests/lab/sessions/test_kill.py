@@ -15,6 +15,7 @@ import memgan.training
 from memgan.data import ImageData
 from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.session import SessionOptions, resume
+from memgan.runs import saved_checkpoints
 
 EVERY = 5  # steps between checkpoints: a good part of the time goes into writing them
 
@@ -58,10 +59,10 @@ def survives(tmp_path, *, kills, steps):
     started(tmp_path / "whole").join()
     in_the_middle_of_writing = 0
     for kill in range(kills):
-        earlier = checkpoints.saved(folder)
+        earlier = saved_checkpoints(folder)
         process = started(folder)
         began = time.monotonic()
-        while checkpoints.saved(folder) == earlier and time.monotonic() < began + 60:
+        while saved_checkpoints(folder) == earlier and time.monotonic() < began + 60:
             time.sleep(0.005)  # until it is under way
         if kill % 2:
             time.sleep(chance.uniform(0, 0.1))
@@ -70,7 +71,7 @@ def survives(tmp_path, *, kills, steps):
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL, "it was done before it was killed: it needs more steps"
-        for path in checkpoints.saved(folder):
+        for path in saved_checkpoints(folder):
             checkpoints.load(path)
         kept = checkpoints.newest(folder, pytest.fail)
         assert done.value - EVERY <= kept.number <= done.value
@@ -86,7 +87,7 @@ def survives(tmp_path, *, kills, steps):
     return in_the_middle_of_writing
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_five_kills_leave_the_run_as_if_nothing_had_happened(tmp_path):
     survives(tmp_path, kills=5, steps=150)
 

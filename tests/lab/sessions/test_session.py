@@ -13,9 +13,9 @@ import memgan.lab.sessions.session
 import memgan.training
 from memgan.data import ImageData
 from memgan.lab.sessions import checkpoints
-from memgan.lab.sessions.diagnosis import DEAD_STEPS, TrainingError, Watch, label_shares
+from memgan.lab.sessions.diagnosis import TrainingError, Watch, label_shares
 from memgan.lab.sessions.session import Interrupted, Session, SessionOptions, fastest_threads, resume
-from memgan.runs import load_run
+from memgan.runs import load_run, saved_checkpoints
 
 EVERY_STEP = SessionOptions(checkpoint_every=1, keep=3)
 
@@ -30,7 +30,7 @@ def session_in(folder, *, steps=13, options=EVERY_STEP, images=None, memory=None
 
 
 def numbers_kept(folder):
-    return [checkpoints.load(path).number for path in checkpoints.saved(folder)]
+    return [checkpoints.load(path).number for path in saved_checkpoints(folder)]
 
 
 def after_each_step(monkeypatch, act):
@@ -96,7 +96,7 @@ def test_a_memory_that_one_label_has_taken_over_ends_the_run(tmp_path, monkeypat
         session_in(tmp_path, steps=73, options=SessionOptions(checkpoint_every=20)).run()
     message = str(error.value)
     assert f"{'real' if label else 'generated'} samples have taken over the memory" in message
-    assert "memory.replace_within_label=true" in message and "step-00000040.pt" in message
+    assert "memory.num_slots" in message and "step-00000040.pt" in message
 
 
 def test_real_slots_without_any_mass_are_a_take_over_too():
@@ -108,21 +108,62 @@ def test_real_slots_without_any_mass_are_a_take_over_too():
         watch.look([[1.0, 1.0, 0.5, 0.5]] * 2)
 
 
-@pytest.mark.parametrize(("dead", "ends"), [(DEAD_STEPS, True), (DEAD_STEPS - 1, False)])
-def test_a_thousand_steps_in_the_clip_end_the_run(dead, ends):
-    gan = tiny_gan()
-    history = [[1.0, 1.0, 0.5, 0.5]] * 20 + [[1.0, 6.9, 0.999, gan.memory.epsilon]] * dead
-    if not ends:
-        return Watch(gan, tiny_settings()).look(history)
+ALIVE = [1.0, 1.0, 0.5, 0.5]
+
+
+def watch_of(steps, memory=None, **training):
+    gan = tiny_gan(memory=memory)
+    dead = [1.0, 6.9, 0.999, gan.memory.epsilon]
+    return Watch(gan, tiny_settings(memory=memory, training={"steps": steps, **training})), dead
+
+
+@pytest.mark.parametrize(
+    ("steps", "dead_steps"),
+    [(650, 130), (100, 50), (15_000, 1000), (78_100, 1000)],  # a fifth, but neither less than 50 nor more than 1000
+)
+def test_a_fifth_of_the_run_in_the_clip_ends_it(steps, dead_steps):
+    watch, dead = watch_of(steps)
+    watch.look([ALIVE] * 20 + [dead] * (dead_steps - 1))
     with pytest.raises(TrainingError, match=r"at the clip, D = 0.001, since step 21\b"):
-        Watch(gan, tiny_settings()).look(history)
-    return Watch(gan, tiny_settings()).look(history, only_finite=True)
+        watch.look([ALIVE] * 20 + [dead] * dead_steps)
+    watch.look([ALIVE] * 20 + [dead] * dead_steps, only_finite=True)
 
 
 def test_a_single_image_outside_the_clip_is_life():
-    gan = tiny_gan()
-    mean = (63 * gan.memory.epsilon + 2 * gan.memory.epsilon) / 64
-    Watch(gan, tiny_settings()).look([[1.0, 6.9, 0.999, mean]] * 2 * DEAD_STEPS)
+    watch, _ = watch_of(650)
+    epsilon = tiny_settings().memory.epsilon
+    mean = (63 * epsilon + 2 * epsilon) / 64
+    watch.look([[1.0, 6.9, 0.999, mean]] * 2000)
+    assert watch.warning([[1.0, 6.9, 0.999, mean]] * 650) == ""
+
+
+def test_a_run_that_ends_in_the_clip_is_warned_of():
+    watch, dead = watch_of(650)
+    assert watch.warning([ALIVE] * 640 + [dead] * 10) == ""
+    assert "since step 601" in watch.warning([ALIVE] * 600 + [dead] * 50)
+
+
+@pytest.mark.parametrize(
+    ("training", "memory", "named", "not_named"),
+    [
+        ({"mi_weight": 0.0}, None, ["training.mi_weight=0", "kappa (now 11)"], ["non_saturating"]),
+        ({"generator_loss": "saturating"}, None, ["training.generator_loss=non_saturating"], ["mi_weight"]),
+        ({}, {"kappa": 33.0}, ["kappa (now 33)", "discriminator_lr"], ["non_saturating", "mi_weight"]),
+    ],
+)
+def test_advice_on_the_clip_names_what_the_settings_show(training, memory, named, not_named):
+    watch, dead = watch_of(650, memory, **training)
+    message = watch.warning([dead] * 650)
+    assert all(words in message for words in named) and not any(words in message for words in not_named)
+
+
+@pytest.mark.parametrize("replaces_within_label", [True, False])
+def test_advice_on_one_label_names_no_setting_that_is_already_so(replaces_within_label):
+    memory = {"replace_within_label": replaces_within_label}
+    gan = tiny_gan(memory=memory)
+    gan.memory.values.fill_(1)
+    message = Watch(gan, tiny_settings(memory=memory)).warning([ALIVE])
+    assert ("replace_within_label=true" in message) is not replaces_within_label and "num_slots (now 61)" in message
 
 
 def test_a_run_goes_on_when_asked_to(tmp_path, monkeypatch):
@@ -191,7 +232,7 @@ def test_checkpoints_take_at_most_a_hundredth_of_the_time_unless_asked_for(tmp_p
     monkeypatch.setattr(memgan.lab.sessions.session.time, "perf_counter", lambda: now[0])
     session = session_in(tmp_path, steps=2500, options=SessionOptions())
     real = checkpoints.save
-    monkeypatch.setattr(checkpoints, "save", lambda *a: (now.__setitem__(0, now[0] + 2.0), real(*a))[1])
+    monkeypatch.setattr(checkpoints, "save", lambda *a, **k: (now.__setitem__(0, now[0] + 2.0), real(*a, **k))[1])
     session.save()
     saved = []
     for number in range(1, 2501):
@@ -269,9 +310,46 @@ def test_large_models_take_what_is_fastest_on_a_copy(monkeypatch, best):
     assert same_state(gan, before) and torch.equal(torch.get_rng_state(), random_state)
 
 
-def test_a_run_keeps_its_number_of_threads(tmp_path):
+def test_a_run_keeps_its_number_of_threads(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     settings = tiny_settings(training={"steps": 13})
     Session(tmp_path, settings, data_of(), threads=2).save()
     again = resume(tmp_path, settings, data_of())
     assert again.threads == torch.get_num_threads() == 2
     assert resume(tmp_path, settings, data_of(), threads=1).threads == 1
+
+
+def test_a_run_from_a_machine_of_more_cores_goes_on_with_those_that_there_are(tmp_path, monkeypatch, capsys):
+    settings = tiny_settings(training={"steps": 13})
+    Session(tmp_path, settings, data_of(), threads=2).save()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    assert resume(tmp_path, settings, data_of()).threads == 1
+    assert "2 threads" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- signals
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no terminals that hang up")
+def test_a_terminal_that_hangs_up_twice_leaves_a_checkpoint(tmp_path, monkeypatch):
+    def twice(number, *_):
+        if number == 2:
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
+
+    after_each_step(monkeypatch, twice)
+    with pytest.raises(Interrupted, match="after step 2 .SIGHUP.") as end:
+        session_in(tmp_path).run()
+    assert end.value.exit_code == 129 and numbers_kept(tmp_path)[-1] == 2
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no terminals that hang up")
+def test_what_nohup_ignores_stays_ignored(tmp_path, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        after_each_step(monkeypatch, lambda *_: signal.raise_signal(signal.SIGHUP))
+        session_in(tmp_path, steps=3).run()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (tmp_path / "model.pt").exists()

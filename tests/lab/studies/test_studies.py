@@ -38,7 +38,7 @@ def small(monkeypatch):
 
     monkeypatch.setitem(PRESETS, "tiny", TINY)
     monkeypatch.setitem(STUDIES, "small", Study("Which?", lambda _: GRID))
-    monkeypatch.setitem(STUDIES, "tuned", Study("Which, at its best?", lambda _: GRID, tuned=True))
+    monkeypatch.setitem(STUDIES, "tuned", Study("Which, at its best?", lambda _: GRID, candidates=candidate_rates))
     monkeypatch.setattr(studies, "evaluate", evaluated)
     monkeypatch.setattr(studies, "trained", trained)
     return count
@@ -57,7 +57,7 @@ def study(tmp_path, name="small", *, seeds=(0,), steps=2, **how):
 def test_every_configuration_suits_the_presets(name, preset):
     plan = Plan.of(name, preset)
     settings = [settings_of(plan.settings, changes) for changes in plan.grid.values()]
-    assert settings[0] == PRESETS[preset] or name in ("kappa", "memory-size")
+    assert settings[0] == PRESETS[preset] or name in ("kappa", "memory-size", "information", "rule")
     assert len(settings) >= (2 if name == "seeds" else 3)
     if preset == "digits":
         for each in settings:
@@ -252,6 +252,14 @@ def test_rates_where_every_trial_failed_are_the_presets():
     assert studies.best_candidate(tuning, "flat") == next(iter(candidate_rates(TINY))) == "the preset's"
 
 
+def test_weights_of_the_information_are_tried_for_both_bounds():
+    plan = Plan.of("information", "digits")
+    weights = {settings_of(TINY, changes).training.mi_weight for changes in plan.candidates.values()}
+    found = {settings_of(TINY, changes).training.information for changes in plan.grid.values()}
+    assert found == {"density", "posterior"}
+    assert min(weights) <= 0.01 and max(weights) >= 1 and len(weights) >= 5
+
+
 def test_candidates_are_pairs_of_the_presets_two_rates():
     found = {name: settings_of(TINY, changes).training for name, changes in candidate_rates(TINY).items()}
     pairs = {name: (one.generator_lr, one.discriminator_lr) for name, one in found.items()}
@@ -326,6 +334,17 @@ def test_the_command_prints_the_table_and_draws_the_figure(small, tmp_path, caps
     result = load_study(tmp_path / "results" / "study-kappa-digits.json")
     assert [row["seed"] for row in result["runs"]] == [0, 1] * len(GRID)
     assert (tmp_path / "runs" / "study-kappa-digits" / "no-memory" / "seed-1" / "model.pt").exists()
+
+
+def test_the_table_is_printed_where_the_figure_cannot_be_kept(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(STUDIES, "kappa", Study("Which?", lambda _: GRID))
+    monkeypatch.setitem(PRESETS, "digits", replace(TINY, training=replace(TINY.training, steps=2)))
+    (tmp_path / "k.png").mkdir()  # in the way
+    places = ["--out", str(tmp_path / "k.json"), "--runs", str(tmp_path / "runs")]
+    assert main(["study", "kappa", "--seeds", "0", *places]) == 0
+    said = capsys.readouterr()
+    assert said.out.count("\n") == 2 + len(GRID)
+    assert "warning" in said.err and "k.png" in said.err
 
 
 def test_the_command_says_what_is_wrong(tmp_path, capsys):

@@ -1,0 +1,101 @@
+"""`memgan export`: single images in a folder, numbered, for programs that compare folders of images."""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from memgan.data import as_float
+from memgan.gan import AdversarialModel
+from memgan.lab.commands.options import (
+    add_checkpoint,
+    add_data,
+    add_dataset,
+    add_device,
+    add_run,
+    data_of,
+    device_of,
+    seed,
+)
+from memgan.lab.commands.progress import Progress
+from memgan.lab.sessions import load_model
+
+AT_ONCE = 500  # images; part of what a seed means
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `memgan export`."""
+    add_run(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to, new or empty")
+    number_help = "how many images (default: 10,000, or all with --real)"
+    parser.add_argument("--number", type=int, metavar="N", help=number_help)
+    real_help = "write the images that the run was trained on instead, as its networks see them"
+    parser.add_argument("--real", action="store_true", help=real_help)
+    parser.add_argument("--seed", type=seed, default=0, help="of the generated images: fewer are the first of more")
+    add_checkpoint(parser)
+    add_dataset(parser)
+    add_data(parser)
+    add_device(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the images."""
+    if options.number is not None and options.number < 1:
+        raise ValueError(f"expected at least one image, got --number {options.number}")
+    _refuse_used(options.out)
+    device = device_of(options.device)
+    loaded = load_model(options.folder, device, checkpoint=options.checkpoint)
+    if options.real:
+        dataset = options.dataset or loaded.settings.dataset
+        real = data_of(options, replace(loaded.settings, dataset=dataset)).images
+        number = len(real) if options.number is None else options.number
+        if number > len(real):
+            raise ValueError(f"{dataset} has {len(real):,} training images, got --number {number}")
+        parts = iter(real[:number].split(AT_ONCE))
+    else:
+        number = 10_000 if options.number is None else options.number
+        parts = _drawn(loaded.gan, number, torch.Generator(device).manual_seed(options.seed))
+    options.out.mkdir(parents=True, exist_ok=True)
+    _write(options.out, parts, number)
+    print(f"{options.out}: {number:,} images")
+
+
+def _refuse_used(folder: Path) -> None:
+    """ValueError where the folder holds anything: a program that compares folders would take it for an image."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder: choose another --out")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder} holds files already: choose another --out, or empty it")
+
+
+def _drawn(gan: AdversarialModel, number: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """`number` images in parts, each drawn whole, so that the first images are the same however many there are."""
+    for start in range(0, number, AT_ONCE):
+        images = gan.generate(AT_ONCE, generator=generator).images.cpu()
+        if not bool(images.isfinite().all()):
+            raise ValueError("the generator makes numbers that are not finite: there is nothing to export")
+        yield images[: number - start]
+
+
+def _write(folder: Path, parts: Iterator[Tensor], number: int) -> None:
+    """A PNG for each image, grey or in colour; their names count from 0 with leading zeros."""
+    from PIL import Image
+
+    progress = Progress()
+    digits = max(5, len(str(number - 1)))
+    done = 0
+    for part in parts:
+        pixels = part
+        if part.is_floating_point():
+            pixels = ((as_float(part) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        progress(f"writing images: {done:,} of {number:,}")
+        for image in pixels.permute(0, 2, 3, 1).numpy():
+            grey = image.shape[2] == 1
+            try:
+                Image.fromarray(image[:, :, 0] if grey else image).save(folder / f"{done:0{digits}}.png")
+            except OSError as error:
+                raise OSError(f"{folder} holds {done:,} of {number:,} images, and no more: {error}") from error
+            done += 1
