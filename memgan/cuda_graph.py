@@ -128,18 +128,33 @@ class CudaRecorder:
     def record(self, step: Callable[[], Numbers]) -> tuple[Callable[[], None], Numbers]:
         """The step as a graph."""
         graph = torch.cuda.CUDAGraph()
-        # The outer stream context puts the current stream back where a recording fails: the inner one does not then.
-        # Without `stream`, all recordings share a stream on the device that was current at the first one. Calls of
-        # other threads, such as one that pins the batches of a DataLoader, do not disturb a "thread_local" recording.
-        with (
-            torch.cuda.device(self._device),
-            torch.cuda.stream(self._stream),
-            torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
-        ):
-            numbers = step()
+        random = _generator_of(self._device)
+        # A recording that fails leaves the generator of random numbers in the state of being recorded, in which every
+        # later draw on this device raises. Its copy is put in its place then.
+        random_before = random.clone_state()
+        try:
+            # The outer stream context puts the current stream back where a recording fails: the inner one does not
+            # then. Without `stream`, all recordings share a stream on the device that was current at the first one.
+            # Calls of other threads, such as one that pins the batches of a DataLoader, do not disturb a
+            # "thread_local" recording.
+            with (
+                torch.cuda.device(self._device),
+                torch.cuda.stream(self._stream),
+                torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
+            ):
+                numbers = step()
+        except RuntimeError:
+            random.graphsafe_set_state(random_before)
+            raise
 
         def replay() -> None:
             with torch.cuda.device(self._device):
                 graph.replay()
 
         return replay, numbers
+
+
+def _generator_of(device: torch.device) -> torch.Generator:
+    """The default generator of random numbers of a CUDA device."""
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return torch.cuda.default_generators[index]

@@ -10,3 +10,5 @@ def process_wide_state_is_put_back():
     yield
     torch.set_num_threads(threads)
     torch.set_flush_denormal(False)
+    if torch.cuda.is_available():
+        torch.cuda.set_sync_debug_mode("default")

@@ -232,6 +232,7 @@ def test_a_batch_on_a_gpu_can_be_captured_and_replayed_with_new_draws(digits, af
 
 
 @pytest.mark.gpu
-def test_a_gpu_gives_the_same_floats_and_shows_the_same_images(digits, data):
+def test_a_gpu_shows_the_same_images(digits, data):
     index = torch.arange(11, device="cuda")
-    assert torch.equal(batch_of(data.to("cuda"), index).cpu(), batch_of(data, index.cpu()))
+    on_gpu = batch_of(data.to("cuda"), index).cpu()
+    torch.testing.assert_close(on_gpu, batch_of(data, index.cpu()), rtol=0, atol=2**-23)  # a GPU divides otherwise

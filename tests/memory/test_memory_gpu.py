@@ -123,7 +123,6 @@ def test_tensor_float_32_elsewhere_does_not_change_which_slots_are_found(precisi
 
 
 @pytest.mark.parametrize("choices", CHOICES, ids=str)
-@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # it calls itself a prototype
 def test_nothing_waits_for_the_gpu_without_validation(choices, synchronisation_is_an_error):
     _, gpu = pair(dtype=torch.float32, **choices)
     queries, labels = (tensor.cuda() for tensor in batch(dtype=torch.float32))

@@ -265,7 +265,6 @@ def test_a_model_that_was_moved_after_it_was_built_is_recorded():
 
 
 @gpu
-@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # it calls itself a prototype
 def test_a_replayed_step_waits_for_nothing():
     trainer = trainer_of()
     first_steps(trainer, 5)
