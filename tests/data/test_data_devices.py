@@ -50,7 +50,7 @@ def test_a_batch_on_a_gpu_neither_waits_nor_mixes_devices_nor_lets_values_decide
 def test_a_batch_compiles_into_one_graph(kind):
     data = data_of(kind)
     index = torch.tensor([0, 3, 3, 10, 7])
-    for change in CHANGES:
+    for change in (CHANGES[0], CHANGES[-1]):  # none, and all at once: a compilation takes a second
         torch.compiler.reset()
         torch.manual_seed(2)
         expected = batch_of(data, index, **change)

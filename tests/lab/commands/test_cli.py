@@ -153,34 +153,24 @@ def test_a_run_cut_off_is_one_readable_line(tmp_path, capsys, trained):
 
 
 @pytest.mark.thorough
-def test_evaluate_prints_json_and_keeps_it_with_the_run(tmp_path, capsys, trained, quick_classifier):
+def test_evaluate_of_one_seed_prints_and_keeps_the_same_numbers_as_json_and_as_a_table(
+    tmp_path, capsys, trained, quick_classifier
+):
     shutil.copytree(trained, tmp_path / "run")
-    assert main(["evaluate", str(tmp_path / "run"), "--json"]) == 0
+    evaluation = tmp_path / "run" / "evaluation.json"
+    assert main(["evaluate", str(tmp_path / "run"), "--json", "--seed", "3"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert {metric.name for metric in METRICS} <= set(printed)
     assert printed["classes"] == 10 and 0.1 <= printed["slot_purity"] <= 1
     assert 1 - 1e-6 <= printed["inception_score"] <= 10
-    assert json.loads((tmp_path / "run" / "evaluation.json").read_text(encoding="utf-8")) == printed
+    assert json.loads(evaluation.read_text(encoding="utf-8")) == printed
 
-
-@pytest.mark.thorough
-def test_evaluate_prints_a_table_of_the_same_numbers(tmp_path, capsys, trained, quick_classifier):
-    shutil.copytree(trained, tmp_path / "run")
+    evaluation.unlink()
     assert main(["evaluate", str(tmp_path / "run"), "--seed", "3"]) == 0
     table = capsys.readouterr().out
-    kept = json.loads((tmp_path / "run" / "evaluation.json").read_text(encoding="utf-8"))
-    assert f"{kept['inception_score']:.2f}" in table and f"{kept['slot_purity']:.3f}" in table
+    assert json.loads(evaluation.read_text(encoding="utf-8")) == printed
+    assert f"{printed['inception_score']:.2f}" in table and f"{printed['slot_purity']:.3f}" in table
     assert "generated" in table.splitlines()[0] and "real" in table.splitlines()[0]
-
-
-@pytest.mark.thorough
-def test_evaluate_of_one_seed_gives_the_same_numbers(tmp_path, capsys, trained, quick_classifier):
-    shutil.copytree(trained, tmp_path / "run")
-    printed = []
-    for _ in range(2):
-        assert main(["evaluate", str(tmp_path / "run"), "--json", "--seed", "3"]) == 0
-        printed.append(json.loads(capsys.readouterr().out))
-    assert printed[0] == printed[1]
 
 
 # ---------------------------------------------------------------- usage

@@ -89,7 +89,7 @@ def test_streams_are_put_back():
 
 @pytest.mark.thorough
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell")
-@pytest.mark.parametrize("redirected", [">&- 2>&-", "2>&1 | head -1"])
+@pytest.mark.parametrize("redirected", [pytest.param(">&- 2>&-", marks=pytest.mark.slow), "2>&1 | head -1"])
 def test_a_process_with_such_streams_ends_well_and_leaves_its_run(tmp_path, redirected):
     words = " ".join([sys.executable, "-m", "memgan", "train", "--out", str(tmp_path / "run"), *TINY])
     done = subprocess.run(["bash", "-o", "pipefail", "-c", f"{words} {redirected}"], capture_output=True, text=True)
