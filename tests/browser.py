@@ -1,9 +1,11 @@
 """A real browser on a page that holds widgets and nothing else. Without Chromium or Playwright its tests skip."""
 
+import base64
 import os
 import shutil
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from memgan.widgets.page import page
@@ -48,3 +50,19 @@ def opened(browser, path, **options):
     yield tab
     context.close()
     assert trouble == []
+
+
+# As one string: Playwright looks at every number of a list
+_PIXELS = """(canvases) => canvases.map((canvas) => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return [canvas.height, canvas.width, btoa(Array.from(data, (byte) => String.fromCharCode(byte)).join(""))];
+})"""
+
+
+def pixels(canvases):
+    """The pixels of each canvas that a locator finds, [H, W, 3] from 0 to 255."""
+    shown = []
+    for height, width, encoded in canvases.evaluate_all(_PIXELS):
+        flat = np.frombuffer(base64.b64decode(encoded), dtype=np.uint8).astype(int)
+        shown.append(flat.reshape(height, width, 4)[..., :3])
+    return shown

@@ -6,6 +6,7 @@ metadata ask for, directly or indirectly, and no others. The checkout is out of 
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,10 +14,12 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from gan_builders import TINY_ASSIGNMENTS
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from PIL import Image
 
 from memgan.lab.commands.cli import COMMANDS
 
@@ -112,6 +115,20 @@ def show(libraries, folder):
                 link.symlink_to(distribution.locate_file(top))
 
 
+EACH = """
+import contextlib, io, json, sys
+from memgan.lab.commands.cli import main
+
+ended = []
+for words in json.loads(sys.argv[1]):
+    out, error = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        code = main(words)
+    ended.append([code, out.getvalue(), error.getvalue()])
+print(json.dumps(ended))
+"""
+
+
 class Environment:
     """A Python with the wheel, and what its extras bring; commands run in an empty folder."""
 
@@ -134,6 +151,12 @@ class Environment:
         settings = {"OMP_NUM_THREADS": "1", "MEMGAN_CACHE": str(self.folder / "cache")}
         command = [self.bin / program, *arguments]
         return subprocess.run(command, cwd=self.folder, env=kept | settings, capture_output=True, text=True)
+
+    def ends(self, command_lines):
+        """Exit code, stdout and stderr of each command line of `memgan`, all in one process."""
+        done = self.runs("python", "-c", EACH, json.dumps(command_lines))
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     def prints(self, program, *arguments):
         """The output of a program that succeeds."""
@@ -225,28 +248,52 @@ COMMAND_LINES = {
 EXTRA_OF = dict.fromkeys(COMMANDS, "lab") | {"explore": "notebooks"}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_without_its_extra_says_which_pip_install_brings_it(bare, command):
-    done = bare.runs("memgan", command, *COMMAND_LINES[command])
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"memgan {command}: ") and done.stderr.count("\n") == 1
-    assert f"pip install 'memgan[{EXTRA_OF[command]}]'" in done.stderr
+def says_what_brings_it(command, code, out, error):
+    """Whether a command failed with one line that names its extra."""
+    one_line = error.startswith(f"memgan {command}: ") and error.count("\n") == 1
+    return (code, out) == (1, "") and one_line and f"pip install 'memgan[{EXTRA_OF[command]}]'" in error
+
+
+def test_a_command_without_its_extra_says_which_pip_install_brings_it(bare):
+    script = bare.runs("memgan", "train", *COMMAND_LINES["train"])
+    assert says_what_brings_it("train", script.returncode, script.stdout, script.stderr)
+    ended = bare.ends([[command, *COMMAND_LINES[command]] for command in COMMANDS])
+    for command, end in zip(COMMANDS, ended, strict=True):
+        assert says_what_brings_it(command, *end), end
+
+
+def folder_of_images(path, number):
+    """Images of noise in two classes, so few that a classifier of them is there at once."""
+    noise = np.random.default_rng(0).integers(0, 256, (number, 16, 16), dtype=np.uint8)
+    for index, pixels in enumerate(noise):
+        place = path / f"class {index % 2}" / f"{index}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place)
+    return f"folder:{path}"
 
 
 def test_with_the_laboratory_a_run_is_trained_sampled_and_evaluated_but_not_explored(environment):
     lab = environment("lab")
     log = ["--log-dir", "log", "--sample-every", "2"]
     assert "3 steps" in lab.prints("memgan", "train", "--preset", "digits", "--out", "run", *TINY, *log)
-    lab.prints("memgan", "sample", "run", "--out", "sheet.png", "--slots", "2", "--samples", "3")
-    assert (lab.folder / "sheet.png").exists()
-    assert "inception_score" in json.loads(lab.prints("memgan", "evaluate", "run", "--json"))
-    done = lab.runs("memgan", "explore", "run")
-    assert done.returncode == 1 and "pip install 'memgan[notebooks]'" in done.stderr
+    images = folder_of_images(lab.folder / "images", 20)
+    sampled, evaluated, explored = lab.ends(
+        [
+            ["sample", "run", "--out", "sheet.png", "--slots", "2", "--samples", "3"],
+            ["evaluate", "run", "--against", images, "--json"],
+            ["explore", "run"],
+        ]
+    )
+    assert sampled[0] == 0 and (lab.folder / "sheet.png").exists(), sampled
+    assert evaluated[0] == 0 and json.loads(evaluated[1])["classes"] == 2, evaluated
+    assert says_what_brings_it("explore", *explored)
 
 
-def test_with_the_notebooks_a_run_is_trained_and_explored(environment):
+def test_with_the_notebooks_a_run_is_explored_and_the_laboratory_is_there(environment, wheel, bare):
+    assert needed_by(wheel, ["lab"]) <= needed_by(wheel, ["notebooks"])
     notebooks = environment("notebooks")
-    notebooks.prints("memgan", "train", "--preset", "digits", "--out", "run", *TINY)
-    notebooks.prints("python", "-m", "memgan", "explore", "run")
+    shutil.copytree(bare.folder / "run", notebooks.folder / "run")
+    images = folder_of_images(notebooks.folder / "images", 20)
+    notebooks.prints("python", "-m", "memgan", "explore", "run", "--dataset", images)
     page = (notebooks.folder / "run" / "explore.html").read_text(encoding="utf-8")
     assert "MemoryGAN: run" in page and "application/vnd.jupyter.widget-state+json" in page

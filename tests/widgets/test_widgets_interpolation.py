@@ -16,12 +16,9 @@ from memgan.runs import build
 from memgan.widgets import Interpolation
 from memgan.widgets.base import script
 from memgan.widgets.export import export_network
-from tests.browser import chromium, opened, write_page
+from tests.browser import chromium, opened, pixels, write_page
 from walkthrough.nb01_walk_figures import IN_BETWEEN, Ends, walk_between
 
-PIXELS = """(canvas) => Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""
-
-ALL_PIXELS = f"(canvases) => canvases.map({PIXELS})"
 END_TO_END = 4e-3  # of a probability: 2e-3 each for a generator and a classifier with weights in float16
 
 PROBABILITIES = """async ([source, exported, images]) => {
@@ -162,11 +159,6 @@ def settled(page):
     page.wait_for_function("() => !document.querySelector('.steps[aria-busy=true]')")
 
 
-def pixels(canvas):
-    height, width = canvas.evaluate("(canvas) => [canvas.height, canvas.width]")
-    return np.array(canvas.evaluate(PIXELS)).reshape(height, width, 4)[..., :3]
-
-
 def bytes_of(images):
     """`images` [n, C, H, W] as a canvas shows them, [n, H, W, 3]."""
     grey = (images.numpy().transpose(0, 2, 3, 1) + 1) * 127.5
@@ -186,7 +178,7 @@ def assert_shows_the_walks(page, widget, classifier):
         with torch.no_grad():
             confidence, classes = classifier(images).softmax(dim=1).max(dim=1)
         cells = page.locator(".walk").nth(row).locator(".steps > div")
-        shown = np.array(cells.locator("canvas").evaluate_all(ALL_PIXELS)).reshape(11, 16, 16, 4)[..., :3]
+        shown = np.stack(pixels(cells.locator("canvas")))
         assert np.abs(shown - bytes_of(images)).max() <= 1, row
         heights = cells.locator("i").evaluate_all("(bars) => bars.map((bar) => parseFloat(bar.style.height) / 100)")
         assert np.abs(np.array(heights) - confidence.numpy()).max() <= END_TO_END
@@ -229,7 +221,7 @@ def test_every_probability_of_the_large_image_is_pytorchs(page, made):
         bars = page.locator(".classes").first.locator("i")
         heights = bars.evaluate_all("(bars) => bars.map((bar) => parseFloat(bar.style.height) / 100)")
         assert np.abs(np.array(heights) - expected.numpy()).max() <= END_TO_END
-        assert np.abs(pixels(page.locator(".large canvas").first) - bytes_of(widget.walk())[place]).max() <= 1
+        assert np.abs(pixels(page.locator(".large canvas").first)[0] - bytes_of(widget.walk())[place]).max() <= 1
 
 
 @pytest.mark.thorough
@@ -289,7 +281,7 @@ def test_without_baseline_and_classifier_there_is_one_row_without_bars(browser, 
     with opened(browser, write_page(tmp_path / "page.html", widget)) as page:
         settled(page)
         assert page.locator(".walk").count() == 1 and page.locator(".bar").count() == 0
-        assert np.abs(pixels(page.locator(".large canvas")) - bytes_of(widget.walk())[5]).max() <= 1
+        assert np.abs(pixels(page.locator(".large canvas"))[0] - bytes_of(widget.walk())[5]).max() <= 1
 
 
 @pytest.mark.thorough

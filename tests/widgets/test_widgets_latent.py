@@ -15,9 +15,7 @@ from memgan.lab.baselines.models import build_model
 from memgan.presets import PRESETS
 from memgan.runs import build
 from memgan.widgets import LatentExplorer, SlotExplorer
-from tests.browser import chromium, opened, write_page
-
-PIXELS = """(canvas) => Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""
+from tests.browser import chromium, opened, pixels, write_page
 
 
 @pytest.fixture
@@ -196,7 +194,7 @@ def assert_image_is_pytorchs(page, explorer):
     """The canvas shows G(K_slot, z) of the slot and z that the page says it shows."""
     explorer.slot, explorer.noise = state(page)
     expected = (explorer.images(torch.tensor([explorer.noise]))[0, 0].numpy() + 1) * 127.5
-    shown = np.array(page.eval_on_selector(".memgan canvas", PIXELS)).reshape(16, 16, 4)[..., 0]
+    shown = pixels(page.locator(".memgan canvas").first)[0][..., 0]
     assert expected.std() > 20
     assert np.abs(shown - expected).max() <= 1  # of 255: 2e-3 of the range and rounding
 
@@ -234,7 +232,7 @@ def test_pad_moves_the_coordinates_that_it_names(page):
 @pytest.mark.thorough
 def test_pad_is_tiled_with_the_slots_images(page, explorer):
     page.wait_for_timeout(300)
-    tiles = np.array(page.eval_on_selector(".pad canvas", PIXELS)).reshape(84, 84, 4)[..., 0]
+    tiles = pixels(page.locator(".pad canvas").first)[0][..., 0]
     noise = torch.tensor([[-0.8, 0.8, 0.0, 0.0], [0.8, -0.8, 0.0, 0.0]])  # middles of the first and the last tile
     first, last = ((explorer.images(noise)[:, 0].numpy() + 1) * 127.5).round()
     assert np.abs(tiles[:16, :16] - first).max() <= 1

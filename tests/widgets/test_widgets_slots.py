@@ -12,9 +12,8 @@ from memgan.lab.evaluation.classifier import Classifier
 from memgan.presets import PRESETS
 from memgan.runs import build
 from memgan.widgets import SlotExplorer
-from tests.browser import chromium, opened, write_page
+from tests.browser import chromium, opened, pixels, write_page
 
-PIXELS = """(canvas) => Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""
 SLOTS, NUM_CLASSES = 60, 3
 
 
@@ -208,10 +207,8 @@ def page(browser, explorer, tmp_path):
 
 
 def shown(page, selector):
-    """The pixels [H, W, 3] of a canvas."""
-    canvas = page.locator(selector).first
-    height, width = canvas.evaluate("(canvas) => [canvas.height, canvas.width]")
-    return np.array(canvas.evaluate(PIXELS)).reshape(height, width, 4)[..., :3]
+    """The pixels [H, W, 3] of the first such canvas."""
+    return pixels(page.locator(selector).first)[0]
 
 
 def bytes_of(images):
