@@ -72,6 +72,13 @@ def gan_of_copies(images):
     return gan
 
 
+def only(*names):
+    """The metrics of these names: what a test does not look at need not be measured."""
+    chosen = tuple(metric for metric in METRICS if metric.name in names)
+    assert len(chosen) == len(names)
+    return chosen
+
+
 def test_copies_of_the_training_images_are_found_out(classifier, digits):
     train, test = digits
     result = evaluate(gan_of_copies(train.images), classifier, train, test)
@@ -83,10 +90,13 @@ def test_copies_of_the_training_images_are_found_out(classifier, digits):
 
 def test_copies_of_the_test_images_and_images_of_neither_are_not_taken_for_copies_of_training_images(digits):
     train, test = digits
-    assert evaluate(gan_of_copies(as_float(test.images)), None, train, test).nearer_to_training == 0
+    nearer = only("nearer_to_training")
+    copies = gan_of_copies(as_float(test.images))
+    assert evaluate(copies, None, train, test, metrics=nearer).nearer_to_training == 0
     other = torch.rand(64, 1, *train.images.shape[2:], generator=torch.Generator().manual_seed(0)) * 2 - 1
-    assert 0.1 < evaluate(gan_of_copies(other), None, train, test).nearer_to_training < 0.9
-    assert evaluate(gan_of_copies(other), None, train, train).nearer_to_training == 0.5  # each is as near to both
+    assert 0.1 < evaluate(gan_of_copies(other), None, train, test, metrics=nearer).nearer_to_training < 0.9
+    of_both = evaluate(gan_of_copies(other), None, train, train, metrics=nearer)
+    assert of_both.nearer_to_training == 0.5  # each is as near to both
 
 
 def test_a_generator_of_real_images_scores_like_real_images(digits):
@@ -123,7 +133,8 @@ def test_frechet_distances_are_between_the_sets_that_they_name():
     gan, drawn = gan_of_copies(torch.rand(7, 1, 4, 4, generator=generator)), []
     original = gan.generator.forward
     gan.generator.forward = lambda keys, noise: drawn.append(original(keys, noise)) or drawn[-1]
-    result = evaluate(gan, FirstPixels(), train, test)
+    frechet = only("frechet_distance", "frechet_distance_test")
+    result = evaluate(gan, FirstPixels(), train, test, metrics=frechet)
 
     def distance(one, other):
         one, other = (images.flatten(1).double().numpy() for images in (one, other))
@@ -261,17 +272,19 @@ def test_evaluating_twice_gives_the_same_and_another_seed_not(classifier, digits
     one = evaluate(gan, classifier, *digits, seed=3)
     torch.manual_seed(2)
     assert evaluate(gan, classifier, *digits, seed=3) == one
-    assert evaluate(gan, classifier, *digits, seed=4).nearest_training_distance != one.nearest_training_distance
+    other = evaluate(gan, classifier, *digits, seed=4, metrics=only("nearest_training_distance"))
+    assert other.nearest_training_distance != one.nearest_training_distance
 
 
-def test_images_are_drawn_in_evaluation_mode(classifier, digits):
+def test_images_are_drawn_in_evaluation_mode(digits):
     """A model whose running statistics are turned upside down: training mode would not see it."""
     gan = digits_gan()
     other = copy.deepcopy(gan)
     for module in other.generator.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.running_mean.fill_(5.0)
-    one, another = (evaluate(model.train(), classifier, *digits) for model in (gan, other))
+    distance = only("nearest_training_distance")
+    one, another = (evaluate(model.train(), None, *digits, metrics=distance) for model in (gan, other))
     assert one.nearest_training_distance != another.nearest_training_distance
 
 
@@ -311,19 +324,20 @@ def test_a_generator_of_three_classes_is_precise_and_recalls_three_tenths():
 
 def test_a_generator_of_noise_is_neither_precise_nor_recalls(digits, classifier):
     noise = torch.rand(41, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    result = evaluate(gan_of_copies(noise), classifier, *digits)
+    result = evaluate(gan_of_copies(noise), classifier, *digits, metrics=only("precision", "recall"))
     assert result.precision < 0.1 and result.recall < 0.1
     assert result.precision_real > 0.5 and result.recall_real > 0.5
 
 
-def test_one_image_is_all_alike_and_real_ones_are_as_alike_as_their_pairs(classifier, digits):
+def test_one_image_is_all_alike_and_real_ones_are_as_alike_as_their_pairs(digits):
     train, test = digits
-    result = evaluate(gan_of_copies(train.images[:1].repeat(3, 1, 1, 1)), classifier, train, test)
+    alike = only("ms_ssim", "ms_ssim_in_slots")
+    result = evaluate(gan_of_copies(train.images[:1].repeat(3, 1, 1, 1)), None, train, test, metrics=alike)
     assert result.ms_ssim == result.ms_ssim_in_slots == pytest.approx(1)
     one, other = torch.triu_indices(37, 37, offset=1)
     everyone = float(ms_ssim(test.images[one], test.images[other]).mean())
     assert result.ms_ssim_real == pytest.approx(everyone, abs=0.15)  # 18 pairs of 666
-    various = evaluate(gan_of_copies(train.images), classifier, train, test)
+    various = evaluate(gan_of_copies(train.images), None, train, test, metrics=alike)
     assert various.ms_ssim == pytest.approx(everyone, abs=0.15)
     assert various.ms_ssim_in_slots == pytest.approx(1)  # the noise does nothing
 
@@ -340,15 +354,16 @@ def test_where_the_noise_does_everything_images_of_a_slot_are_as_unlike_as_any(c
     gan = gan_of_copies(train.images)
     gan.generator = ByNoise(train.images)
     gan.conditional = False
-    result = evaluate(gan, classifier, train, test)
+    result = evaluate(gan, classifier, train, test, metrics=only("ms_ssim_in_slots", "in_between_slot"))
     everyone = ms_ssim(train.images.repeat_interleave(64, dim=0), train.images.repeat(64, 1, 1, 1))
     assert result.ms_ssim_in_slots == pytest.approx(float(everyone.mean()), abs=0.05)  # 1,024 pairs
     assert result.in_between_slot is None
 
 
-def test_the_closest_images_are_shown_over_what_they_are_close_to(classifier, digits):
+def test_the_closest_images_are_shown_over_what_they_are_close_to(digits):
     train, test = digits
-    result = evaluate(gan_of_copies(train.images[5:8] + 0.01), classifier, train, test)
+    distance = only("nearest_training_distance")
+    result = evaluate(gan_of_copies(train.images[5:8] + 0.01), None, train, test, metrics=distance)
     generated, real = result.closest
     assert len(generated) == 10
     for image, original in zip(generated, real, strict=True):
@@ -365,7 +380,8 @@ def test_walks_are_those_that_the_laboratory_takes(classifier, digits):
     train, test = digits
     gan = gan_of_copies(train.images).eval()
     classifier = train_classifier(some_digits(1000), epochs=3)
-    result = evaluate(gan, classifier, train, test, seed=2)
+    walks = only("in_between_noise", "in_between_slot", "in_between_switch", "in_between_keys")
+    result = evaluate(gan, classifier, train, test, seed=2, metrics=walks)
     assert result.in_between_noise is None
     for kind in ("slot", "switch", "keys"):
         assert getattr(result, f"in_between_{kind}") == pytest.approx(in_between(walk(gan, classifier, kind, seed=2)))
@@ -572,10 +588,16 @@ def test_figure_shows_every_number_that_has_an_axis(result):
 # ---------------------------------------------------------------- the command
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Where the classifiers of these tests are kept, each trained once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path, monkeypatch, cache):
     """A run of an untrained model, and a classifier that is there in a moment."""
-    monkeypatch.setenv("MEMGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MEMGAN_CACHE", str(cache))
     monkeypatch.setattr(
         "memgan.lab.evaluation.classifier.train_classifier",
         lambda data, **options: train_classifier(data, epochs=1, **options),
