@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -214,14 +212,3 @@ def test_every_example_of_the_help_is_accepted_by_the_parser():
     assert {words[0] for words in examples} == set(COMMANDS)
     for words in examples:
         parser(words[0]).parse_args(words)
-
-
-@pytest.mark.thorough
-def test_the_installed_command_works(tmp_path):
-    """Outside this process and this folder: the console script, its exit code and both streams."""
-    script = Path(sys.executable).with_name("memgan")
-    if not script.exists():
-        pytest.skip("the package is not installed beside this Python")
-    done = subprocess.run([script, "sample", "nowhere", "--out", "a.png"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith("memgan sample: nowhere is not a run")
