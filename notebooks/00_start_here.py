@@ -40,9 +40,9 @@ print("a GPU for your own training:", "yes" if torch.cuda.is_available() else "n
 # cat to a building; in between it shows what is neither. The paper calls this *structural discontinuity*: the data come in
 # separate classes, and the latent space has no gaps between them.
 #
-# The smallest case is eight separate clouds of points in the plane. We train an ordinary GAN on them for a few
-# seconds. Its noise is a square, and we colour each noise vector by the cloud that it is sent to. **Predict:** is any part
-# of the square sent to no cloud at all?
+# The smallest case is eight separate groups of points in the plane, the *modes* of the data. We train an ordinary GAN on them for a few
+# seconds. Its noise is a square, and we colour each noise vector by the mode that it is sent to. **Predict:** is any part
+# of the square sent to no mode at all?
 
 # %%
 from walkthrough import nb01_plane as plane, show
@@ -59,8 +59,8 @@ picture = latent_square(latent(gan).modes, sample=(points, plane.mode_of(points)
 # %%
 show(
     picture,
-    "Figure 0.1. Left: what the GAN draws; circles are the true clouds, black points belong to "
-    "none. Right: its latent square, each z coloured by the cloud it is sent to, black where to "
+    "Figure 0.1. Left: what the GAN draws; circles are the true modes, black points belong to "
+    "none. Right: its latent square, each z coloured by the mode it is sent to, black where to "
     "none. See the black seams: neighbours in z are neighbours in x, so a seam runs "
     "wherever two colours meet.",
     "Left: points on a ring, most of them inside eight circles, many on the ring between two "
@@ -69,16 +69,16 @@ show(
 
 # %% tags=["nbval-ignore-output"]
 found = plane.measure(gan)
-print(f"samples that belong to no cloud: {found.off_mode:.1%}")
+print(f"samples that belong to no mode: {found.off_mode:.1%}")
 
 # %%
-print("clouds found:", found.modes, "of 8")
-print("more than one sample in ten belongs to no cloud:", found.off_mode > 0.1)
+print("modes found:", found.modes, "of 8")
+print("more than one sample in ten belongs to no mode:", found.off_mode > 0.1)
 
 # %% [markdown]
 # (The tests do not compare the first number: it differs a little between machines. What holds on all of them stands in the second cell.)
 #
-# All eight clouds are found, and still many samples lie between them. Longer training makes the seams narrower, never
+# All eight modes are found, and still many samples lie between them. Longer training makes the seams narrower, never
 # none: [notebook 1](01_structural_discontinuity.ipynb) proves it, and says by how much.
 
 # %% [markdown]

@@ -11,7 +11,7 @@
 #
 # **The question:** what can a GAN with one continuous latent space *never* do, and when does its discriminator forget?
 #
-# You will see a GAN on eight separate clouds, prove that it must draw something between them, measure how much, look
+# You will see a GAN on data with eight separate modes, prove that it must draw something between them, measure how much, look
 # at the same thing on handwritten digits, and watch a discriminator forget. At the end you will also know where neither
 # problem is as bad as it sounds.
 #
@@ -34,7 +34,7 @@ show(
 )
 
 # %% [markdown]
-# ## Eight clouds in the plane
+# ## Eight modes in the plane
 #
 # The data: eight Gaussians on a circle of radius 2, each with a standard deviation of $\sigma = 0.1$. A point *belongs
 # to a mode* if it lies within $4\sigma$ of its centre. A Gaussian in the plane has a share of $e^{-8} = 0.03\,\%$ beyond that.
@@ -205,7 +205,7 @@ show(
     "dimensions, three with 16; and the one trained above. See that training moves them down along the bound, "
     "never across: fewer points off the modes, at the price of a steeper G.",
     "Logarithmic axes. A falling curve with a hatched region below it. All dots lie above the "
-    "curve, in a band parallel to it, from slope 4 and 80 percent to slope 270 and 3 percent; those with "
+    "curve, in a band parallel to it, from slope 4 and 80 percent to slope 200 and 2 percent; those with "
     "16 dimensions a little higher. The grey ones, with fewer than 8 modes, are at the upper left.",
 )
 
@@ -228,7 +228,7 @@ print("the run of Figure 1.2 obeys it:", found.off_mode >= least_off_mode(found.
 #
 # The GANs stay several times above the bound. It says what is *necessary*; nothing promises that training gets there. And it leaves a
 # way out, in the assumption of **one connected piece**. If the latent space is a *choice* of a piece, and then noise within it,
-# no bridge is needed. [Notebook 7](07_does_it_work.ipynb) trains memoryGANs, which have it, on the same clouds.
+# no bridge is needed. [Notebook 7](07_does_it_work.ipynb) trains memoryGANs, which have it, on the same data.
 
 # %% [markdown]
 # ## Is it so on digits?
@@ -365,7 +365,7 @@ for run in load_stationary():
 # ## In five lines
 #
 # - A continuous G on one connected latent space that reaches several separate modes must also draw points between them; training only makes that share smaller and G steeper.
-# - How much, is bounded from below, for $m$ modes hit equally often by $1 - m\,\Phi(\Phi^{-1}(1/m) - g/1.596L)$. Runs that hit all eight lie 5 to 11 times above it.
+# - How much, is bounded from below, for $m$ modes hit equally often by $1 - m\,\Phi(\Phi^{-1}(1/m) - g/1.596L)$. Runs that hit all eight lie 4 to 15 times above it.
 # - On digits, the middle of a walk is often no digit to the classifier, and so are random samples: always give the base rate.
 # - A discriminator's loss mentions only present fakes. Built to hurt, it forgets within five steps; in ordinary training here it did not.
 # - Both problems suggest a memory: a *discrete* choice for the generator, and a record of what was seen for D.

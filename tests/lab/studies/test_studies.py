@@ -326,7 +326,7 @@ def test_the_command_prints_the_table_and_draws_the_figure(small, tmp_path, caps
     monkeypatch.setitem(STUDIES, "kappa", Study("Which?", lambda _: GRID))
     settings = replace(TINY, training=replace(TINY.training, steps=2))
     monkeypatch.setitem(PRESETS, "digits", settings)
-    assert main(["study", "kappa", "--seeds", "0", "1"]) == 0
+    assert main(["study", "kappa", "--preset", "digits", "--seeds", "0", "1"]) == 0
     said = capsys.readouterr()
     assert said.out.startswith(" ") and said.out.count("\n") == 2 + len(GRID)
     assert "no memory, seed 1: Inception Score 3.5" in said.err
@@ -341,7 +341,7 @@ def test_the_table_is_printed_where_the_figure_cannot_be_kept(small, tmp_path, c
     monkeypatch.setitem(PRESETS, "digits", replace(TINY, training=replace(TINY.training, steps=2)))
     (tmp_path / "k.png").mkdir()  # in the way
     places = ["--out", str(tmp_path / "k.json"), "--runs", str(tmp_path / "runs")]
-    assert main(["study", "kappa", "--seeds", "0", *places]) == 0
+    assert main(["study", "kappa", "--preset", "digits", "--seeds", "0", *places]) == 0
     said = capsys.readouterr()
     assert said.out.count("\n") == 2 + len(GRID)
     assert "warning" in said.err and "k.png" in said.err
