@@ -210,6 +210,7 @@ def paper_memory(num_slots: int, key_dim: int, top_k: int) -> MemorySettings:
 _DIGITS_MEMORY = MemorySettings(num_slots=512, key_dim=64, top_k=32, correct_in_top=2)
 _MNIST_5K_MEMORY = MemorySettings(num_slots=2048, key_dim=64, top_k=32, kappa=15.0, alpha=0.95, correct_in_top=2)
 _SLIM_MEMORY = MemorySettings(num_slots=1024, key_dim=64, top_k=32, correct_in_top=2)
+_FASHION_SLIM_MEMORY = replace(_SLIM_MEMORY, kappa=15.0)
 _MNIST_MEMORY = MemorySettings(num_slots=4096, key_dim=256, top_k=128, correct_in_top=2)
 _CIFAR10_MEMORY = MemorySettings(num_slots=16384, key_dim=512, top_k=256, correct_in_top=2)
 _MNIST_PAPER_MEMORY = paper_memory(num_slots=4096, key_dim=256, top_k=128)
@@ -228,6 +229,7 @@ _CIFAR10_NETWORKS = NetworkSettings(
 _DIGITS_NETWORKS = NetworkSettings(image_size=16, width=16, hidden=0, noise_dim=4)
 _MNIST_5K_NETWORKS = NetworkSettings(image_size=28, width=16, hidden=0, noise_dim=16)
 _MNIST_SLIM_NETWORKS = NetworkSettings(image_size=28, width=32, hidden=0, noise_dim=4)
+_FASHION_SLIM_NETWORKS = replace(_MNIST_SLIM_NETWORKS, noise_dim=32)
 _AFFINE_SLIM_NETWORKS = NetworkSettings(image_size=40, stages=3, width=16, hidden=0, noise_dim=8)
 _CIFAR10_SLIM_NETWORKS = NetworkSettings(
     image_size=32, channels=3, width=16, stages=3, hidden=0, noise_dim=16, kind="residual"
@@ -262,6 +264,9 @@ _MNIST_5K_TRAINING = TrainingSettings(
     steps=1600, generator_lr=8e-4, discriminator_lr=4e-4, beta2=0.99, information="posterior", mi_weight=1.4
 )
 _SLIM_TRAINING = replace(_DIGITS_TRAINING, steps=15_000, decay_from=0.25)
+_FASHION_SLIM_TRAINING = replace(
+    _SLIM_TRAINING, generator_lr=8e-4, discriminator_lr=4e-4, information="posterior", mi_weight=0.3
+)
 _CIFAR10_SLIM_TRAINING = replace(_SLIM_TRAINING, steps=4_000, flip=True, brightness=0.125)
 
 # ---------------------------------------------------------------- the table
@@ -273,7 +278,9 @@ PRESETS = {
     "digits": Settings("digits", _DIGITS_MEMORY, _DIGITS_NETWORKS, _DIGITS_TRAINING),
     "mnist-5k": Settings("mnist-5k", _MNIST_5K_MEMORY, _MNIST_5K_NETWORKS, _MNIST_5K_TRAINING),
     "mnist-slim": Settings("mnist", _SLIM_MEMORY, _MNIST_SLIM_NETWORKS, _SLIM_TRAINING),
-    "fashion-mnist-slim": Settings("fashion-mnist", _SLIM_MEMORY, _MNIST_SLIM_NETWORKS, _SLIM_TRAINING),
+    "fashion-mnist-slim": Settings(
+        "fashion-mnist", _FASHION_SLIM_MEMORY, _FASHION_SLIM_NETWORKS, _FASHION_SLIM_TRAINING
+    ),
     "affine-mnist-slim": Settings("affine-mnist", _SLIM_MEMORY, _AFFINE_SLIM_NETWORKS, _SLIM_TRAINING),
     "cifar10-slim": Settings("cifar10", _SLIM_MEMORY, _CIFAR10_SLIM_NETWORKS, _CIFAR10_SLIM_TRAINING),
     # The authors' sizes with the rule of this project
