@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
+from memgan.distributed import num_ranks, own_rows
 from memgan.memory import MemorySettings, VMFMemory
 from memgan.networks import Generator, InferenceNetwork, NetworkSettings
 
@@ -58,6 +60,7 @@ class AdversarialModel(nn.Module, ABC):
     noise_dim: int  # Z
     image_shape: tuple[int, int, int] | None  # [C, H, W]; None where nobody has said it: a Trainer finds it out
     conditional: bool  # whether G is told which slot was drawn, so that images depend on it
+    process_group: ProcessGroup | None = None  # whose ranks draw and train together; see `memgan.distributed`
 
     # ---------------------------------------------------------------- what each model has its own way to do
 
@@ -114,11 +117,15 @@ class AdversarialModel(nn.Module, ABC):
     def generate(self, num_samples: int, *, generator: torch.Generator | None = None) -> Generated:
         """Images of randomly drawn slots and of uniform noise on (-1, 1). (11)
 
-        They carry a gradient in training mode only: call `generator` itself for one in evaluation mode.
+        They carry a gradient in training mode only: call `generator` itself for one in evaluation mode. Several ranks
+        draw together: each draws keys and noise for all, and makes its own `num_samples` images.
         """
         with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
-            keys, slots = self.sample_keys(num_samples, generator=generator)
-            noise = self._noise(num_samples, keys, generator)
+            of_all = num_samples * num_ranks(self.process_group)
+            own = own_rows(num_samples, self.process_group)
+            all_keys, all_slots = self.sample_keys(of_all, generator=generator)
+            noise = self._noise(of_all, all_keys, generator)[own]
+            keys, slots = all_keys[own], all_slots[own]
             return Generated(self.generator(keys, noise), keys, slots, noise)
 
     @torch.no_grad()

@@ -19,8 +19,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
 from memgan import vmf
+from memgan.distributed import gathered, own_rows
 from memgan.engines import (
     Candidates,
     engine_for,
@@ -110,9 +112,13 @@ class VMFMemory(nn.Module):
     Only `write` may change the keys, values, ages and histogram, which are buffers. Where something else has left keys
     that are not unit rows, other values than 0 and 1, or a histogram that is not finite, reading, sampling and writing
     raise ValueError. An average of several memories is such a thing: average the networks alone, for example with
-    `torch.optim.swa_utils.AveragedModel(gan, use_buffers=False)`, which takes the memory as it is. On several devices
-    each replica of a model has a memory of its own: `DistributedDataParallel` with its default `broadcast_buffers`
-    overwrites all but the first, and what a replica of `DataParallel` would write is lost, so that it raises.
+    `torch.optim.swa_utils.AveragedModel(gan, use_buffers=False)`, which takes the memory as it is.
+
+    `process_group` is a group of `torch.distributed` whose ranks train together, each with a replica of this memory.
+    `write` and `read_write` then write the queries of all ranks, so that replicas that begin equal stay bitwise equal.
+    Each rank must give a batch of the same size, and the memory must lie outside of `DistributedDataParallel`, or in
+    one with `broadcast_buffers=False`. A copy of a memory belongs to no group. What a replica of `DataParallel` would
+    write is lost, so that it raises.
 
     Keys start as random unit rows, the histogram at 1e-5, the first half of the values at 1. Differs from the paper in
     how a batch is written: see `write`.
@@ -141,6 +147,7 @@ class VMFMemory(nn.Module):
         replace_within_label: bool = MemorySettings.replace_within_label,
         epsilon: float = MemorySettings.epsilon,
         validate: bool | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         settings = MemorySettings(
@@ -157,6 +164,7 @@ class VMFMemory(nn.Module):
             epsilon=epsilon,
         )
         self.validate = validate
+        self.process_group = process_group
         num_slots = settings.num_slots
         key_dim = settings.key_dim
         self.register_buffer("keys", F.normalize(torch.randn(num_slots, key_dim), dim=1))
@@ -167,9 +175,21 @@ class VMFMemory(nn.Module):
         self.register_load_state_dict_pre_hook(_add_extra_state)
 
     @classmethod
-    def from_settings(cls, settings: MemorySettings, *, validate: bool | None = None, **changes: Any) -> "VMFMemory":
+    def from_settings(
+        cls,
+        settings: MemorySettings,
+        *,
+        validate: bool | None = None,
+        process_group: ProcessGroup | None = None,
+        **changes: Any,
+    ) -> "VMFMemory":
         """The memory of `settings`, with `changes` to single fields: `from_settings(settings, num_slots=512)`."""
-        return cls(**dataclasses.asdict(settings.changed(**changes)), validate=validate)
+        fields = dataclasses.asdict(settings.changed(**changes))
+        return cls(**fields, validate=validate, process_group=process_group)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and for pickle: a group of processes can be neither copied nor written to a file."""
+        return {**self.__dict__, "process_group": None}
 
     # ---------------------------------------------------------------- the mixture (1-3)
 
@@ -367,6 +387,7 @@ class VMFMemory(nn.Module):
         labels = self._checked_labels(labels, queries)
         queries = self._unit_queries(queries)
         self._refuse_writing_twice_or_in_vain()
+        queries, labels = self._of_all_ranks(queries, labels)
         with full_precision(queries.device):
             queries, has_direction = _without_rows_that_have_no_direction(queries)
             nearest, matching = self._nearest_and_matching(queries, labels, look_at=self.correct_in_top)
@@ -378,15 +399,24 @@ class VMFMemory(nn.Module):
         labels = self._checked_labels(labels, queries)
         queries = self._unit_queries(queries)
         self._refuse_writing_twice_or_in_vain()
+        own = own_rows(len(queries), self.process_group)
+        of_all, labels = self._of_all_ranks(queries.detach(), labels)
         with full_precision(queries.device):
-            writable, has_direction = _without_rows_that_have_no_direction(queries.detach())
+            writable, has_direction = _without_rows_that_have_no_direction(of_all)
             nearest, matching = self._nearest_and_matching(writable, labels, look_at=self.top_k)
-            probability = self._probability_real(queries, nearest)
-            probability = torch.where(has_direction, probability, torch.nan)
+            own_nearest = Candidates(nearest.scores[own], nearest.slots[own])
+            probability = self._probability_real(queries, own_nearest)
+            probability = torch.where(has_direction[own], probability, torch.nan)
             with torch.no_grad():
                 self._update(writable, labels, nearest, matching, has_direction)
         self._trust_own_write()
         return probability
+
+    def _of_all_ranks(self, queries: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What the ranks of the group want to write together; without a group, what there is to write."""
+        if self.process_group is None:
+            return queries, labels
+        return gathered(queries, labels, self.process_group)
 
     @torch.no_grad()
     def _nearest_and_matching(self, queries: Tensor, labels: Tensor, look_at: int) -> tuple[Candidates, Candidates]:

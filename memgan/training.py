@@ -7,13 +7,15 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from memgan.batches import batches_from
+from memgan.batches import LoadedBatches, batches_from
 from memgan.cuda_graph import CudaRecorder, RepeatedStep, constants_of
 from memgan.data import ImageData, batch_of
+from memgan.distributed import averaged, num_ranks, own_rows, replicated, share_of_batch, shared_state
 from memgan.gan import AdversarialModel, GeneratorLoss, Information, discriminator_loss, generator_loss
 
 __all__ = [
@@ -43,7 +45,7 @@ class TrainingSettings:
     """How long and how fast to train."""
 
     steps: int
-    batch_size: int = 64  # B, of real images and of generated ones; a DataLoader has a size of its own
+    batch_size: int = 64  # B, of real images and of generated ones, of all ranks; a DataLoader has a size of its own
     generator_lr: float = 2e-4  # Adam's rate for G
     discriminator_lr: float = 1e-4  # Adam's rate for mu
     beta1: float = 0.5  # Adam's moments
@@ -211,6 +213,11 @@ class Trainer:
     Before each step the model is set to training mode. On a CUDA device a step is recorded as a graph and replayed
     (`settings.cuda_graph`), which is faster.
 
+    `process_group` is a group of `torch.distributed` whose ranks train one model together, each with a Trainer on the
+    same images: `settings.batch_size` is the batch of all ranks. The model, its memory and the random numbers of the
+    first rank are given to all, and stay bitwise equal. A DataLoader gives each rank its own part of the batch. Steps
+    are not recorded as a graph then.
+
     Raises TypeError and ValueError for images that are not as said, and for fewer than a batch; FloatingPointError
     where a loss is not finite.
     """
@@ -221,11 +228,14 @@ class Trainer:
         data: Data,
         settings: TrainingSettings,
         optimisers: Sequence[Optimizer] | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         _check_kinds(gan, settings)
         self.gan = gan
         self.settings = settings
         self.number = 0  # of steps that are done
+        self._group = process_group
+        self._is_alone = num_ranks(process_group) == 1
         self._device = gan.device
         self._dtype = next(gan.parameters()).dtype
         if gan.image_shape is None:
@@ -239,17 +249,28 @@ class Trainer:
         )
         if self._device.type == "cuda" or is_large(gan):
             gan.to(memory_format=torch.channels_last)  # many channels: convolutions are faster so
-        on_cuda = self._device.type == "cuda"
+        self._records = self._device.type == "cuda" and settings.cuda_graph and self._is_alone
         if optimisers is None:
-            optimisers = adam_optimisers(gan, settings, capturable=on_cuda and settings.cuda_graph)
+            optimisers = adam_optimisers(gan, settings, capturable=self._records)
         self.optimisers = Optimisers(*optimisers)
+        self._trained = gan if process_group is None else self._shared(process_group)
         self._begin()
+
+    def _shared(self, group: ProcessGroup) -> AdversarialModel:
+        """The model as the ranks of `group` train it together, after all have been given that of the first."""
+        if not isinstance(self._batches, LoadedBatches):
+            share_of_batch(self.settings.batch_size, group)  # refuses what the ranks cannot share
+        shared_state(self.gan.buffers(), self._device, group)
+        memory = getattr(self.gan, "memory", None)
+        if memory is not None:
+            memory.process_group = group
+        return replicated(self.gan, group)
 
     def _begin(self) -> None:
         """Make what depends on how many steps are done and on where the state lies."""
         self._schedulers = [_schedule(optimiser, self.settings, self.number) for optimiser in self.optimisers]
         self._repeated_step: RepeatedStep | None = None
-        if self._device.type == "cuda" and self.settings.cuda_graph:
+        if self._records:
             self._repeated_step = RepeatedStep(CudaRecorder(self._device))
 
     @property
@@ -300,7 +321,10 @@ class Trainer:
             brightness=settings.brightness,
             shift=settings.shift,
         )
-        return training_step(self.gan, images.to(self._dtype), self.optimisers, settings)
+        if not isinstance(self._batches, LoadedBatches):  # these are of all ranks, drawn alike by each
+            images = images[own_rows(len(images) // num_ranks(self._group), self._group)]
+        step = training_step(self._trained, images.to(self._dtype), self.optimisers, settings)
+        return step if self._group is None else StepNumbers(*averaged(step, self._group))
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, but for the data and the settings: references, not copies."""

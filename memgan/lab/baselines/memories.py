@@ -61,6 +61,8 @@ class OneByOne(VMFMemory):
 
     @torch.no_grad()
     def write(self, queries: Tensor, labels: Tensor) -> None:
+        if self.process_group is not None:
+            raise ValueError("one-by-one has no order for the samples of several ranks: train it in one process")
         for query, label in zip(queries.split(1), labels.split(1), strict=True):
             super().write(query, label)
 

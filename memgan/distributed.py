@@ -1,0 +1,126 @@
+"""Training by several processes, the *ranks* of a `torch.distributed` group, each on a device of its own.
+
+Every rank holds a replica of the model. The replicas stay bitwise equal, because all ranks do the same to them:
+
+    networks    each rank computes the gradients of its part of the batch; DistributedDataParallel averages them
+    memory      each rank writes the queries of all ranks, which one `gathered` brings together
+    random      each rank draws what the whole batch is given, and keeps the rows of its own part (`own_rows`)
+
+So the batch of a step is the batch of all ranks together, and a step is the step of one process with that batch, but
+for batch normalisation, which takes the statistics of a rank's own part on a CPU.
+"""
+
+import copy
+import hashlib
+import inspect
+from collections.abc import Iterable
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+__all__ = ["averaged", "checksum", "gathered", "num_ranks", "own_rows", "replicated", "share_of_batch", "shared_state"]
+
+# Names that PyTorch 2.14 has given to what older versions have, too
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_names_of_ddp = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+_EACH_ITS_OWN_BUFFERS = {
+    "forward_sync_buffers" if "forward_sync_buffers" in _names_of_ddp else "broadcast_buffers": False
+}
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+# ---------------------------------------------------------------- who does what
+
+
+def num_ranks(group: "dist.ProcessGroup | None") -> int:
+    """How many processes work together in `group`: 1 without one."""
+    return 1 if group is None else dist.get_world_size(group)
+
+
+def own_rows(rows: int, group: "dist.ProcessGroup | None") -> slice:
+    """Which rows of the whole batch are this rank's, where each rank has `rows`."""
+    if group is None:
+        return slice(0, rows)
+    start = dist.get_rank(group) * rows
+    return slice(start, start + rows)
+
+
+def share_of_batch(batch_size: int, group: "dist.ProcessGroup | None") -> int:
+    """How many of a batch of `batch_size` are this rank's. Raises ValueError where the ranks cannot share it equally."""
+    ranks = num_ranks(group)
+    if batch_size % ranks != 0 or batch_size // ranks < 2:
+        raise ValueError(
+            f"training.batch_size is the batch of all ranks together: expected a multiple of {ranks}, and at least 2 "
+            f"for each, got {batch_size}"
+        )
+    return batch_size // ranks
+
+
+# ---------------------------------------------------------------- what the ranks tell each other
+
+
+@torch.no_grad()
+def gathered(queries: Tensor, labels: Tensor, group: "dist.ProcessGroup") -> tuple[Tensor, Tensor]:
+    """The `queries` [B, M] and the `labels` [B] of all ranks, in their order: [ranks * B, M] and [ranks * B].
+
+    Labels are 0 or 1. All ranks give the same B. One collective of fixed size brings both, the label as one more
+    column: B (M + 1) numbers from each rank to each other.
+    """
+    rows, key_dim = queries.shape
+    own = torch.cat([queries, labels.to(queries.dtype).unsqueeze(1)], dim=1)
+    of_all = own.new_empty(num_ranks(group) * rows, key_dim + 1)
+    _all_gather(of_all, own.contiguous(), group=group)
+    return of_all[:, :key_dim].contiguous(), of_all[:, key_dim].long()
+
+
+@torch.no_grad()
+def averaged(numbers: Iterable[Tensor], group: "dist.ProcessGroup") -> tuple[Tensor, ...]:
+    """The mean over the ranks of each of some `numbers`, tensors without dimensions."""
+    sums = torch.stack(list(numbers))
+    dist.all_reduce(sums, group=group)
+    return (sums / num_ranks(group)).unbind()
+
+
+@torch.no_grad()
+def shared_state(tensors: Iterable[Tensor], device: torch.device, group: "dist.ProcessGroup") -> None:
+    """Give each rank what the first rank has: `tensors` that lie on `device`, and the states of random numbers."""
+    for tensor in tensors:
+        dist.broadcast(tensor, group=group, group_src=0)
+    random = torch.get_rng_state().to(device)
+    dist.broadcast(random, group=group, group_src=0)
+    torch.set_rng_state(random.cpu())
+    if device.type == "cuda":
+        random = torch.cuda.get_rng_state(device).to(device)
+        dist.broadcast(random, group=group, group_src=0)
+        torch.cuda.set_rng_state(random.cpu(), device)
+
+
+# ---------------------------------------------------------------- replicas
+
+
+def replicated(gan: Model, group: "dist.ProcessGroup") -> Model:
+    """`gan` as it is trained by the ranks of `group`: with the same weights and the same memory.
+
+    Its `inference` and its `generator` average their gradients over the ranks. `gan` itself stays as it is, so that its
+    state has the names that it has without ranks.
+    """
+    replica = copy.copy(gan)
+    replica._modules = dict(gan._modules)
+    for name in ("inference", "generator"):
+        network = getattr(gan, name)
+        parallel = nn.parallel.DistributedDataParallel(network, process_group=group, **_EACH_ITS_OWN_BUFFERS)
+        setattr(replica, name, parallel)
+    replica.process_group = group
+    return replica
+
+
+def checksum(module: nn.Module) -> str:
+    """A digest of all parameters and buffers, bit by bit: equal replicas have equal ones."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
