@@ -105,12 +105,15 @@ def replicated(gan: Model, group: "dist.ProcessGroup") -> Model:
     """`gan` as it is trained by the ranks of `group`: with the same weights and the same memory.
 
     Its `inference` and its `generator` average their gradients over the ranks. `gan` itself stays as it is, so that its
-    state has the names that it has without ranks.
+    state has the names that it has without ranks. On GPUs its batch normalisation becomes that of the whole batch.
     """
     replica = copy.copy(gan)
     replica._modules = dict(gan._modules)
     for name in ("inference", "generator"):
         network = getattr(gan, name)
+        if next(network.parameters()).is_cuda:  # on a CPU, PyTorch has no such layer
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network, group)
+            setattr(gan, name, network)
         parallel = nn.parallel.DistributedDataParallel(network, process_group=group, **_EACH_ITS_OWN_BUFFERS)
         setattr(replica, name, parallel)
     replica.process_group = group

@@ -22,6 +22,7 @@ from memgan.lab.sessions.checkpoints import Checkpoint
 from memgan.lab.sessions.loading import LoadedModel, load_model
 from memgan.lab.sessions.progress import METRICS, to_stderr
 from memgan.lab.sessions.session import Interrupted, Session, SessionOptions, num_cores
+from memgan.lab.sessions.world import World, joined
 from memgan.presets import PRESETS, Settings
 from memgan.runs import SETTINGS, read_settings, saved_checkpoints
 from memgan.training import rate_factor
@@ -76,7 +77,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train, and write the run."""
+    """Train, and write the run; under torchrun, as one of the ranks that train it together."""
+    with joined(device_of(options.device)) as world:
+        _run(options, world)
+
+
+def _run(options: argparse.Namespace, world: World | None) -> None:
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
     if options.threads is not None and options.threads > num_cores():
@@ -92,11 +98,12 @@ def run(options: argparse.Namespace) -> None:
         other_data=options.other_data,
         stops=not options.keep_going,
     )
-    device = device_of(options.device)
+    device = device_of(options.device) if world is None else world.device
+    say = to_stderr if world is None or world.is_first else _say_nothing
     earlier = _earlier(options)
     init = load_model(options.init, device) if options.init is not None else None
     wanted = _settings(options, earlier, init)
-    if earlier is None:
+    if earlier is None and (world is None or world.is_first):
         _say_if_shrunk(wanted, options)
     settings, data = _data(wanted, options, earlier)
     session = Session(
@@ -111,22 +118,29 @@ def run(options: argparse.Namespace) -> None:
         init=init.gan if init else None,
         init_name=f"{options.init}, step {init.step}" if init else "",
         score=scorer(options, settings, data) if options.evaluate_every != 0 else None,
+        world=world,
     )
-    if earlier is not None:
+    if earlier is not None and (world is None or world.is_first):
         _tell_of_new_rates(earlier, settings)
     try:
         session.run(overwrite=options.force)
     except Interrupted as end:
-        to_stderr(f"memgan train: {end}. To continue it exactly where it stopped:\n  {resuming(options)}")
+        say(f"memgan train: {end}. To continue it exactly where it stopped:\n  {resuming(options)}")
         raise SystemExit(end.exit_code) from end
     if earlier and earlier.number == settings.training.steps:
-        to_stderr(f"memgan train: {options.out} was finished already, nothing was left to train")
-    where = _device_text(device, session.threads)
+        say(f"memgan train: {options.out} was finished already, nothing was left to train")
     if session.best_step is not None:
-        to_stderr(
-            f"memgan train: the best {options.best} is that of step {session.best_step}, {session.best_score:.4g}"
-        )
+        say(f"memgan train: the best {options.best} is that of step {session.best_step}, {session.best_score:.4g}")
+    if world is not None and not world.is_first:
+        return
+    where = _device_text(device, session.threads)
+    if world is not None:
+        where = f"{world.size} ranks, each on {where}"
     print(f"{options.out}: {settings.training.steps} steps in {session.seconds:.1f} s on {where}, seed {session.seed}")
+
+
+def _say_nothing(_: str) -> None:
+    """In the place of `to_stderr`, for a rank that is not the first."""
 
 
 def resuming(options: argparse.Namespace) -> str:

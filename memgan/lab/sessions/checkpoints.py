@@ -26,7 +26,7 @@ from memgan.runs import (
 )
 from memgan.training import Trainer
 
-__all__ = ["Checkpoint", "load", "newest", "of_content", "restore", "save"]
+__all__ = ["Checkpoint", "load", "newest", "of_content", "path_of", "restore", "save"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class Checkpoint:
         return self.trainer["number"]
 
 
+def path_of(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    return run / CHECKPOINTS / f"step-{step:08}.pt"
+
+
 def save(run: Path, checkpoint: Checkpoint, keep: int, spare: int | None = None) -> Path:
     """Write a checkpoint, whole or not at all, then delete all but the last `keep` up to it. Returns its path.
 
@@ -60,7 +65,7 @@ def save(run: Path, checkpoint: Checkpoint, keep: int, spare: int | None = None)
     for tensor in [*checkpoint.trainer["gan"].values(), checkpoint.history]:
         if not bool(tensor.isfinite().all()):
             raise FloatingPointError(f"weights or losses are not finite at step {checkpoint.number}")
-    path = run / CHECKPOINTS / f"step-{checkpoint.number:08}.pt"
+    path = path_of(run, checkpoint.number)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         **vars(checkpoint),

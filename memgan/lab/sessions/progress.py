@@ -46,19 +46,25 @@ def to_stderr(text: str) -> None:
 class Progress:
     """A bar on a terminal; elsewhere lines: at each tenth of the steps, and not later than `SILENCE` seconds apart."""
 
-    def __init__(self, done: int, total: int, introduction: Callable[[], str]) -> None:
-        """After `done` steps. `introduction` says what is trained, once it can be told how long that will take."""
+    def __init__(self, done: int, total: int, introduction: Callable[[], str], *, shown: bool = True) -> None:
+        """After `done` steps. `introduction` says what is trained, once it can be told how long that will take.
+
+        Not `shown`, it stays silent: of several ranks one reports.
+        """
+        self._shown = shown
         self._done = done
         self._total = total
         self._introduction: Callable[[], str] | None = introduction
         self._started = time.perf_counter()
         self._last_line = self._started
         self._bar: tqdm | None = None
-        if _is_terminal(sys.stderr):
+        if shown and _is_terminal(sys.stderr):
             self._bar = tqdm(initial=done, total=total, unit="step")
 
     def advance(self, number: int, describe: Callable[[], str]) -> None:
         """Step `number` is done. `describe` says how things are; it is asked only when it is shown."""
+        if not self._shown:
+            return
         is_last = number == self._total
         if number - self._done >= max(1, min(TIMED, self._total // LINES)):
             self._introduce(number)
@@ -86,6 +92,8 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line of its own, beside the bar."""
+        if not self._shown:
+            return
         if self._bar is None:
             to_stderr(text)
             return

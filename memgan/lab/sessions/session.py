@@ -26,6 +26,7 @@ import torch
 
 from memgan.batches import placed
 from memgan.data import ImageData
+from memgan.distributed import checksum
 from memgan.gan import AdversarialModel
 from memgan.lab.baselines.models import build_model, parameters
 from memgan.lab.sessions import checkpoints
@@ -44,6 +45,7 @@ from memgan.lab.sessions.progress import (
     write_sheet,
 )
 from memgan.lab.sessions.scores import SCORES, ScoreLog
+from memgan.lab.sessions.world import World
 from memgan.presets import Settings
 from memgan.runs import (
     CHECKPOINTS,
@@ -114,7 +116,8 @@ class Session:
     The model is built from `seed`, so a session changes PyTorch's random state and number of threads. On a CPU a run
     that was resumed is bitwise the run that was not broken off. `init` is a model whose weights and memory the run
     begins with, and `init_name` says where it is from. `score` measures the model every `options.evaluate_every` steps,
-    and must leave the random state as it is. Raises ValueError where `earlier` does not fit, and for what does not fit
+    and must leave the random state as it is. The ranks of a `world` train one model together, each with a session of
+    its own, and the first one writes. Raises ValueError where `earlier` does not fit, and for what does not fit
     into the memory of the machine.
     """
 
@@ -132,8 +135,11 @@ class Session:
         init: AdversarialModel | None = None,
         init_name: str = "",
         score: Callable[[AdversarialModel], dict[str, float]] | None = None,
+        world: World | None = None,
     ) -> None:
         self.folder = folder
+        self._world = world
+        self._writes = world is None or world.is_first
         self.settings = settings
         self.options = options or SessionOptions()
         self.seed = earlier.seed if earlier else seed
@@ -150,9 +156,11 @@ class Session:
             _begin_with(gan, init, init_name)
         if threads is None:
             threads = _threads_of(earlier) if earlier else fastest_threads(gan, data, settings)
+        if world is not None:
+            threads = world.gathered(threads)[0]  # with other numbers of threads, sums would be rounded otherwise
         self.threads = threads
         torch.set_num_threads(threads)
-        self.trainer = Trainer(gan, data, settings.training)
+        self.trainer = Trainer(gan, data, settings.training, process_group=world.group if world else None)
         self.seconds = 0.0
         self._history: list[list[float]] = []
         self._pending: list[Step] = []  # not yet in the history: a look at their numbers waits for a GPU
@@ -195,6 +203,9 @@ class Session:
         diagnosis, where training has failed; OSError where something cannot be written. The last checkpoint is there
         each time. Raises ValueError, before anything is written, where another training is at work in the folder.
         """
+        if not self._writes:
+            self._run()
+            return
         with held(self.folder):
             if overwrite:
                 clear(self.folder)
@@ -203,17 +214,20 @@ class Session:
     def _run(self) -> None:
         total = self.settings.training.steps
         first = self.trainer.number
-        progress = Progress(first, total, self._introduction)
-        log = MetricsLog(self.options.log_dir, first) if self.options.log_dir else None
+        progress = Progress(first, total, self._introduction, shown=self._writes)
+        log = MetricsLog(self.options.log_dir, first) if self.options.log_dir and self._writes else None
         try:
             self.save()
-            with _caught_signals() as caught:
+            with _caught_signals(once=self._world is None) as caught:
                 for step in self._steps():
                     self._after(step, log)
                     progress.advance(step.number, self._description)
-                    if caught and step.number < total:
-                        raise Interrupted(caught[0], step.number, self.save())
-            self._finish()
+                    signal_number = self._signal_of_any_rank(caught)
+                    if signal_number and step.number < total:
+                        raise Interrupted(signal_number, step.number, self._save_for_all())
+            if self._writes:
+                self._finish()
+            self._compare_replicas(progress)
             warning = self._watch.warning(self.history)
             if warning:
                 progress.say(f"warning: {warning}")
@@ -223,7 +237,9 @@ class Session:
                 log.close()
 
     def save(self) -> Path:
-        """Write a checkpoint of this moment, and return its path."""
+        """Write a checkpoint of this moment, if this is the rank that writes, and return its path."""
+        if not self._writes:
+            return checkpoints.path_of(self.folder, self.trainer.number)
         started = time.perf_counter()
         contents = Checkpoint(
             settings=self.settings,
@@ -247,6 +263,31 @@ class Session:
         self._last_save = time.perf_counter()
         self._save_took = self._last_save - started
         return path
+
+    # ---------------------------------------------------------------- several ranks
+
+    def _signal_of_any_rank(self, caught: list[int]) -> int:
+        """The signal that this process has caught, or another rank has: all ranks stop after the same step. 0: none."""
+        own = caught[0] if caught else 0
+        return own if self._world is None else self._world.largest(own)
+
+    def _save_for_all(self) -> Path:
+        """Write a checkpoint; no rank goes on, and perhaps ends, before it is written."""
+        path = self.save()
+        if self._world is not None:
+            self._world.wait()
+        return path
+
+    def _compare_replicas(self, progress: Progress) -> None:
+        """Warn where the ranks' memories differ, as they can where their processors round differently."""
+        memory = memory_of(self.gan)
+        if self._world is None or memory is None:
+            return
+        if len(set(self._world.gathered(checksum(memory)))) > 1:
+            progress.say(
+                "warning: the ranks' memories have come to differ, so the processors round differently; the run holds "
+                "the model of the first rank. Use machines of one kind"
+            )
 
     # ---------------------------------------------------------------- parts
 
@@ -274,6 +315,10 @@ class Session:
                 step = next(steps, None)
             except (FloatingPointError, ValueError) as error:
                 raise self._failed(error) from error
+            except RuntimeError as error:
+                if self._world is None:
+                    raise
+                raise ConnectionError(self._world.lost(error) + self._last_kept()) from error
             if step is None:
                 return
             self.seconds += time.perf_counter() - started
@@ -298,7 +343,7 @@ class Session:
                 log.write(number, self._metrics())
         if self._is_moment(number):
             self._keep_old_fakes(number)
-        if self.options.sample_every and (number % self.options.sample_every == 0 or is_last):
+        if self._writes and self.options.sample_every and (number % self.options.sample_every == 0 or is_last):
             self._write_samples(number, log)
         is_best = False
         if self.options.evaluate_every and (number % self.options.evaluate_every == 0 or is_last):
@@ -322,7 +367,7 @@ class Session:
 
     def _measure(self, number: int, log: MetricsLog | None) -> bool:
         """Have the model scored and write it down; returns whether it is the best so far."""
-        if self._score is None:
+        if self._score is None or not self._writes:
             return False
         scores = self._score(self.gan)
         torch.set_num_threads(self.threads)  # whatever the measurement needed
@@ -557,8 +602,10 @@ def _thread_numbers() -> list[int]:
 
 
 @contextmanager
-def _caught_signals() -> Iterator[list[int]]:
+def _caught_signals(*, once: bool) -> Iterator[list[int]]:
     """SIGINT, SIGTERM and SIGHUP are noted in the list, once; the second one interrupts at once.
+
+    Not `once`, every further one is passed over: torchrun repeats for each rank what the terminal has sent already.
 
     A terminal that is closed can send SIGHUP twice, so that a second one of these waits too. A signal that the process
     was started to ignore, as by nohup, stays ignored.
@@ -568,7 +615,7 @@ def _caught_signals() -> Iterator[list[int]]:
     def note(number: int, _: Any) -> None:
         if not caught:
             caught.append(number)
-        elif number != HANG_UP:
+        elif once and number != HANG_UP:
             raise KeyboardInterrupt
 
     numbers = []
