@@ -14,20 +14,19 @@ import copy
 import hashlib
 import inspect
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
 __all__ = ["averaged", "checksum", "gathered", "num_ranks", "own_rows", "replicated", "share_of_batch", "shared_state"]
 
 # Names that PyTorch 2.14 has given to what older versions have, too
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-_names_of_ddp = inspect.signature(nn.parallel.DistributedDataParallel).parameters
-_EACH_ITS_OWN_BUFFERS = {
-    "forward_sync_buffers" if "forward_sync_buffers" in _names_of_ddp else "broadcast_buffers": False
-}
+_of_ddp = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+_sync_buffers = "forward_sync_buffers" if "forward_sync_buffers" in _of_ddp else "broadcast_buffers"
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -35,12 +34,12 @@ Model = TypeVar("Model", bound=nn.Module)
 # ---------------------------------------------------------------- who does what
 
 
-def num_ranks(group: "dist.ProcessGroup | None") -> int:
+def num_ranks(group: ProcessGroup | None) -> int:
     """How many processes work together in `group`: 1 without one."""
     return 1 if group is None else dist.get_world_size(group)
 
 
-def own_rows(rows: int, group: "dist.ProcessGroup | None") -> slice:
+def own_rows(rows: int, group: ProcessGroup | None) -> slice:
     """Which rows of the whole batch are this rank's, where each rank has `rows`."""
     if group is None:
         return slice(0, rows)
@@ -48,8 +47,8 @@ def own_rows(rows: int, group: "dist.ProcessGroup | None") -> slice:
     return slice(start, start + rows)
 
 
-def share_of_batch(batch_size: int, group: "dist.ProcessGroup | None") -> int:
-    """How many of a batch of `batch_size` are this rank's. Raises ValueError where the ranks cannot share it equally."""
+def share_of_batch(batch_size: int, group: ProcessGroup | None) -> int:
+    """How many of a batch of `batch_size` are this rank's. Raises ValueError where they cannot be shared equally."""
     ranks = num_ranks(group)
     if batch_size % ranks != 0 or batch_size // ranks < 2:
         raise ValueError(
@@ -63,7 +62,7 @@ def share_of_batch(batch_size: int, group: "dist.ProcessGroup | None") -> int:
 
 
 @torch.no_grad()
-def gathered(queries: Tensor, labels: Tensor, group: "dist.ProcessGroup") -> tuple[Tensor, Tensor]:
+def gathered(queries: Tensor, labels: Tensor, group: ProcessGroup) -> tuple[Tensor, Tensor]:
     """The `queries` [B, M] and the `labels` [B] of all ranks, in their order: [ranks * B, M] and [ranks * B].
 
     Labels are 0 or 1. All ranks give the same B. One collective of fixed size brings both, the label as one more
@@ -77,7 +76,7 @@ def gathered(queries: Tensor, labels: Tensor, group: "dist.ProcessGroup") -> tup
 
 
 @torch.no_grad()
-def averaged(numbers: Iterable[Tensor], group: "dist.ProcessGroup") -> tuple[Tensor, ...]:
+def averaged(numbers: Iterable[Tensor], group: ProcessGroup) -> tuple[Tensor, ...]:
     """The mean over the ranks of each of some `numbers`, tensors without dimensions."""
     sums = torch.stack(list(numbers))
     dist.all_reduce(sums, group=group)
@@ -85,7 +84,7 @@ def averaged(numbers: Iterable[Tensor], group: "dist.ProcessGroup") -> tuple[Ten
 
 
 @torch.no_grad()
-def shared_state(tensors: Iterable[Tensor], device: torch.device, group: "dist.ProcessGroup") -> None:
+def shared_state(tensors: Iterable[Tensor], device: torch.device, group: ProcessGroup) -> None:
     """Give each rank what the first rank has: `tensors` that lie on `device`, and the states of random numbers."""
     for tensor in tensors:
         dist.broadcast(tensor, group=group, group_src=0)
@@ -101,7 +100,7 @@ def shared_state(tensors: Iterable[Tensor], device: torch.device, group: "dist.P
 # ---------------------------------------------------------------- replicas
 
 
-def replicated(gan: Model, group: "dist.ProcessGroup") -> Model:
+def replicated(gan: Model, group: ProcessGroup) -> Model:
     """`gan` as it is trained by the ranks of `group`: with the same weights and the same memory.
 
     Its `inference` and its `generator` average their gradients over the ranks. `gan` itself stays as it is, so that its
@@ -114,9 +113,9 @@ def replicated(gan: Model, group: "dist.ProcessGroup") -> Model:
         if next(network.parameters()).is_cuda:  # on a CPU, PyTorch has no such layer
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network, group)
             setattr(gan, name, network)
-        parallel = nn.parallel.DistributedDataParallel(network, process_group=group, **_EACH_ITS_OWN_BUFFERS)
-        setattr(replica, name, parallel)
-    replica.process_group = group
+        options: dict[str, Any] = {"process_group": group, _sync_buffers: False}  # each rank keeps its own statistics
+        setattr(replica, name, nn.parallel.DistributedDataParallel(network, **options))
+    setattr(replica, "process_group", group)  # noqa: B010 - an attribute that a model has and a module has not
     return replica
 
 

@@ -21,16 +21,19 @@ class Command(NamedTuple):
 
     purpose: str
     extra: str = "lab"
+    shares_work: bool = False  # between the processes that torchrun starts
 
 
 COMMANDS = {
-    "train": Command("train a preset"),
+    "train": Command("train a preset", shares_work=True),
     "sample": Command("draw a sheet of images: one slot in each row"),
     "export": Command("write single images to a folder, for other programs"),
     "evaluate": Command("measure a run with a classifier of its data; writes RUN/evaluation.json and a figure"),
     "classifier": Command("train the classifier of a data set, unless it is stored already, and report its accuracy"),
     "explore": Command("write one HTML page to explore a run in; it needs no Python and no network", "notebooks"),
-    "study": Command("compare configurations on several seeds; can be interrupted; writes a JSON file and a figure"),
+    "study": Command(
+        "compare configurations on several seeds; can be interrupted; writes a JSON file and a figure", shares_work=True
+    ),
 }
 
 EXAMPLES = """examples:
@@ -63,6 +66,7 @@ def _run(words: list[str]) -> int:
     try:
         with required(COMMANDS[command].extra, "this command"):
             options = parser(command).parse_args(words)
+            _refuse_several_ranks(command)
             options.run(options)
     except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
         print(f"memgan {command}: {error}", file=sys.stderr)
@@ -71,6 +75,15 @@ def _run(words: list[str]) -> int:
         print(f"memgan {command}: stopped, nothing was written", file=sys.stderr)
         return 130
     return 0
+
+
+def _refuse_several_ranks(command: str) -> None:
+    """ValueError where torchrun has started a command that would do the same in each process."""
+    from memgan.lab.sessions.world import announced_ranks
+
+    if announced_ranks() > 1 and not COMMANDS[command].shares_work:
+        together = " and ".join(name for name, other in COMMANDS.items() if other.shares_work)
+        raise ValueError(f"this command works in one process, torchrun is for {together}: start it without torchrun")
 
 
 def parser(command: str = "") -> argparse.ArgumentParser:
@@ -82,8 +95,8 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser("memgan", description="Train and look at MemoryGANs.", **layout)
     whole.add_argument("--version", action="version", version=f"memgan {__version__}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (purpose, _) in COMMANDS.items():
-        added = commands.add_parser(name, help=purpose, **layout)
+    for name, description in COMMANDS.items():
+        added = commands.add_parser(name, help=description.purpose, **layout)
         if name == command:
             module = importlib.import_module(f"memgan.lab.commands.{name}")
             module.add(added)

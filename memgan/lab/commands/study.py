@@ -1,6 +1,7 @@
 """`memgan study`: a grid of configurations and seeds, trained and evaluated, into one result file."""
 
 import argparse
+import dataclasses
 import sys
 import textwrap
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from memgan.lab.commands.options import add_device, device_of, seed, writable
 from memgan.lab.commands.progress import warn_once
 from memgan.lab.sessions.session import Interrupted
+from memgan.lab.sessions.world import World, joined
 from memgan.lab.studies.comparison import figure, table
 from memgan.lab.studies.grids import STUDIES, Study
 from memgan.lab.studies.plan import Plan
@@ -56,20 +58,33 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run what the result file does not hold yet, then print its table and draw its figure beside it."""
+    """Run what the result file does not hold yet, then print its table and draw its figure beside it.
+
+    Under torchrun, each rank takes some of the runs, and the first one writes.
+    """
     if options.jobs < 1:
         raise ValueError(f"expected at least one job at a time, got {options.jobs}")
+    with joined(device_of(options.device)) as world:
+        _run(options, world)
+
+
+def _run(options: argparse.Namespace, world: World | None) -> None:
     plan = plan_of(options)
+    if world is not None:
+        plan = dataclasses.replace(plan, device=str(world.device))
     title = f"study-{options.name}-{options.preset}"
     out = writable(options.out or Path("results") / f"{title}.json", "a file such as kappa.json")
     runs = options.runs or Path("runs") / title
-    rows = run_study(plan, out, seeds=options.seeds, runs=runs, only=options.only, processes=options.jobs)
+    rows = run_study(plan, out, seeds=options.seeds, runs=runs, only=options.only, processes=options.jobs, world=world)
     try:
         for row in rows:
-            print(_described(row), file=sys.stderr, flush=True)
+            if world is None or world.is_first:
+                print(_described(row), file=sys.stderr, flush=True)
     except (Interrupted, KeyboardInterrupt) as end:
         print(f"memgan study: stopped, {out} holds what was done; the same command goes on", file=sys.stderr)
         raise SystemExit(getattr(end, "exit_code", 130)) from end
+    if world is not None and not world.is_first:
+        return
     result = load_study(out)
     print(table(result), flush=True)
     picture = out.with_suffix(".png")

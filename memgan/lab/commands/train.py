@@ -22,7 +22,7 @@ from memgan.lab.sessions.checkpoints import Checkpoint
 from memgan.lab.sessions.loading import LoadedModel, load_model
 from memgan.lab.sessions.progress import METRICS, to_stderr
 from memgan.lab.sessions.session import Interrupted, Session, SessionOptions, num_cores
-from memgan.lab.sessions.world import World, joined
+from memgan.lab.sessions.world import World, announced_ranks, joined
 from memgan.presets import PRESETS, Settings
 from memgan.runs import SETTINGS, read_settings, saved_checkpoints
 from memgan.training import rate_factor
@@ -145,7 +145,10 @@ def _say_nothing(_: str) -> None:
 
 def resuming(options: argparse.Namespace) -> str:
     """The command that goes on with a run: settings and seed are in its checkpoints, all else is repeated."""
-    words = ["memgan", "train", "--out", str(options.out), "--resume"]
+    words = ["memgan"]
+    if announced_ranks() > 1:
+        words = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "1"), "-m", "memgan"]
+    words += ["train", "--out", str(options.out), "--resume"]
     defaults = {
         "device": "auto",
         "keep": SessionOptions.keep,

@@ -72,13 +72,21 @@ def joined(device: torch.device) -> Iterator[World | None]:
     if device.type == "cuda":
         device = _own_gpu()
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend)
     try:
-        whole = dist.group.WORLD
-        control = dist.new_group(backend="gloo") if device.type == "cuda" else whole
-        yield World(dist.get_rank(), dist.get_world_size(), device, whole, control)
+        everyone = list(range(dist.get_world_size()))
+        group = _group_of(everyone, backend)
+        control = _group_of(everyone, "gloo") if device.type == "cuda" else group
+        yield World(dist.get_rank(), len(everyone), device, group, control)
     finally:
         dist.destroy_process_group()
+
+
+def _group_of(ranks: list[int], backend: str) -> dist.ProcessGroup:
+    group = dist.new_group(ranks, backend=backend)
+    assert isinstance(group, dist.ProcessGroup)  # this rank is one of them
+    return group
 
 
 def _own_gpu() -> torch.device:

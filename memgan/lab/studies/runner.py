@@ -19,6 +19,7 @@ from memgan.lab.baselines.models import load_model, parameters
 from memgan.lab.evaluation import evaluate, old_fakes_of
 from memgan.lab.evaluation.metrics import inception_score
 from memgan.lab.sessions.session import Interrupted, SessionOptions, resume
+from memgan.lab.sessions.world import World
 from memgan.lab.studies.grids import Grid
 from memgan.lab.studies.plan import THREADS, Job, Plan
 from memgan.lab.studies.provenance import commit
@@ -33,12 +34,20 @@ Work = Callable[[Job], Row]
 
 
 def run_study(
-    plan: Plan, out: Path, *, seeds: Sequence[int], runs: Path, only: Sequence[str] = (), processes: int = 1
+    plan: Plan,
+    out: Path,
+    *,
+    seeds: Sequence[int],
+    runs: Path,
+    only: Sequence[str] = (),
+    processes: int = 1,
+    world: World | None = None,
 ) -> Iterator[Row]:
     """Run what `out` does not hold yet, on `seeds`, and write it after each; hands out each new row of the file.
 
     `only` names the configurations to run, without it all; runs are kept in folders under `runs`. A run that fails is a
-    row with its diagnosis under "failed". Raises ValueError where `out` or a run's folder is of something else.
+    row with its diagnosis under "failed". The ranks of a `world` share the runs, and the first one writes. Raises
+    ValueError where `out` or a run's folder is of something else.
     """
     grid = _named_configurations(plan.grid, only)
     result = result_to_continue(out, plan)
@@ -49,9 +58,11 @@ def run_study(
         for candidate in plan.candidates:
             if (name, candidate) not in tried:
                 trials.append(plan.trial(name, candidate, runs))
-    for row in _worked_off(tune, trials, processes):
+    writes = world is None or world.is_first
+    for row in _worked_off(tune, trials, processes, world):
         result["tuning"].append(row)
-        write_result(out, result, plan)
+        if writes:
+            write_result(out, result, plan)
         yield row
 
     jobs = []
@@ -61,9 +72,10 @@ def run_study(
         for seed in seeds:
             if (name, seed) not in done:
                 jobs.append(plan.job(name, seed, chosen, runs))
-    for row in _worked_off(measure, jobs, processes):
+    for row in _worked_off(measure, jobs, processes, world):
         result["runs"].append(row)
-        write_result(out, result, plan)
+        if writes:
+            write_result(out, result, plan)
         yield row
 
 
@@ -150,8 +162,18 @@ def trained(job: Job) -> tuple[AdversarialModel, float]:
 # ---------------------------------------------------------------- several at a time
 
 
-def _worked_off(work: Work, jobs: list[Job], processes: int) -> Iterator[Row]:
-    """`work(job)` for every job as it is done, in this process or in several, each of which runs one job at a time."""
+def _worked_off(work: Work, jobs: list[Job], processes: int, world: World | None = None) -> Iterator[Row]:
+    """`work(job)` for every job as it is done, in this process or in several, each of which runs one job at a time.
+
+    The ranks of a `world` take a job each, tell each other what came of it, and take the next ones.
+    """
+    if world is not None:
+        for start in range(0, len(jobs), world.size):
+            own = jobs[start + world.rank : start + world.rank + 1]
+            rows = [work(job) for job in own]
+            for of_rank in world.gathered(rows):
+                yield from of_rank
+        return
     if processes == 1:
         for job in jobs:
             yield work(job)
