@@ -55,7 +55,7 @@ __all__ = [
 
 LOOKS = ((REAL, "-"), (GENERATED, "--"), (GREEN, ":"), (PURPLE, "-."))
 
-# The paper's rule on the digits' networks, as scripts/measure_digits.py runs it
+# The paper's rule on the networks of a preset
 PAPER_RULE = [
     "memory.kappa=1",
     "memory.alpha=0.5",
@@ -63,6 +63,7 @@ PAPER_RULE = [
     "memory.touch=all",
     "memory.replace_within_label=false",
     "training.generator_loss=saturating",
+    "training.information=density",
     "training.mi_weight=1e-2",
     "training.generator_lr=2e-4",
     "training.discriminator_lr=2e-4",
