@@ -198,7 +198,7 @@ print(f"generated slots: {len(of_generated)}, median h {np.median(of_generated):
 # %% [markdown]
 # At $\kappa = 1$ a slot with $h = 2$ at a right angle ($2 e^{0} = 2$) beats a slot with $h = 0.5$ that points straight at the query ($0.5\, e^{1} = 1.4$). The generated slots never gather a count, because each generated query is a surprise and overwrites one of them. Changing $\kappa$ alone repairs it. (This is a toy with a fixed encoder. It does not say that one number would make a GAN train.)
 #
-# ## The paper's rule on MNIST
+# ## Training on MNIST
 #
 # What happens in a training? We run the paper's rule ($\kappa = 1$, $\alpha = 0.5$, any of $k$ vouches, the oldest slot of all is replaced, the density term, the saturating loss) on the networks of the preset `mnist-5k`. At some steps we count the generated images whose query gets *no gradient at all* from $D$, because the clip acts ([notebook 3](03_topk_approximation.ipynb)).
 
