@@ -25,6 +25,22 @@ def pytest_collectstart(collector):
         collector.skip_compare += ("stderr",)
 
 
+def pytest_itemcollected(item):
+    """Compare the numbers of a cell tagged `nbval-close` within a tolerance; nbval compares all else exactly."""
+    cell = getattr(item, "cell", None)
+    if cell is None or "nbval-close" not in cell.metadata.get("tags", []):
+        return
+    from close_outputs import settled, tolerance_of  # in tests/
+
+    tolerance = tolerance_of(cell, item.parent.nb)
+    compare_exactly = item.compare_outputs
+
+    def compare(found, stored, skip_compare=None):
+        return compare_exactly(settled(found, stored, tolerance), stored, skip_compare)
+
+    item.compare_outputs = compare
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by marks
 def pytest_collection_modifyitems(items):
     """Mark what opens a browser: the modules that import one from tests/browser.py."""

@@ -100,6 +100,8 @@ def with_kept_outputs(notebook: nbformat.NotebookNode, path: Path) -> nbformat.N
     for cell, old in zip(code_cells(notebook), code_cells(stored), strict=True):
         cell.outputs = old.outputs
         cell.execution_count = old.execution_count
+    stored.metadata.pop("tolerance", None)
+    stored.metadata.update(notebook.metadata)  # the tolerance may have changed, the widgets' state is only stored
     notebook.metadata = stored.metadata
     for state, scripts in widget_scripts(notebook):
         state.update(scripts)

@@ -7,28 +7,31 @@
 # ---
 
 # %% [markdown]
-# # Solutions of 3 · Looking at k slots only
+# # 3 · Looking at k slots only: solutions
 #
-# The exercises stand at the end of [notebook 3](../03_topk_approximation.ipynb).
+# The exercises stand at the end of [notebook 3](../03_topk_approximation.ipynb#Exercises). There are other ways to solve them.
 
 # %%
 import torch
 
 from memgan.training import prepare
-from walkthrough import nb03_topk as topk
+from walkthrough import nb02_posterior as nb02, nb03_topk as nb03
+from walkthrough.circle import direction
 
 prepare(seed=0)
 
 # %% [markdown]
-# ## 3.1 · One slot
+# ### 3.1 · One slot
 #
 # A softmax over one score is 1, whatever the score. So $D = v$ of that slot, and its slope is 0.
 
 # %%
-topk.check_no_gradient(0)
+nb03.check_no_gradient(0)
 
 # %% [markdown]
-# ## 3.2 · Write the read
+# ### 3.2 · Your own memory: the read
+#
+# A softmax over the $k$ best scores is the posterior divided by the mass of $S$.
 
 
 # %%
@@ -39,22 +42,25 @@ def read(keys, values, histogram, queries, kappa, k):
     return probability.clamp(1e-3, 1 - 1e-3)
 
 
-topk.check_read(read)
+nb03.check_read(read)
 
 # %% [markdown]
-# ## 3.3 · Write the gradient
+# ### 3.3 · How bad can it be?
+#
+# All slots of $S$ say "real" and all others "generated". Then $D_S = 1$, and the exact answer is $1 - m$.
 
 
 # %%
-def gradient(weights, values, keys, kappa):
-    probability = (weights * values).sum()
-    return kappa * (weights * (values - probability)) @ keys
+def worst_values(posterior, k):
+    values = torch.zeros_like(posterior)
+    values[posterior.topk(k).indices] = 1
+    return values
 
 
-topk.check_gradient(gradient)
+nb03.check_worst_values(worst_values)
 
 # %% [markdown]
-# ## 3.4 · How small may k be?
+# ### 3.4 · How small may k be?
 #
 # Take slots, most probable first, while more than the tolerance is still left out. The small number is for rounding.
 
@@ -65,12 +71,12 @@ def smallest_k(posterior, tolerance):
     return (1 - taken > tolerance + 1e-12).sum(dim=1) + 1
 
 
-topk.check_smallest_k(smallest_k)
+nb03.check_smallest_k(smallest_k)
 
 # %% [markdown]
-# ## 3.5 · Without a clip
+# ### 3.5 · Harder: without a clip
 #
-# $\log D = \log \sum_{v_i = 1} e^{s_i} - \log \sum_i e^{s_i}$, each a logsumexp. (If no slot of S is real, the first is $-\infty$: only then is a clip needed.)
+# $\log D = \log \sum_{v_i = 1} e^{s_i} - \log \sum_i e^{s_i}$, each a logsumexp. (If no slot of $S$ is real, the first is $-\infty$: only then is a clip needed.)
 
 
 # %%
@@ -79,4 +85,28 @@ def log_probability(scores, values):
     return real.logsumexp(dim=1) - scores.logsumexp(dim=1)
 
 
-topk.check_log_probability(log_probability)
+nb03.check_log_probability(log_probability)
+
+# %% [markdown]
+# ### 3.6 · Harder: without jumps
+#
+# Ask $k + 1$ slots, and let each weigh what it has *more* than the last one: $w_i = e^{s_i} - e^{s_{k+1}}$. A slot that is about to leave $S$ then weighs 0, so nothing jumps when it does.
+
+
+# %%
+def smooth_read(memory, queries, k):
+    scores = memory.kappa * queries @ memory.keys.T + (memory.histogram + memory.beta).log()
+    best, slots = scores.topk(k + 1, dim=1)
+    weights = best.exp() - best[:, -1:].exp()
+    return (weights * memory.values[slots]).sum(dim=1) / weights.sum(dim=1)
+
+
+memory = nb02.four_slots(kappa=1.0, top_k=2)
+around = direction(torch.arange(0, 360, 0.25))
+exact = memory.posterior(around) @ memory.values.double()
+for name, d in {"top k": memory.read(around), "without jumps": smooth_read(memory, around, 2)}.items():
+    step, error = d.diff().abs().max(), (d - exact).abs().mean()
+    print(f"{name:13}: largest step in a quarter of a degree {step:.3f}, mean error {error:.3f}")
+
+# %% [markdown]
+# The price is the bound. The weights are no longer those of the posterior, so the error can exceed the missed mass even where all of $S$ would have been right. The slope can also be very steep where the two best scores are nearly equal.

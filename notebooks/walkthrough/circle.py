@@ -124,76 +124,94 @@ def life(writes: int = 24, seed: int = 0) -> tuple[VMFMemory, list[tuple[Tensor,
     return memory, batches
 
 
-def draw(axes: Axes, now: Frame, before: Frame, *, numbers: bool = False) -> None:
-    """A frame on its circle: colour is v, area is h, fading is age; ticks outside are the queries just written."""
+def draw(axes: Axes, now: Frame, before: Frame) -> None:
+    """A frame on its circle: each slot by its number, the queries just written as ticks outside.
+
+    Slots whose keys nearly coincide stand behind each other, towards the centre.
+    """
     draw_unit_circle(axes, "#DDDDDD", zorder=0)
     for (x, y), label in zip(now["queries"], now["labels"], strict=True):
         colour = REAL if label == 1 else GENERATED
-        axes.plot([1.17 * x, 1.31 * x], [1.17 * y, 1.31 * y], color=colour, linewidth=1.6, solid_capstyle="butt")
+        axes.plot([1.3 * x, 1.46 * x], [1.3 * y, 1.46 * y], color=colour, linewidth=1.6, solid_capstyle="butt")
     for slot in now["moved"]:
         colour = REAL if now["values"][slot] == 1 else GENERATED
         _draw_arc(axes, before["keys"][slot], now["keys"][slot], colour)
-    for slot, (x, y) in enumerate(now["keys"]):
-        _draw_slot(axes, now, slot)
-        if numbers:
-            axes.text(0.8 * x, 0.8 * y, str(slot), ha="center", va="center", fontsize=8, color="#555555")
-    axes.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal", xticks=[], yticks=[])
+    for slot, radius in enumerate(_radii(now["keys"])):
+        _draw_slot(axes, now, slot, radius)
+    axes.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), aspect="equal", xticks=[], yticks=[])
     axes.axis("off")
 
 
-def _draw_slot(axes: Axes, now: Frame, slot: int) -> None:
-    count = now["histogram"][slot]
+def _radii(keys: Sequence[Sequence[float]], apart: float = 0.25) -> list[float]:
+    """How far from the centre each slot is drawn: 1, or less where one with a smaller number would be hidden."""
+    places: list[tuple[float, float]] = []
+    radii: list[float] = []
+    for x, y in keys:
+        candidates = [1 - 0.05 * step for step in range(20)]
+        room = [min([apart, *(math.dist((r * x, r * y), place) for place in places)]) for r in candidates]
+        radius = candidates[room.index(max(room))]
+        places.append((radius * x, radius * y))
+        radii.append(radius)
+    return radii
+
+
+def _draw_slot(axes: Axes, now: Frame, slot: int, radius: float) -> None:
     if now["values"][slot] == 1:
         marker, colour = "o", REAL
     else:
         marker, colour = "s", GENERATED
-    if count <= 1e-3:
+    if now["histogram"][slot] <= 1e-3:
         colour = UNUSED
-    opacity = max(0.25, 1 - now["ages"][slot] / 12)
     x, y = now["keys"][slot]
-    area = 28 + 22 * count
-    axes.scatter(x, y, s=area, marker=marker, color=colour, alpha=opacity, edgecolor="white", zorder=2)
-    if slot in now["replaced"]:
-        axes.scatter(x, y, s=190, facecolors="none", edgecolors=INK, marker="o", linewidths=1.4, zorder=3)
+    is_new = slot in now["replaced"]
+    edge: dict[str, Any] = {"edgecolor": INK, "linewidth": 2.2} if is_new else {"edgecolor": "white", "linewidth": 0.5}
+    axes.scatter(radius * x, radius * y, s=120, marker=marker, color=colour, zorder=2, **edge)
+    text: dict[str, Any] = {
+        "ha": "center",
+        "va": "center_baseline",
+        "fontsize": 7.5,
+        "color": "white",
+        "weight": "bold",
+    }
+    axes.text(radius * x, radius * y, str(slot), zorder=3, **text)
 
 
 def _draw_arc(axes: Axes, start: Sequence[float], end: Sequence[float], colour: str) -> None:
-    """Where EM moved a key: a thin line just inside the circle."""
+    """Where EM moved a key: a thin line just outside the circle."""
     first, last = angles(torch.tensor([start, end])).tolist()
     turn = (last - first + 180) % 360 - 180
     path = np.deg2rad(first + np.linspace(0, turn, 20))
-    axes.plot(0.9 * np.cos(path), 0.9 * np.sin(path), color=colour, linewidth=1.6, alpha=0.8, zorder=1)
+    axes.plot(1.2 * np.cos(path), 1.2 * np.sin(path), color=colour, linewidth=2.2, alpha=0.8, zorder=1)
 
 
-def _legend(figure: Figure, columns: int) -> None:
-    def mark(colour: str, marker: str, label: str, *, size: float = 7, filled: bool = True) -> Line2D:
-        face = colour if filled else "none"
-        return Line2D(
-            [], [], linestyle="", marker=marker, color=colour, label=label, markersize=size, markerfacecolor=face
-        )
-
-    entries = [
-        mark(REAL, "o", "real slot, area ~ h"),
-        mark(GENERATED, "s", "generated slot"),
-        mark(UNUSED, "o", "count still near 0"),
-        mark(INK, "o", "just replaced", size=10, filled=False),
-        Line2D([], [], color=INK, linewidth=1.6, label="arc inside: moved by EM"),
-        mark(INK, "|", "ticks outside: queries written"),
-    ]
-    figure.legend(handles=entries, loc="outside lower center", ncols=columns, frameon=False, fontsize=8.5)
-
-
-def film_strip(frames: Sequence[Frame], writes: Sequence[int], *, numbers: bool = False, columns: int = 4) -> Figure:
+def film_strip(frames: Sequence[Frame], writes: Sequence[int], *, columns: int = 4) -> Figure:
     """The frames after these `writes` side by side."""
     rows = math.ceil(len(writes) / columns)
-    width = 8.4
-    height_of_row = 1.1 * width / columns
-    figure = Figure(figsize=(width, rows * height_of_row + 0.55), layout="constrained")
+    width = 2.1 * columns
+    figure = Figure(figsize=(width, 2.35 * rows + 0.55), layout="constrained")
     panels = np.atleast_1d(figure.subplots(rows, columns)).flat
     for axes, write in zip(panels, writes, strict=True):
         before = max(0, write - 1)
         title = "before" if write == 0 else f"after write {write}"
-        draw(axes, frames[write], frames[before], numbers=numbers)
+        draw(axes, frames[write], frames[before])
         axes.set_title(title, fontsize=9.5)
-    _legend(figure, columns=3)
+    figure.legend(handles=_marks(), loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
     return figure
+
+
+def _marks() -> list[Line2D]:
+    """The legend of a strip."""
+
+    def slot(colour: str, marker: str, label: str, **edge: Any) -> Line2D:
+        return Line2D([], [], linestyle="", marker=marker, color=colour, label=label, markersize=8, **edge)
+
+    return [
+        slot(REAL, "o", "real slot"),
+        slot(GENERATED, "s", "generated slot"),
+        slot(UNUSED, "o", "slot that was never used"),
+        slot("white", "o", "black edge: just overwritten", markeredgecolor=INK, markeredgewidth=2),
+        Line2D([], [], color=REAL, linewidth=2.2, label="arc outside: turned by EM"),
+        Line2D(
+            [], [], color=REAL, linestyle="", marker="|", markersize=9, markeredgewidth=1.6, label="queries written"
+        ),
+    ]

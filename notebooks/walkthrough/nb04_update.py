@@ -19,7 +19,7 @@ from memgan import VMFMemory, vmf
 from memgan.plots import GENERATED, REAL, UNUSED
 from walkthrough.circle import angles, cluster, direction, finds_its_label, ring
 from walkthrough.drawing import GREEN, INK, PURPLE, draw_unit_circle, hide_top_and_right
-from walkthrough.lesson import Wrong, answered, attempt
+from walkthrough.lesson import Mistake, Wrong, answered, attempt
 
 # ---------------------------------------------------------------- EM for the mixture
 
@@ -268,15 +268,22 @@ def em_step_figure(before: VMFMemory, after: VMFMemory, query: Tensor) -> Figure
     _circle(circle)
     x, y = query[0]
     circle.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.5})
-    circle.text(0.45 * x, 0.45 * y - 0.16, "q, real", fontsize=9, ha="center")
+    circle.text(1.12 * x, 1.3 * y, "query, real", fontsize=9, ha="left", va="center")
     for slot, (old, new) in enumerate(zip(before.keys, after.keys, strict=True)):
         if before.values[slot]:
             colour, marker = REAL, "o"
         else:
             colour, marker = GENERATED, "s"
-        circle.scatter(*old, s=110, facecolors="white", edgecolors=colour, marker=marker, linewidths=1.5)
-        circle.scatter(*new, s=110, color=colour, marker=marker, zorder=3)
-        circle.text(*(1.24 * new), str(slot), ha="center", va="center", fontsize=10)
+        circle.scatter(*old, s=150, facecolors="white", edgecolors=colour, marker=marker, linewidths=1.5)
+        circle.scatter(*new, s=150, color=colour, marker=marker, zorder=3)
+        style: dict[str, Any] = {
+            "ha": "center",
+            "va": "center_baseline",
+            "fontsize": 9,
+            "color": "white",
+            "weight": "bold",
+        }
+        circle.text(*new.tolist(), str(slot), zorder=4, **style)
     circle.set_title("keys: hollow before, full after", fontsize=10)
     number = np.arange(before.num_slots)
     colours = [REAL if v else GENERATED for v in before.values.tolist()]
@@ -296,27 +303,34 @@ def mixture_figure(memories: Mapping[str, VMFMemory], queries: Tensor) -> Figure
     styles = [(UNUSED, "--"), (REAL, "-"), (GENERATED, ":")]
     for (name, memory), (colour, line) in zip(memories.items(), styles, strict=False):
         density = memory.log_likelihood(direction(grid)).exp() * math.pi / 180  # per radian -> per degree
-        axes.plot(grid, density, line, color=colour, linewidth=2, label=name)
+        axes.plot(grid, density, line, color=colour, linewidth=2)
+        peak = int(density.argmax()) if line == "-" else 180
+        text_colour = "#666666" if colour == UNUSED else colour
+        axes.text(peak + 8, float(density[peak]), name, color=text_colour, fontsize=10, va="bottom")
         axes.plot(angles(memory.keys), [-0.0012] * memory.num_slots, "^", color=colour, markersize=8, clip_on=False)
     axes.plot(angles(queries), [0.0004] * len(queries), "|", color=INK, markersize=9, alpha=0.6)
     axes.set(xlabel="angle (degrees)", ylabel="density p(x) (1/degree)", xlim=(0, 360), xticks=range(0, 361, 60))
-    axes.legend(frameon=False)
     hide_top_and_right(axes)
     return figure
 
 
 def climbs_figure(series: Mapping[str, Sequence[float]]) -> Figure:
     """How far the mean log-likelihood is below the best one, against sweeps, on a logarithmic axis."""
-    figure = Figure(figsize=(8.6, 3.6), layout="constrained")
+    figure = Figure(figsize=(8.2, 3.4), layout="constrained")
     axes = figure.subplots()
     best = max(max(values) for values in series.values())
-    styles = [(INK, "-", "o"), (REAL, "--", "s"), (GENERATED, "-", "^"), (GREEN, "-.", "D"), (PURPLE, ":", "v")]
-    for (name, values), (colour, line, marker) in zip(series.items(), styles, strict=False):
-        missing = np.maximum(best - np.array(values), 1e-7)
-        axes.plot(missing, line, color=colour, marker=marker, markersize=5, markevery=3, label=name)
+    least = 1e-6
+    styles = [(INK, "-"), (GREEN, "--"), (GENERATED, "-."), (REAL, ":"), (PURPLE, "-")]
+    for (name, values), (colour, line) in zip(series.items(), styles, strict=False):
+        missing = best - np.array(values)
+        arrives = int(np.argmax(missing < least)) if (missing < least).any() else len(missing) - 1
+        shown = np.maximum(missing[: arrives + 1], least)
+        axes.plot(shown, line, color=colour, linewidth=2.2)
+        labelled = arrives if arrives > 15 else int(np.abs(np.log(shown / 4e-6)).argmin())
+        place: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(name.replace(" EM", "\nEM"), (labelled, shown[labelled]), color=colour, **place)
     axes.set(xlabel="sweeps over the queries", ylabel="log-likelihood below the best\n(nats per query)")
-    axes.set(yscale="log", ylim=(5e-8, 2), xticks=range(0, len(missing), 5))
-    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set(yscale="log", ylim=(least / 2, 2), xlim=(0, 24.5), xticks=range(0, 21, 5))
     hide_top_and_right(axes)
     return figure
 
@@ -351,16 +365,18 @@ def tracking_figure(
             list(errors.values()),
             marker,
             color=colour,
-            label=f"{speed:g} degrees a write",
             fillstyle="none",  # some lie on each other
             markersize=7,
         )
+        last = list(expected)[-1]
+        text = f"{speed:g} degrees\na write"
+        axes.annotate(text, (last, expected[last]), (4, 0), textcoords="offset points", fontsize=8.5, color=INK)
     axes.set(xscale="log", yscale="log", xticks=[1, 2, 5, 10, 20, 50], yticks=[1, 2, 5, 10, 20], ylim=(0.7, 35))
     axes.set_xticklabels(["1", "2", "5", "10", "20", "50"])
     axes.set_yticklabels(["1", "2", "5", "10", "20"])
     axes.minorticks_off()
     axes.set(xlabel="effective memory 1/(1 - alpha) (writes)", ylabel="error of the keys (degrees, rms)")
-    axes.legend(frameon=False, title="the clusters turn by", fontsize=8.5, title_fontsize=8.5)
+    axes.set_xlim(0.9, 90)
     hide_top_and_right(axes)
     return figure
 
@@ -370,9 +386,10 @@ def shares_figure(series: Mapping[str, Sequence[float]]) -> Figure:
     figure = Figure(figsize=(6.4, 2.8), layout="constrained")
     axes = figure.subplots()
     for (name, values), (colour, line) in zip(series.items(), [(REAL, "-"), (INK, "--")], strict=True):
-        axes.plot(range(1, len(values) + 1), values, line, color=colour, label=name, linewidth=2)
-    axes.set(xlabel="writes", ylabel="share of slots with v = 1", ylim=(0, 0.6))
-    axes.legend(frameon=False)
+        axes.plot(range(1, len(values) + 1), values, line, color=colour, linewidth=2)
+        axes.annotate(name, (len(values), values[-1]), (6, 0), textcoords="offset points", color=colour, va="center")
+    axes.set(xlabel="writes", ylabel="share of slots with v = 1", ylim=(0, 0.6), xlim=(0, 1.6 * len(values)))
+    axes.set_xticks(range(0, len(values) + 1, 20))
     hide_top_and_right(axes)
     return figure
 
@@ -415,98 +432,144 @@ def _as_case(word: Any) -> Any:
 
 
 @attempt
-def check_responsibilities(answer: Callable[..., Any]) -> str:
-    """`answer(keys, values, histogram, query, label, top_k, kappa, alpha)` -> gamma [N] of (8), 0 outside S_y."""
-    memory = ring(
-        [10, 35, 50, 80, 200, 300],
-        [1, 0, 1, 1, 1, 0],
-        [0.5, 4, 2, 1, 3, 1],
-        top_k=3,
-        kappa=6.0,
-        alpha=0.7,
-        correct_in_top=3,
-    )
-    before = copy.deepcopy(memory)
-    query = direction([30])
-    memory.write(query, torch.tensor([1]))
-    touched = memory.histogram != before.histogram
-    right = torch.where(touched, memory.histogram - 0.7 * before.histogram, 0)
-    gamma = torch.as_tensor(answered(answer(before.keys, before.values, before.histogram, query[0], 1, 3, 6.0, 0.7)))
-    if gamma.shape != right.shape:
-        raise Wrong(f"One number for each of the 6 slots is asked for, your answer has shape {list(gamma.shape)}.")
-    if bool((gamma[before.values == 0] > 0).any()):
-        raise Wrong("A slot with v = 0 has a share, but the query is real: S_y holds slots of the query's label only.")
-    if abs(float(gamma.sum()) - 1) > 1e-6:
-        raise Wrong(f"Your shares sum to {float(gamma.sum()):.3f}, not 1: divide by the sum over S_y.")
-    if int((gamma > 0).sum()) > 3:
-        raise Wrong("More than k = 3 slots have a share: S_y is cut to the k most probable ones before dividing.")
-    if torch.allclose(gamma, _softmax_over(touched, 6.0 * before.keys @ query[0]), atol=1e-6):
-        raise Wrong("These are shares by likelihood alone: the prior, h, is missing.")
-    scores = 6.0 * before.keys @ query[0] + before.histogram.log()
-    best = torch.zeros(6, dtype=torch.bool).scatter(0, scores.topk(3).indices, True)
-    if torch.allclose(gamma, _softmax_over(best & (before.values == 1), scores), atol=1e-6):
-        raise Wrong("S_y is the k best slots *of the label*: leave out the other label first, then take k.")
-    if not torch.allclose(gamma, right, atol=1e-6):
-        raise Wrong(
-            f"Slot 0 should get {float(right[0]):.3f}, yours is {float(gamma[0]):.3f}. Is kappa in the exponent?"
-        )
-    return "Equal to 1e-6 to what memory.write adds to the histogram."
+def check_replace(answer: Callable[[VMFMemory, Tensor, int], Any]) -> str:
+    """`answer(memory, query, label)` overwrites the oldest slot of the label in place (7); ages have grown before."""
+    before = ring([0, 50, 110, 170, 230, 300], [1, 0, 1, 1, 0, 1], [3, 1, 2, 0.5, 2, 1], [4, 9, 6, 2, 5, 1], top_k=1)
+    query = direction([140.0])
+    label = torch.tensor([0])
+    right = copy.deepcopy(before)
+    right.write(query, label)  # replaces slot 1: the oldest generated one
+    before.ages += 1
+    given = copy.deepcopy(before)
+    if answer(given, query[0].clone(), 0) is ...:
+        answered(...)
+    changed = (given.keys != before.keys).any(dim=1).nonzero().flatten().tolist()
+    if not changed:
+        raise Wrong("No key has changed. Write into the memory in place: memory.keys[slot] = query.")
+    if len(changed) > 1:
+        raise Wrong(f"The keys of slots {changed} have changed; a replacement overwrites one slot.")
+    if changed != [1]:
+        raise Wrong(_why_another_slot(before, changed[0]))
+    if int(given.values[1]) != 0:
+        raise Wrong("The slot has the key of the query, but not its label: v is still another one.")
+    if int(given.ages[1]) != 0:
+        raise Wrong(f"The slot is new, but its age is {int(given.ages[1])}: it would be replaced again at once.")
+    if not torch.equal(given.ages, right.ages):
+        raise Wrong("The ages of other slots have changed: they grow elsewhere, before your function is called.")
+    count = float(given.histogram[1])
+    if count == float(before.histogram[1]):
+        raise Wrong("The slot has kept its old count, which belongs to queries that it no longer stands for.")
+    if not math.isclose(count, float(right.histogram[1]), rel_tol=1e-6):
+        raise Wrong(f"Its count should be the mean of all, {float(right.histogram[1]):.3f}, and is {count:.3f}.")
+    if not torch.allclose(given.histogram, right.histogram):
+        raise Wrong("The counts of other slots have changed.")
+    if not torch.allclose(given.keys, right.keys):
+        raise Wrong("The new key is not the query.")
+    return "Slot 1 is now what memory.write makes of it."
 
 
-def _softmax_over(where: Tensor, scores: Tensor) -> Tensor:
-    return torch.where(where, scores, -torch.inf).softmax(dim=0)
+def _why_another_slot(memory: VMFMemory, slot: int) -> str:
+    if memory.values[slot] != 0:
+        return f"You overwrote slot {slot}, which is real. The oldest slot *of the query's label* is asked for."
+    return f"You overwrote slot {slot}, aged {int(memory.ages[slot])}; slot 1 is older, {int(memory.ages[1])}."
 
 
 @attempt
-def check_batch_m_step(answer: Callable[..., Any]) -> str:
-    """`answer(key, count, queries, gamma, alpha)` -> one slot's new key [M] and count after a batch."""
-    memory = ring([0, 60, 200], [1, 1, 1], [2, 3, 1], top_k=3, kappa=5.0, alpha=0.8, beta=1e-300, correct_in_top=3)
+def check_em_step(answer: Callable[[VMFMemory, Tensor, int], Any]) -> str:
+    """`answer(memory, queries, label)`: one EM step on a batch, (8) to (10), in place; ages are left alone."""
+    degrees = [0, 35, 60, 110, 200, 300, 340]
+    settings: dict[str, Any] = {"top_k": 2, "kappa": 6.0, "alpha": 0.7, "correct_in_top": 2}
+    before = ring(degrees, [1, 0, 1, 1, 0, 1, 1], [0.5, 4, 2, 1, 3, 1, 2], **settings)
     queries = direction([10.0, 40, 25, 80, 350])
-    key = memory.keys[0].clone()
-    count = float(memory.histogram[0])
-    gamma = memory.posterior(queries)[:, 0]
-    mass = float(gamma.sum())
-    memory.write(queries, torch.ones(5, dtype=torch.long))
-    given_key, given_count = answered(answer(key, count, queries, gamma, 0.8))
-    new_key = torch.as_tensor(answered(given_key))
-    new_count = float(answered(given_count))
-    if math.isclose(new_count, count + mass, rel_tol=1e-6):
-        raise Wrong("The count has grown by the sum of gamma, but the past has not decayed: alpha h first.")
-    if math.isclose(new_count, 0.8 * count + float(gamma[-1]), rel_tol=1e-6):
-        raise Wrong("Only the last query has been counted: that is last write wins. Add up gamma over the batch.")
-    if new_count < 0.8**2 * count + mass:
-        raise Wrong(f"A count of {new_count:.3f} is too small: the past decays once per write, not once per query.")
-    if not math.isclose(new_count, float(memory.histogram[0]), rel_tol=1e-6):
-        raise Wrong(f"The count should be {float(memory.histogram[0]):.3f}, yours is {new_count:.3f}.")
-    if abs(float(new_key.norm()) - 1) > 1e-6:
-        raise Wrong(f"Your key has length {float(new_key.norm()):.3f}: (10) ends with a normalisation.")
-    if torch.allclose(new_key, F.normalize(count * key + gamma @ queries, dim=0), atol=1e-6):
-        raise Wrong("The key weighs its past with h, not with alpha h: it has to forget as the count does.")
-    if not torch.allclose(new_key, memory.keys[0], atol=1e-6):
-        raise Wrong(f"The key should point to {_degrees(memory.keys[0])}, yours points to {_degrees(new_key)} degrees.")
-    return "Equal to 1e-6 to memory.write, and the order of the batch cannot matter: sums have none."
+    right = copy.deepcopy(before)
+    right.write(queries, torch.ones(5, dtype=torch.long))
+    given = copy.deepcopy(before)
+    if answer(given, queries.clone(), 1) is ...:
+        answered(...)
+    if torch.equal(given.histogram, before.histogram):
+        raise Wrong("No count has changed. Write into the memory in place, for example memory.histogram[...] = ...")
+    other = before.values == 0
+    if not torch.equal(given.histogram[other], before.histogram[other]):
+        raise Wrong("A slot with v = 0 has changed, but the queries are real: S_y holds slots of their label only.")
+    for mistake in _mistakes_of_em(before, queries):
+        if torch.allclose(given.histogram, mistake.result[:, 0]) and torch.allclose(given.keys, mistake.result[:, 1:]):
+            raise Wrong(mistake.reason)
+    if not torch.allclose(given.histogram, right.histogram, atol=1e-6):
+        slot = int((given.histogram - right.histogram).abs().argmax())
+        wanted = float(right.histogram[slot])
+        raise Wrong(f"The count of slot {slot} should be {wanted:.3f}, yours is {float(given.histogram[slot]):.3f}.")
+    length = given.keys.norm(dim=1)
+    if float((length - 1).abs().max()) > 1e-6:
+        raise Wrong(f"A key has length {float(length.min()):.3f}: (10) ends with a normalisation.")
+    if not torch.allclose(given.keys, right.keys, atol=1e-6):
+        slot = int((given.keys - right.keys).norm(dim=1).argmax())
+        wanted_angle = _degrees(right.keys[slot])
+        raise Wrong(f"The key of slot {slot} should point to {wanted_angle}, yours to {_degrees(given.keys[slot])}.")
+    return "Keys and counts are those of memory.write to 1e-6, and no order of the batch can matter: sums have none."
+
+
+def _mistakes_of_em(memory: VMFMemory, queries: Tensor) -> list[Mistake]:
+    """What typical mistakes make of the counts and keys of `memory` for real `queries`: [N, 1 + M]."""
+    return [
+        Mistake(
+            _em_with(memory, queries, prior=False), "Your shares use the likelihood alone: the prior, h, is missing."
+        ),
+        Mistake(
+            _em_with(memory, queries, cut=False), "All slots of the label have a share: S_y holds only the k best."
+        ),
+        Mistake(
+            _em_with(memory, queries, mask_first=False),
+            "S_y is the k best slots *of the label*: leave out the other label first, then take k.",
+        ),
+        Mistake(
+            _em_with(memory, queries, decay=1.0), "The past has not decayed: first h <- alpha h for touched slots."
+        ),
+        Mistake(
+            _em_with(memory, queries, decay=memory.alpha ** len(queries)),
+            "The past decays once with each write, not once for each query.",
+        ),
+        Mistake(_em_with(memory, queries[-1:]), "Only the last query has been counted. Add up over the batch."),
+        Mistake(
+            _em_with(memory, queries, key_decay=1.0),
+            "The key weighs its past with h, not with alpha h: it has to forget as the count does.",
+        ),
+        Mistake(
+            _em_with(memory, queries, everywhere=True), "Slots outside every S_y have decayed: only touched ones do."
+        ),
+    ]
+
+
+def _em_with(
+    memory: VMFMemory,
+    queries: Tensor,
+    *,
+    prior: bool = True,
+    cut: bool = True,
+    mask_first: bool = True,
+    decay: float | None = None,
+    key_decay: float | None = None,
+    everywhere: bool = False,
+) -> Tensor:
+    """Counts and keys after (8) to (10) on real `queries`, with one thing done in another way."""
+    is_real = memory.values == 1
+    likelihood = memory.kappa * queries @ memory.keys.T
+    joint = likelihood + memory.histogram.log()
+    place = joint.masked_fill(~is_real, -torch.inf) if mask_first else joint
+    top_k = memory.top_k if cut else memory.num_slots
+    best = torch.zeros_like(joint, dtype=torch.bool).scatter(1, place.topk(top_k, dim=1).indices, True)
+    inside = best & is_real
+    shares = (joint if prior else likelihood).masked_fill(~inside, -torch.inf).softmax(dim=1)
+    touched = inside.any(dim=0)
+    kept = memory.alpha if decay is None else decay
+    past = torch.where(touched | (everywhere & is_real), kept * memory.histogram, memory.histogram)
+    weight = past if key_decay is None else key_decay * memory.histogram
+    keys = F.normalize(weight.unsqueeze(1) * memory.keys + shares.T @ queries, dim=1)
+    keys = torch.where(touched.unsqueeze(1), keys, memory.keys)
+    return torch.cat([(past + shares.sum(dim=0)).unsqueeze(1), keys], dim=1)
 
 
 def _degrees(key: Tensor) -> str:
-    return f"{float(angles(key)):.2f}"
-
-
-@attempt
-def check_counts(answer: tuple[Any, Any]) -> str:
-    """What h settles at for a mass of 4 a write at alpha = 0.9, and after how many writes 1 % of a query is left."""
-    steady = answered(answer[0])
-    writes = answered(answer[1])
-    if math.isclose(steady, 36, rel_tol=1e-3):
-        raise Wrong("36 is alpha times the answer: h after the decay and before the new mass. Solve h = alpha h + 4.")
-    if math.isclose(steady, 10, rel_tol=1e-3):
-        raise Wrong("10 = 1/(1 - alpha) would be right for a mass of 1 a write; here it is 4.")
-    if not math.isclose(steady, 40, rel_tol=1e-3):
-        raise Wrong("h no longer changes when what a write adds equals what it takes away: solve h = alpha h + 4.")
-    if writes != 44:
-        raise Wrong(
-            f"After {writes} writes {100 * 0.9 ** float(writes):.2g} % is left; the first below 1 % is asked for."
-        )
-    return "h settles at mass/(1 - alpha); what is older than a few times 1/(1 - alpha) writes hardly counts."
+    return f"{float(angles(key)):.2f} degrees"
 
 
 @attempt

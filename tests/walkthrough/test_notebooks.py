@@ -16,7 +16,8 @@ PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 COMMENT = tokenize.COMMENT
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 SOLUTIONS = NOTEBOOKS / "solutions"
-LESSONS = [path for path in sources() if path.parent == NOTEBOOKS]
+LESSONS = [path for path in sources() if path.parent == NOTEBOOKS and path.name[0] != "b"]
+BONUS = [path for path in sources() if path.parent == NOTEBOOKS and path.name[0] == "b"]
 NOTATION = (ROOT / "docs" / "notation.md").read_text(encoding="utf-8")
 
 
@@ -26,6 +27,7 @@ def name_of(path):
 
 each_notebook = pytest.mark.parametrize("source", sources(), ids=name_of)
 each_lesson = pytest.mark.parametrize("source", LESSONS, ids=name_of)
+each_lesson_or_bonus = pytest.mark.parametrize("source", LESSONS + BONUS, ids=name_of)
 
 
 @functools.cache
@@ -48,6 +50,7 @@ def test_every_half_has_its_other_half():
 
 def test_lessons_are_numbered_without_a_gap_and_each_has_its_solutions():
     assert [int(path.name[:2]) for path in LESSONS] == list(range(len(LESSONS)))
+    assert [path.name[:2] for path in BONUS] == [f"b{place}" for place in range(1, len(BONUS) + 1)]
     with_exercises = {path.name for path in LESSONS if "## Exercises" in path.read_text(encoding="utf-8")}
     assert with_exercises == {path.name for path in SOLUTIONS.glob("*.py")}
 
@@ -103,29 +106,31 @@ def test_every_picture_can_be_read_out(source):
                 assert "object at" not in output.data.get("text/plain", "")
 
 
-@each_lesson
+@each_lesson_or_bonus
 def test_every_figure_is_followed_by_its_numbered_caption(source):
-    """Figures count from 1 in each notebook, in order: a reader can be sent to "Figure 3.2"."""
+    """Figures count from 1 in each notebook, in order: a reader can be sent to "Figure 3.2" or "Figure B1.2"."""
     captions = []
     for cell in code_cells(read(source)):
         for place, output in enumerate(cell.outputs):
             if output.get("data", {}).get("text/plain", "").startswith("<Figure"):
                 captions.append(cell.outputs[place + 1]["data"]["text/markdown"])
-    numbers = [re.match(r"\*Figure (\d+)\.(\d+)\.", caption) for caption in captions]
-    assert all(numbers), captions
-    notebook = int(source.name[:2])
-    assert [tuple(map(int, number.groups())) for number in numbers] == [
-        (notebook, count) for count in range(1, len(captions) + 1)
-    ]
+    notebook = source.name[:2].lstrip("0").upper() or "0"
+    starts = [caption.split(". ")[0] for caption in captions]
+    assert starts == [f"*Figure {notebook}.{count}" for count in range(1, len(captions) + 1)]
 
 
-@each_lesson
-def test_lesson_asks_sums_up_and_sets_exercises(source):
+@each_lesson_or_bonus
+def test_lesson_asks_and_sums_up(source):
     text = source.read_text(encoding="utf-8")
     assert "**The question:**" in text
     assert "## In five lines" in text
-    summary = text.split("## In five lines")[1].split("# %%")[0]
+    summary = text.split("## In five lines")[1].split("# %%")[0].split("# ## ")[0]
     assert len(re.findall(r"^# - ", summary, re.MULTILINE)) == 5
+
+
+@each_lesson
+def test_lesson_sets_exercises(source):
+    text = source.read_text(encoding="utf-8")
     exercises = re.findall(r"^# (?:###|\*\*Exercise) ?", text.split("## Exercises")[-1], re.MULTILINE)
     assert source.name.startswith("00") or 3 <= len(exercises) <= 6
 

@@ -99,37 +99,60 @@ def test_closed_form(capsys):
         assert message in said(capsys, posterior.check_closed_form, answer)
 
 
-def test_posterior(capsys):
-    answers = {
-        "Right.": lambda K, h, q, kappa, beta: (kappa * q @ K.T + (h + beta).log()).softmax(1),
-        "columns sum to 1": lambda K, h, q, kappa, beta: (kappa * q @ K.T + (h + beta).log()).softmax(0),
-        "LOG is added": lambda K, h, q, kappa, beta: (kappa * q @ K.T + h + beta).softmax(1),
-        "left out the prior": lambda K, h, q, kappa, beta: (kappa * q @ K.T).softmax(1),
-        "left out kappa": lambda K, h, q, kappa, beta: (q @ K.T + (h + beta).log()).softmax(1),
-        "multiplies the cosine only": lambda K, h, q, kappa, beta: (kappa * (q @ K.T + (h + beta).log())).softmax(1),
-        "NaNs or infinities": lambda K, h, q, kappa, beta: kappa * q @ K.T + h.log(),
-        "ALL slots": lambda K, h, q, kappa, beta: (kappa * q @ K.T).exp() * (h + beta),
-        "Expected shape": lambda K, h, q, kappa, beta: (kappa * K @ q.T).softmax(0),
-        "largest difference": lambda K, h, q, kappa, beta: (2 * kappa * q @ K.T + (h + beta).log()).softmax(1),
-        "Not answered yet": lambda K, h, q, kappa, beta: ...,
-        "stops with": lambda K, h, q, kappa, beta: K @ q,
-    }
-    for message, answer in answers.items():
-        assert message in said(capsys, posterior.check_posterior, answer)
+def answer_with(kept=None, scores=None, divide=None):
+    """A reader's posterior: scores [B, N], what stays of them for a label, and how they become shares."""
+
+    def answer(keys, values, histogram, queries, kappa, label=None):
+        joint = scores(keys, histogram, queries, kappa) if scores else scores_of(keys, histogram, queries, kappa)
+        if label is not None:
+            joint = kept(joint, values, label) if kept else joint.masked_fill(values != label, -torch.inf)
+        return divide(joint) if divide else joint.softmax(dim=1)
+
+    return answer
+
+
+def scores_of(keys, histogram, queries, kappa, beta=1e-8):
+    return kappa * queries @ keys.T + (histogram + beta).log()
+
+
+@pytest.mark.parametrize(
+    ("message", "answer"),
+    [
+        ("Right.", answer_with()),
+        ("columns sum to 1", answer_with(divide=lambda s: s.softmax(0))),
+        ("LOG is added", answer_with(scores=lambda K, h, q, kappa: kappa * q @ K.T + h + 1e-8)),
+        ("left out the prior", answer_with(scores=lambda K, h, q, kappa: kappa * q @ K.T)),
+        ("left out kappa", answer_with(scores=lambda K, h, q, kappa: scores_of(K, h, q, 1.0))),
+        ("multiplies the cosine only", answer_with(scores=lambda K, h, q, kappa: kappa * scores_of(K, h, q, 1.0))),
+        (
+            "NaNs or infinities",
+            answer_with(scores=lambda K, h, q, kappa: scores_of(K, h, q, kappa, 0), divide=lambda s: s),
+        ),
+        ("not to 1", answer_with(divide=lambda s: s.exp())),
+        ("Expected shape", answer_with(scores=lambda K, h, q, kappa: kappa * K @ q.T)),
+        ("largest difference", answer_with(scores=lambda K, h, q, kappa: scores_of(K, h, q, 2 * kappa))),
+        ("must get 0", answer_with(kept=lambda s, v, label: s)),
+        ("with v = 0", answer_with(kept=lambda s, v, label: s.masked_fill(v == label, -torch.inf))),
+        ("Not answered yet", lambda *arguments: ...),
+        ("stops with", lambda keys, *others: keys @ others[2]),
+    ],
+)
+def test_posterior(capsys, message, answer):
+    assert message in said(capsys, posterior.check_posterior, answer)
+
+
+def test_posterior_that_is_not_divided_again_for_a_label(capsys):
+    def answer(keys, values, histogram, queries, kappa, label=None):
+        shares = scores_of(keys, histogram, queries, kappa).softmax(dim=1)
+        return shares if label is None else shares * (values == label)
+
+    assert "no longer sum to 1" in said(capsys, posterior.check_posterior, answer)
 
 
 def test_scaling(capsys):
     assert said(capsys, posterior.check_scaling, "the same").startswith("Right.")
     assert "It was run for you" in said(capsys, posterior.check_scaling, "sharper")
     assert "one of" in said(capsys, posterior.check_scaling, "more")
-
-
-def test_least_kappa(capsys):
-    least = next(kappa for kappa in range(1, 60) if posterior.outvoted(kappa, 256) >= 4095)
-    assert said(capsys, posterior.check_least_kappa, least).startswith("Right.")
-    assert "More is needed" in said(capsys, posterior.check_least_kappa, least - 1)
-    assert "already" in said(capsys, posterior.check_least_kappa, least + 1)
-    assert "whole number" in said(capsys, posterior.check_least_kappa, 8.5)
 
 
 def test_four_slots_share_the_query_as_the_notebook_says():

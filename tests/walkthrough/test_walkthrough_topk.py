@@ -106,15 +106,15 @@ def test_check_of_the_read(capsys, mistake, words):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (lambda w, v, K, kappa: kappa * (w * (v - (w * v).sum())) @ K, "Right."),
-        (lambda w, v, K, kappa: (w * (v - (w * v).sum())) @ K, "kappa is missing"),
-        (lambda w, v, K, kappa: -kappa * (w * (v - (w * v).sum())) @ K, "wrong way round"),
-        (lambda w, v, K, kappa: kappa * (w * v) @ K, "Subtract D"),
-        (lambda w, v, K, kappa: ..., "Not answered"),
+        (lambda p, k: (p >= p.sort().values[-k]).long(), "Right."),
+        (lambda p, k: (p < p.sort().values[-k]).long(), "Right."),
+        (lambda p, k: torch.ones(len(p)), "is possible"),
+        (lambda p, k: 0.5 * torch.ones(len(p)), "0 or 1"),
+        (lambda p, k: ..., "Not answered"),
     ],
 )
-def test_check_of_the_gradient(capsys, answer, words):
-    assert words in said(capsys, topk.check_gradient, answer)
+def test_check_of_the_worst_values(capsys, answer, words):
+    assert words in said(capsys, topk.check_worst_values, answer)
 
 
 def smallest(posterior, tolerance):

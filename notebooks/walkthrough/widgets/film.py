@@ -1,6 +1,7 @@
 """Memory film: a memory on a circle as it is written, one write after another."""
 
 import copy
+import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,12 +9,12 @@ from typing import Any
 
 import torch.nn.functional as F
 import traitlets
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from memgan.memory import VMFMemory
-from memgan.plots import GENERATED, REAL
 from memgan.widgets.base import PictureWidget, script
-from walkthrough.widgets.posterior import slots_picture
+from walkthrough.circle import draw
 
 __all__ = ["MemoryFilm"]
 
@@ -55,9 +56,12 @@ class MemoryFilm(PictureWidget):
         return proposal["value"]
 
     def picture(self) -> bytes:
-        now = self.frames[self.write]
-        colours = [REAL if label == 1 else GENERATED for label in now["labels"]]
-        return slots_picture(now["keys"], now["values"], now["histogram"], now["queries"], colours)
+        figure = Figure(figsize=(3.4, 3.4))
+        axes = figure.add_axes((0, 0, 1, 1))
+        draw(axes, self.frames[self.write], self.frames[max(0, self.write - 1)])
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=100, facecolor="white", metadata={"Software": None})
+        return buffer.getvalue()
 
     def __repr__(self) -> str:
         writes = len(self.frames) - 1

@@ -1,4 +1,4 @@
-"""The memories that this one departs from: by hand, against the package where the rules meet, and where they part."""
+"""Bonus notebooks: other memories, by hand, and against the package where the rules meet and where they part."""
 
 import copy
 import math
@@ -9,9 +9,10 @@ import torch
 from scipy import stats
 from sklearn import metrics
 
-from walkthrough import nb04_departures as departures
+from walkthrough import b1_life_long as life_long, b2_published as published
+from walkthrough.b1_life_long import LifelongMemory, Stream
+from walkthrough.b2_published import PublishedMemory
 from walkthrough.circle import angles, direction, ring
-from walkthrough.nb04_departures import LifelongMemory, PublishedMemory, Stream
 
 # ---------------------------------------------------------------- life-long memory
 
@@ -70,12 +71,12 @@ def test_the_stream_s_truth_is_bayes_rule_with_scipy_s_density():
 
 @pytest.mark.thorough
 def test_the_memory_comes_closer_to_the_truth_than_without_histogram_or_by_the_nearest_key():
-    raised, stream = departures.raise_both(), Stream()
+    raised, stream = life_long.raise_both(), Stream()
     flat = copy.deepcopy(raised.memory)
     flat.histogram.fill_(1.0)
     queries, labels = stream.batch(torch.Generator().manual_seed(5), times=100)
     loss = {
-        name: departures.log_loss(answer(queries), labels)
+        name: life_long.log_loss(answer(queries), labels)
         for name, answer in {
             "truth": stream.probability_real,
             "memory": raised.memory.read,
@@ -90,14 +91,14 @@ def test_the_memory_comes_closer_to_the_truth_than_without_histogram_or_by_the_n
 def test_log_loss_is_that_of_scikit_learn():
     probability, labels = torch.tensor([0.2, 0.9, 0.6, 0.4], dtype=torch.float64), torch.tensor([0, 1, 0, 1])
     expected = metrics.log_loss(labels.numpy(), probability.numpy())
-    assert departures.log_loss(probability, labels) == pytest.approx(expected, rel=1e-9)
+    assert life_long.log_loss(probability, labels) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_slopes_of_both_losses_are_those_of_finite_differences():
     theta = torch.tensor([30.0, 50.0, 60.0], dtype=torch.float64)
     step = 1e-4
-    ahead, behind = departures.pulls(theta + step), departures.pulls(theta - step)
-    for name, (_, slope) in departures.pulls(theta).items():
+    ahead, behind = life_long.pulls(theta + step), life_long.pulls(theta - step)
+    for name, (_, slope) in life_long.pulls(theta).items():
         difference = (ahead[name][0] - behind[name][0]) / (2 * step)
         torch.testing.assert_close(slope, difference, rtol=1e-5, atol=1e-9)
 
@@ -146,16 +147,4 @@ def test_the_published_memory_replaces_distinct_slots_oldest_first():
 
 
 def test_more_slots_that_may_vouch_replace_less():
-    assert departures.share_replaced(1) > departures.share_replaced(8)
-
-
-# ---------------------------------------------------------------- exercise
-
-
-@pytest.mark.parametrize(
-    ("answer", "reply"),
-    [(0.5, "Right."), (0.9, "counts less"), (0.2, "counts more"), (0, "must lie"), (..., "Not answered")],
-)
-def test_averaging(capsys, answer, reply):
-    departures.check_averaging(answer)
-    assert reply in capsys.readouterr().out
+    assert published.share_replaced(1) > published.share_replaced(8)
