@@ -1,0 +1,127 @@
+"""Several ranks train one model: the same as one process does with the whole batch, and bitwise alike on each rank."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from memgan import MemoryGAN, VMFMemory
+from memgan.distributed import checksum, own_rows, share_of_batch
+from memgan.training import Trainer, TrainingSettings
+from tests.ranks import on_ranks
+
+pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="PyTorch has no gloo here")
+
+STEPS = 20
+SETTINGS = TrainingSettings(
+    steps=STEPS, batch_size=64, information="posterior", mi_weight=0.3, gradient_penalty=0.1, brightness=0.1
+)
+
+
+class SmallGenerator(nn.Module):
+    """Keys of 8 numbers and noise of 4 to images of 8x8 pixels; layer norm sees one image at a time."""
+
+    noise_dim = 4
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(12, 32), nn.LayerNorm(32), nn.ReLU(), nn.Linear(32, 64), nn.Tanh())
+
+    def forward(self, keys, noise):
+        return self.layers(torch.cat([keys, noise], dim=1)).view(-1, 1, 8, 8)
+
+
+def small_gan():
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.LayerNorm(32), nn.ReLU(), nn.Linear(32, 8))
+    memory = VMFMemory(64, 8, 8, kappa=15.0, correct_in_top=2)
+    return MemoryGAN(memory, encoder, SmallGenerator(), image_shape=(1, 8, 8)).double()
+
+
+def images():
+    return torch.rand(256, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.double) * 2 - 1
+
+
+def trained(group=None, seed=5):
+    gan = small_gan()
+    torch.manual_seed(seed)
+    losses = []
+    trainer = Trainer(gan, images(), SETTINGS, process_group=group)
+    trainer.run(lambda step: losses.append(float(step.discriminator_loss)))
+    return gan, losses
+
+
+def as_a_rank():
+    """What one rank finds: its model after training, and what a memory of its own does with queries of all ranks."""
+    rank = dist.get_rank()
+    gan, losses = trained(dist.group.WORLD, seed=5 + 7 * rank)  # the first rank's random numbers count
+    found = {"state": gan.state_dict(), "checksum": checksum(gan), "losses": losses}
+
+    memory, queries, labels = memory_and_batch()
+    memory.process_group = dist.group.WORLD
+    own = own_rows(len(labels) // dist.get_world_size(), dist.group.WORLD)
+    found["read"] = memory.read_write(queries[own].requires_grad_(), labels[own]).detach()
+    memory.write(queries.flip(0)[own].detach(), labels.flip(0)[own])
+    found["memory"] = memory.state_dict()
+
+    for broken in (copy.deepcopy(memory), pickle.loads(pickle.dumps(memory))):
+        assert broken.process_group is None
+    return found
+
+
+def memory_and_batch():
+    torch.manual_seed(3)
+    memory = VMFMemory(48, 6, 6, kappa=20.0, correct_in_top=2).double()
+    queries = torch.randn(24, 6, dtype=torch.double)
+    return memory, queries, torch.randint(0, 2, (24,))
+
+
+@pytest.fixture(scope="module")
+def two_ranks():
+    return on_ranks(2, as_a_rank)
+
+
+def test_two_ranks_train_the_model_that_one_process_trains(two_ranks):
+    gan, losses = trained()
+    for name, expected in gan.state_dict().items():
+        torch.testing.assert_close(two_ranks[0]["state"][name], expected, rtol=0, atol=1e-8)
+    assert two_ranks[0]["losses"] == pytest.approx(losses, abs=1e-8)
+
+
+def test_replicas_are_bitwise_alike(two_ranks):
+    first, second = two_ranks
+    assert first["checksum"] == second["checksum"]
+    assert first["losses"] == second["losses"]
+    for name, buffer in first["memory"].items():
+        assert torch.equal(buffer, second["memory"][name])
+
+
+def test_a_memory_reads_its_own_queries_and_writes_those_of_all(two_ranks):
+    memory, queries, labels = memory_and_batch()
+    expected = memory.read_write(queries, labels)
+    memory.write(queries.flip(0), labels.flip(0))
+    torch.testing.assert_close(torch.cat([rank["read"] for rank in two_ranks]), expected, rtol=0, atol=1e-12)
+    for name, buffer in memory.state_dict().items():
+        torch.testing.assert_close(two_ranks[0]["memory"][name], buffer, rtol=0, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_memories_are_bitwise_alike_after_a_thousand_steps():
+    assert len(set(on_ranks(3, memory_after_a_thousand_steps))) == 1
+
+
+def memory_after_a_thousand_steps():
+    settings = TrainingSettings(steps=1000, batch_size=24)
+    gan = small_gan()
+    Trainer(gan, images(), settings, process_group=dist.group.WORLD).run()
+    return checksum(gan.memory)
+
+
+@pytest.mark.parametrize("batch_size", [63, 2])
+def test_a_batch_that_cannot_be_shared_is_refused(batch_size, monkeypatch):
+    monkeypatch.setattr(dist, "get_world_size", lambda group: 2)
+    with pytest.raises(ValueError, match=f"multiple of 2, and at least 2 for each, got {batch_size}"):
+        share_of_batch(batch_size, object())

@@ -1,0 +1,114 @@
+"""`torchrun -m memgan train`: one model of all ranks, in one folder, which any number of ranks goes on with."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch.distributed as dist
+
+from memgan.lab.commands.cli import main
+from memgan.lab.sessions.world import announced_ranks
+from memgan.runs import read_checkpoint, saved_checkpoints
+
+pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="PyTorch has no gloo here")
+
+RANKS = 2
+
+
+def started(*words):
+    """`memgan` on two ranks of this machine, in the background."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(RANKS), "--master-addr"]
+    command += ["127.0.0.1", "--master-port", "0", "-m", "memgan", *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it takes too long"
+        time.sleep(0.1)
+
+
+def numbers_of(run):
+    return [read_checkpoint(path)["trainer"]["number"] for path in saved_checkpoints(run)]
+
+
+def test_ranks_train_one_run_and_one_process_goes_on_with_it(tmp_path, capsys):
+    run = tmp_path / "run"
+    process = started("train", "--preset", "digits", "--steps", "6", "--out", run)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert said.count("training a memorygan") == 1  # one rank speaks
+    assert "6 steps" in said and "2 ranks, each on cpu, 1 thread, seed 0" in said
+    assert len(json.loads((run / "history.json").read_text())["discriminator_loss"]) == 6
+
+    assert main(["train", "--resume", "--steps", "9", "--out", str(run)]) == 0
+    assert numbers_of(run)[-1] == 9
+    assert "9 steps" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_signal_has_all_ranks_stop_after_one_step_which_is_kept(tmp_path):
+    run = tmp_path / "run"
+    process = started("train", "--preset", "digits", "--steps", "5000", "--checkpoint-every", "10", "--out", run)
+    wait_for(lambda: len(saved_checkpoints(run)) > 1)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert said.count("stopped after step") == 1, said
+    step = int(said.partition("stopped after step ")[2].split()[0])
+    assert numbers_of(run)[-1] == step
+    assert "torchrun --nproc-per-node 2 -m memgan train" in said  # how to go on
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_killed_ends_the_run_which_goes_on_from_its_last_checkpoint(tmp_path):
+    run = tmp_path / "run"
+    process = started("train", "--preset", "digits", "--steps", "5000", "--checkpoint-every", "10", "--out", run)
+    wait_for(lambda: len(saved_checkpoints(run)) > 1)
+    victim = rank_of(process.pid, 1)
+    os.kill(victim, signal.SIGKILL)
+    killed = time.monotonic()
+    said, _ = process.communicate(timeout=60)
+    assert time.monotonic() - killed < 60
+    assert process.returncode != 0
+    assert "rank 0 of 2 cannot go on with the others" in said
+    assert "local_rank: 1" in said  # torchrun names the rank that ended first
+    kept = numbers_of(run)[-1]
+    assert main(["train", "--resume", "--steps", str(kept + 2), "--out", str(run)]) == 0
+
+
+def rank_of(launcher, rank):
+    """The process of a rank that `launcher` has started, which its environment names."""
+    for folder in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            environment = open(f"/proc/{folder}/environ").read().split("\0") if folder.isdigit() else []
+            if f"RANK={rank}" in environment and _parent_of(folder) == launcher:
+                return int(folder)
+    raise AssertionError(f"there is no rank {rank}")
+
+
+def _parent_of(pid):
+    return int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+
+
+def test_commands_that_would_do_the_same_in_each_rank_refuse(monkeypatch, capsys):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    assert announced_ranks() == 2
+    assert main(["evaluate", "nowhere"]) == 1
+    assert "torchrun is for train and study" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("environment", [{}, {"WORLD_SIZE": "4"}, {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "x"}])
+def test_a_process_alone_is_no_rank(environment, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert announced_ranks() == 1
