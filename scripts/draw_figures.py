@@ -4,7 +4,6 @@ Without names, all of them: a minute on one core, for one of them trains the dig
 """
 
 import argparse
-import functools
 import os
 import shutil
 from collections.abc import Callable
@@ -20,9 +19,6 @@ from memgan.gan import MemoryGAN
 from memgan.lab.evaluation.classifier import classifier_for
 from memgan.lab.evaluation.metrics import slot_purities
 from memgan.plots import image_grid
-from memgan.presets import PRESETS
-from memgan.runs import build
-from memgan.training import Trainer, prepare
 from memgan.widgets import SlotExplorer
 from memgan.widgets.page import page
 from walkthrough import nb01_discontinuity as discontinuity, nb07_forgetting as forgetting, nb07_verdict as verdict
@@ -32,23 +28,13 @@ from walkthrough.nb01_plane_figures import measures_by_kind
 FOLDER = Path(__file__).resolve().parent.parent / "figures"
 
 
-@functools.cache
-def digits() -> MemoryGAN:
-    """The digits preset, trained with seed 0."""
-    settings = PRESETS["digits"]
-    prepare(seed=0)
-    gan = build(settings)
-    Trainer(gan, load_dataset("digits"), settings.training).run()
-    return gan.eval()
-
-
-def digits_slots() -> Figure:
-    """Ten slots as the generator is given them, twelve images each, after the digits preset's training."""
-    return slots_of(digits())
+def mnist_slots() -> Figure:
+    """Ten slots of the pretrained MNIST model as its generator is given them, twelve images each."""
+    return slots_of(load_pretrained("mnist-5k")[0])
 
 
 def fashion_slots() -> Figure:
-    """The same of the pretrained Fashion-MNIST model that comes with the package."""
+    """The same of the pretrained Fashion-MNIST model."""
     return slots_of(load_pretrained("fashion-mnist-slim")[0])
 
 
@@ -74,12 +60,13 @@ def slots_of(gan: MemoryGAN) -> Figure:
 
 
 def explorer() -> bytes:
-    """The slot explorer on the same digits, as a browser shows it (Playwright and Debian's Chromium)."""
+    """The slot explorer on the pretrained MNIST model, as a browser shows it (Playwright and Debian's Chromium)."""
     from playwright.sync_api import sync_playwright
 
-    widget = SlotExplorer(digits(), load_dataset("digits").images, classifier_for("digits"))
-    most_used_zero = widget.table["classes"].index(0)  # the table begins with the slots that are drawn most
-    widget.slot = widget.table["slots"][most_used_zero]
+    gan, settings = load_pretrained("mnist-5k")
+    widget = SlotExplorer(gan, load_dataset(settings.dataset).images, classifier_for(settings.dataset))
+    most_used_three = widget.table["classes"].index(3)  # the table begins with the slots that are drawn most
+    widget.slot = widget.table["slots"][most_used_three]
     text = page("MemoryGAN", "", {"Slots": widget})
     with sync_playwright() as driver:
         chromium = os.environ.get("MEMGAN_CHROMIUM") or shutil.which("chromium")
@@ -122,11 +109,11 @@ def forgetting_curves() -> Figure:
 FIGURES: dict[str, Callable[[], Figure | bytes]] = {
     "dataflow.svg": dataflow,
     "digits-ablation.png": digits_ablation,
-    "digits-slots.png": digits_slots,
     "explorer.png": explorer,
     "fashion-purity.png": fashion_by_purity,
     "fashion-slots.png": fashion_slots,
     "forgetting.png": forgetting_curves,
+    "mnist-slots.png": mnist_slots,
     "plane.png": plane_runs,
 }
 
