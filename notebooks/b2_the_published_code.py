@@ -13,7 +13,7 @@
 #
 # The short answer: with $\kappa = 1$ similarity can hardly speak, so the histogram decides, and the memory says the same about every query.
 #
-# You need [notebook 3](03_topk_approximation.ipynb) and [notebook 4](04_memory_update.ipynb). Reading takes about 15 minutes, running about a minute.
+# You need [notebook 3](03_topk_approximation.ipynb) and [notebook 4](04_memory_update.ipynb). Reading takes about 12 minutes, running about half a minute.
 
 # %%
 import copy

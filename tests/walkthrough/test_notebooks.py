@@ -135,6 +135,12 @@ def test_lesson_sets_exercises(source):
     assert source.name.startswith("00") or 3 <= len(exercises) <= 6
 
 
+@pytest.mark.parametrize("source", sorted(SOLUTIONS.glob("*.py")), ids=name_of)
+def test_every_solution_is_right(source):
+    replies = [text for cell in code_cells(read(source)) for text in compared_texts(cell)]
+    assert not [text for text in replies if text.startswith(("Not yet.", "Not answered"))]
+
+
 @each_notebook
 def test_links_are_alive(source):
     cells = [cell.source for cell in read(source).cells if cell.cell_type == "markdown"]
