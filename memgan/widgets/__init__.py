@@ -5,6 +5,7 @@ Those that show a memory on a circle, slot by slot, are part of the lesson: note
 
 from memgan.widgets.interpolation import Interpolation
 from memgan.widgets.latent import LatentExplorer
+from memgan.widgets.playground import Playground
 from memgan.widgets.slots import SlotExplorer
 
-__all__ = ["Interpolation", "LatentExplorer", "SlotExplorer"]
+__all__ = ["Interpolation", "LatentExplorer", "Playground", "SlotExplorer"]

@@ -16,13 +16,13 @@ from memgan.lab.baselines.models import build_model
 from memgan.lab.evaluation.classifier import Classifier
 from memgan.presets import PRESETS
 from memgan.runs import build
-from memgan.widgets import Interpolation, LatentExplorer, SlotExplorer
+from memgan.widgets import Interpolation, LatentExplorer, Playground, SlotExplorer
 from memgan.widgets.base import sheet
 from memgan.widgets.page import page
 
 SLOTS = 12
-EXPLORERS = memgan.widgets.__all__
-ALL = [*EXPLORERS, *walkthrough.widgets.__all__]
+EXPLORERS = [name for name in memgan.widgets.__all__ if name != "Playground"]  # which shows no model
+ALL = [*memgan.widgets.__all__, *walkthrough.widgets.__all__]
 
 
 def a_gan():
@@ -54,6 +54,8 @@ def made(name):
     if name == "Interpolation":
         baseline = build_model(PRESETS["digits"].changed(["model=dcgan"])).eval()
         return Interpolation(gan, baseline, classifier), [gan, baseline, classifier]
+    if name == "Playground":
+        return Playground({"seed": 3}), []
     raise ValueError(f"this test does not know how to make a {name}")
 
 

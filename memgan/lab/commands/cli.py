@@ -31,6 +31,9 @@ COMMANDS = {
     "evaluate": Command("measure a run with a classifier of its data; writes RUN/evaluation.json and a figure"),
     "classifier": Command("train the classifier of a data set, unless it is stored already, and report its accuracy"),
     "explore": Command("write one HTML page to explore a run in; it needs no Python and no network", "notebooks"),
+    "playground": Command(
+        "write one HTML page in which a GAN and a MemoryGAN learn side by side; it needs no Python", "notebooks"
+    ),
     "study": Command(
         "compare configurations on several seeds; can be interrupted; writes a JSON file and a figure", shares_work=True
     ),
@@ -44,6 +47,7 @@ EXAMPLES = """examples:
   memgan evaluate runs/mnist --json
   memgan classifier fashion-mnist
   memgan explore runs/mnist --out explore.html
+  memgan playground --out playground.html
   memgan study kappa --preset digits --seeds 0 1 2
 """
 

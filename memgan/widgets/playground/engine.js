@@ -5,25 +5,6 @@ import { Memory } from "./memory.js";
 import { BATCH, KEY_DIM, MemoryGAN, NOISE_DIM, OrdinaryGAN } from "./models.js";
 import { Random } from "./random.js";
 
-// Those of notebook 7's memoryGAN in the plane, with names as in Python. Rates are Adam's.
-export const DEFAULTS = {
-  memory: true, // whether the discriminator has one
-  update: "em", // or "average", the rule of Kaiser et al.
-  mcgn: true, // whether the generator is told which slot was drawn
-  information: "posterior", // or "density", the paper's, or "none"
-  mi_weight: 1, // lambda
-  kappa: 15,
-  num_slots: 128, // N
-  top_k: 8, // k
-  correct_in_top: 8, // how many of the nearest slots may vouch for a label
-  alpha: 0.9,
-  replace_within_label: true,
-  generator_lr: 1e-3,
-  discriminator_lr: 1e-4,
-  ordinary_lr: 2e-3, // of both networks of the ordinary GAN
-  blur: 0.5, // noise on D's inputs at the first step, in units of the plane
-};
-
 export const SCHEDULE = 1500; // steps after which the rates are lowest
 const DECAY_FROM = 0.6; // part of the schedule after which the rates fall
 const BLUR_UNTIL = 0.7; // part of the schedule after which D's inputs have no noise
@@ -40,18 +21,20 @@ export function blurFactor(done) {
   return Math.max(0, 1 - done / (BLUR_UNTIL * SCHEDULE));
 }
 
-// Both models on the distribution of a `state` { seed, distribution, painted, settings }.
+// Both models on the distribution of a `state` { seed, distribution, painted, settings }; settings.py says what is in it.
 export class Experiment {
   constructor({ seed, settings, ...state }) {
     this.seed = seed;
-    this.settings = { ...DEFAULTS, ...settings };
+    this.settings = { ...settings };
+    this.done = 0; // steps
     this.change(state);
     this.reset();
   }
 
   // Begin again: new networks, an empty memory, and the random numbers of the seed.
   reset() {
-    this.done = 0; // steps
+    this.done = 0;
+    this.begun = 0; // the step at which the schedule of rates and blur began
     this.ordinary = new OrdinaryGAN(this.seed);
     this.withMemory = new MemoryGAN(this.seed, this.settings);
     this.ofData = new Random(this.seed, 3);
@@ -60,25 +43,24 @@ export class Experiment {
     this.last = null; // what the last step says of both models
   }
 
-  // Go on with another distribution: the models keep what they have learnt.
+  // Go on with another distribution: the models keep what they have learnt, and the schedule begins again.
   change(state) {
     this.distribution = distributionOf(state);
+    this.begun = this.done;
   }
 
-  // Go on with other settings; another number of slots begins with a new memory.
+  // Go on with other settings; another number of slots begins with an empty memory.
   set(settings) {
     Object.assign(this.settings, settings);
     if (this.settings.num_slots === this.withMemory.memory.numSlots) return;
-    const learnt = this.withMemory;
-    this.withMemory = new MemoryGAN(this.seed, this.settings);
-    for (const part of ["encoder", "generator", "optimisers"]) this.withMemory[part] = learnt[part];
+    this.withMemory.forget();
   }
 
   // One step of both models on the same real points.
   step() {
     const points = pointsOf(this.distribution, BATCH, this.ofData);
-    const rate = rateFactor(this.done);
-    const blur = this.settings.blur * blurFactor(this.done);
+    const rate = rateFactor(this.done - this.begun);
+    const blur = this.settings.blur * blurFactor(this.done - this.begun);
     const ordinary = { discriminator: rate * this.settings.ordinary_lr, generator: rate * this.settings.ordinary_lr };
     const rates = { discriminator: rate * this.settings.discriminator_lr, generator: rate * this.settings.generator_lr };
     this.last = {

@@ -55,6 +55,22 @@ export class Memory {
     return found;
   }
 
+  // For each of `rows` queries the most probable slot that carries `label`, or -1 where there is none.
+  best(queries, rows, label) {
+    const { keyDim, values } = this;
+    const units = unitRows(queries, rows, keyDim).rows;
+    const logPrior = this.logPrior().map((prior, slot) => (values[slot] === label ? prior : -Infinity));
+    const scores = new Float64Array(this.numSlots);
+    return Int32Array.from({ length: rows }, (_, row) => {
+      this.scores(units, row * keyDim, logPrior, scores);
+      let best = -1;
+      scores.forEach((score, slot) => {
+        if (score > (best < 0 ? -Infinity : scores[best])) best = slot;
+      });
+      return best;
+    });
+  }
+
   // p(c=i|x), [N], for one unit query. (4)
   posterior(query) {
     const scores = this.scores(query, 0, this.logPrior(), new Float64Array(this.numSlots));

@@ -38,6 +38,7 @@ class GAN {
     this.forBoth = encoder.tape(2 * BATCH); // real and generated points in one batch
     this.forGenerated = encoder.tape(BATCH);
     this.made = generator.tape(BATCH);
+    this.tapes = new Map();
   }
 
   // One step of (11-14) on real `points` [B, 2]: one of D, whose memory is written, and then one of G. `rates` are those
@@ -105,16 +106,23 @@ class GAN {
 
   // Points [n, 2] in evaluation mode, which changes nothing.
   points(slots, noise, rows) {
-    const tape = this.generator.tape(rows);
+    const tape = this.tapeFor(this.generator, rows);
     this.fill(tape.input, slots, noise, rows);
-    return this.generator.forward(tape, false);
+    return this.generator.forward(tape, false).slice();
   }
 
   // The queries that mu makes of `points` [n, 2], without blur.
   queries(points, rows) {
-    const tape = this.encoder.tape(rows);
+    const tape = this.tapeFor(this.encoder, rows);
     tape.input.set(points);
-    return this.encoder.forward(tape, false);
+    return this.encoder.forward(tape, false).slice();
+  }
+
+  // The tape that batches of so many rows are looked at with: pictures ask for the same few sizes again and again.
+  tapeFor(network, rows) {
+    const name = `${network === this.encoder} ${rows}`;
+    if (!this.tapes.has(name)) this.tapes.set(name, network.tape(rows));
+    return this.tapes.get(name);
   }
 
   // D(x) of `points` [n, 2], without blur.
@@ -153,10 +161,16 @@ export class MemoryGAN extends GAN {
     const encoder = perceptron(2, WIDTH, KEY_DIM, random, { leak: 0.2 });
     super(encoder, perceptron(KEY_DIM + NOISE_DIM, WIDTH, 2, random, { normalise: true }), 0.5);
     this.settings = settings;
-    this.memory = new Memory(settings.num_slots, KEY_DIM, settings, random);
+    this.random = random;
+    this.forget();
     this.sigmoid = new Sigmoid(KEY_DIM, SIGMOID_EPSILON);
     this.labels = Int32Array.from({ length: 2 * BATCH }, (_, row) => (row < BATCH ? 1 : 0));
-    this.born = []; // slots that the last step replaced
+    this.replaced = []; // slots, in the last step
+  }
+
+  // Begin with an empty memory.
+  forget() {
+    this.memory = new Memory(this.settings.num_slots, KEY_DIM, this.settings, this.random);
   }
 
   // What decides whether a point is real: the memory, or where it is turned off a sigmoid.
@@ -188,7 +202,7 @@ export class MemoryGAN extends GAN {
   }
 
   write(queries) {
-    this.born = this.settings.memory ? this.memory.write(queries, 2 * BATCH, this.labels) : [];
+    this.replaced = this.settings.memory ? this.memory.write(queries, 2 * BATCH, this.labels) : [];
   }
 }
 

@@ -1,0 +1,288 @@
+"""What can be changed in the playground: its settings, their ranges, and changes that break one part at a time."""
+
+import re
+from dataclasses import asdict, dataclass
+from numbers import Integral, Real
+from typing import Any
+
+__all__ = ["CONTROLS", "DISTRIBUTIONS", "PRESETS", "SPEEDS", "Control", "Preset", "checked_state", "default_state"]
+
+
+@dataclass(frozen=True)
+class Control:
+    """One setting: a switch where `default` is a bool, a menu where there are `options`, else a slider."""
+
+    name: str  # as in Python, for example in `MemorySettings`
+    group: str  # under which the page shows it
+    label: str
+    says: str  # one sentence that explains it
+    notebook: str  # that explains it fully
+    default: bool | str | int | float
+    options: tuple[str, ...] = ()
+    low: float = 0.0  # of a slider
+    high: float = 1.0
+    step: float = 0.1  # whole numbers where it is an int
+    logarithmic: bool = False  # whether the slider moves by factors
+
+    def checked(self, value: Any) -> Any:
+        """`value`, if the control can have it. ValueError says what it can have."""
+        if isinstance(self.default, bool):
+            if not isinstance(value, bool):
+                raise ValueError(f"{self.name} must be true or false, got {value!r}")
+        elif self.options:
+            if value not in self.options:
+                raise ValueError(f"{self.name} must be one of {', '.join(self.options)}, got {value!r}")
+        elif isinstance(value, bool) or not isinstance(value, Real) or not self.low <= float(value) <= self.high:
+            raise ValueError(f"{self.name} must be a number from {self.low:g} to {self.high:g}, got {value!r}")
+        elif isinstance(self.default, int) and not isinstance(value, Integral):
+            raise ValueError(f"{self.name} must be a whole number, got {value!r}")
+        return value
+
+
+CONTROLS = (
+    Control(
+        "memory",
+        "Parts of the method",
+        "memory",
+        "The slots near a point decide whether it is real; without the memory, a sigmoid decides.",
+        "00_start_here",
+        default=True,
+    ),
+    Control(
+        "update",
+        "Parts of the method",
+        "update of a slot",
+        "EM weighs a key by how much data it has counted; averaging, as in life-long memory, moves it halfway every time.",
+        "04_memory_update",
+        default="em",
+        options=("em", "average"),
+    ),
+    Control(
+        "mcgn",
+        "Parts of the method",
+        "generator is given the key",
+        "The generator is told which slot to draw (MCGN), which is a choice with nothing in between.",
+        "05_mcgn",
+        default=True,
+    ),
+    Control(
+        "information",
+        "Parts of the method",
+        "information term",
+        "It asks that the slot can be told from the point that was drawn: by the posterior, or by the paper's density.",
+        "05_mcgn",
+        default="posterior",
+        options=("posterior", "density", "none"),
+    ),
+    Control(
+        "replace_within_label",
+        "Parts of the method",
+        "replace within the label",
+        "A new slot overwrites the oldest of its own label; otherwise the oldest of all, so that one label can take over.",
+        "04_memory_update",
+        default=True,
+    ),
+    Control(
+        "mi_weight",
+        "Numbers",
+        "weight of the term, λ",
+        "How much the information term counts in both losses.",
+        "05_mcgn",
+        default=1.0,
+        low=0.0,
+        high=2.0,
+        step=0.05,
+    ),
+    Control(
+        "kappa",
+        "Numbers",
+        "concentration, κ",
+        "How sharply a slot responds to the direction of a query; at 1, all slots respond nearly alike.",
+        "02_vmf_posterior",
+        default=15.0,
+        low=1.0,
+        high=100.0,
+        step=1.0,
+        logarithmic=True,
+    ),
+    Control(
+        "num_slots",
+        "Numbers",
+        "number of slots, N",
+        "How many slots the memory has; another number begins with an empty memory.",
+        "b3_how_many_slots_and_what_kappa",
+        default=128,
+        low=16,
+        high=256,
+        step=16,
+    ),
+    Control(
+        "top_k",
+        "Numbers",
+        "slots looked at, k",
+        "How many of the most probable slots are read and written.",
+        "03_topk_approximation",
+        default=8,
+        low=1,
+        high=16,
+        step=1,
+    ),
+    Control(
+        "correct_in_top",
+        "Numbers",
+        "slots that may vouch",
+        "A point is known if one of so many nearest slots has its label; otherwise it replaces a slot.",
+        "04_memory_update",
+        default=8,
+        low=1,
+        high=16,
+        step=1,
+    ),
+    Control(
+        "alpha",
+        "Numbers",
+        "decay of the histogram, α",
+        "What a slot's count is multiplied by before new data is added; at 1, a slot never forgets.",
+        "04_memory_update",
+        default=0.9,
+        low=0.3,
+        high=1.0,
+        step=0.05,
+    ),
+    Control(
+        "generator_lr",
+        "Numbers",
+        "rate of G, MemoryGAN",
+        "Adam's learning rate for the generator; it falls to a tenth between steps 900 and 1,500.",
+        "01_structural_discontinuity",
+        default=1e-3,
+        low=1e-5,
+        high=1e-2,
+        step=0.1,
+        logarithmic=True,
+    ),
+    Control(
+        "discriminator_lr",
+        "Numbers",
+        "rate of D, MemoryGAN",
+        "Adam's learning rate for the network that makes queries of points.",
+        "01_structural_discontinuity",
+        default=1e-4,
+        low=1e-5,
+        high=1e-2,
+        step=0.1,
+        logarithmic=True,
+    ),
+    Control(
+        "ordinary_lr",
+        "Numbers",
+        "rate of the ordinary GAN",
+        "Adam's learning rate for both of its networks.",
+        "01_structural_discontinuity",
+        default=2e-3,
+        low=1e-5,
+        high=1e-2,
+        step=0.1,
+        logarithmic=True,
+    ),
+    Control(
+        "blur",
+        "Numbers",
+        "noise on D's inputs",
+        "Its size at the first step; it makes real and generated points overlap, and falls to 0 by step 1,050.",
+        "01_structural_discontinuity",
+        default=0.5,
+        low=0.0,
+        high=1.0,
+        step=0.05,
+    ),
+)
+
+DISTRIBUTIONS = {
+    "ring": "ring of 8",
+    "grid": "grid of 25",
+    "rings": "two rings",
+    "unequal": "unequal modes",
+    "moons": "two moons",
+    "painted": "paint your own",
+}
+SPEEDS = ("slow", "medium", "fast")
+LARGEST_SEED = 2**31 - 1
+PAINTED_CELLS = 40  # along each side, as in distributions.js
+_PAINTING = re.compile(r"[A-Za-z0-9_-]*")  # eight cells in a byte, base64
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The default settings with one thing changed, and what is to be seen then."""
+
+    label: str
+    says: str
+    changes: dict[str, Any]
+
+
+PRESETS = {
+    "default": Preset("all parts as they should be", "MemoryGAN finds all modes, and hardly draws in between.", {}),
+}
+
+
+def default_state() -> dict[str, Any]:
+    """The state in which a playground begins."""
+    return {
+        "seed": 0,
+        "distribution": "ring",
+        "painted": "",
+        "speed": "fast",
+        "settings": {control.name: control.default for control in CONTROLS},
+    }
+
+
+def checked_state(state: Any) -> dict[str, Any]:
+    """A whole state: what `state` says, and defaults for what it does not. ValueError for what no state can have."""
+    if not isinstance(state, dict):
+        raise ValueError(f"expected a dictionary such as {default_state()}, got {type(state).__name__}")
+    whole = default_state()
+    _refuse_unknown("state", state, whole)
+    whole |= state
+    if not isinstance(whole["settings"], dict):
+        raise ValueError(f"settings must be a dictionary, got {whole['settings']!r}")
+    settings = default_state()["settings"]
+    _refuse_unknown("settings", whole["settings"], settings)
+    settings |= whole["settings"]
+    whole["settings"] = {control.name: control.checked(settings[control.name]) for control in CONTROLS}
+    seed = whole["seed"]
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed <= LARGEST_SEED:
+        raise ValueError(f"seed must be a whole number from 0 to {LARGEST_SEED}, got {seed!r}")
+    if whole["distribution"] not in DISTRIBUTIONS:
+        raise ValueError(f"distribution must be one of {', '.join(DISTRIBUTIONS)}, got {whole['distribution']!r}")
+    if whole["speed"] not in SPEEDS:
+        raise ValueError(f"speed must be one of {', '.join(SPEEDS)}, got {whole['speed']!r}")
+    _check_painting(whole["painted"])
+    return whole
+
+
+def _check_painting(painted: Any) -> None:
+    longest = -(-(PAINTED_CELLS**2) // 6)  # letters of six bits
+    if not isinstance(painted, str) or not _PAINTING.fullmatch(painted) or len(painted) > longest + 2:
+        raise ValueError(f"painted must be text in base64 with at most {longest} letters, got {painted!r:.60}")
+
+
+def _refuse_unknown(what: str, given: dict[str, Any], known: dict[str, Any]) -> None:
+    unknown = sorted(str(name) for name in set(given) - set(known))
+    if unknown:
+        raise ValueError(f"{what} has no {', '.join(unknown)}; it has {', '.join(known)}")
+
+
+def for_page() -> dict[str, Any]:
+    """Everything of this module that the page needs, as plain lists and dictionaries."""
+    return {
+        "controls": [_described(control) for control in CONTROLS],
+        "presets": {name: asdict(preset) for name, preset in PRESETS.items()},
+        "distributions": DISTRIBUTIONS,
+        "speeds": list(SPEEDS),
+        "initial": default_state(),
+    }
+
+
+def _described(control: Control) -> dict[str, Any]:
+    return asdict(control) | {"options": list(control.options), "whole": type(control.default) is int}

@@ -1,0 +1,62 @@
+// The state of a playground as text: in the address of a page and as JSON. settings.py has the same checks for Python.
+import { CELLS, cellsOf } from "./distributions.js";
+
+const MARK = "#playground=";
+
+// A whole state from what `state` says and defaults for what it does not. Throws an Error that says what is wrong.
+export function checkedState(state, { controls, distributions, speeds, initial }) {
+  if (typeof state !== "object" || state === null || Array.isArray(state)) throw new Error("a state is written in braces: { }");
+  refuseUnknown("the state", state, initial);
+  refuseUnknown("settings", state.settings ?? {}, initial.settings);
+  const whole = { ...initial, ...state, settings: { ...initial.settings, ...state.settings } };
+  if (!Number.isInteger(whole.seed) || whole.seed < 0 || whole.seed >= 2 ** 31) throw new Error("seed must be a whole number from 0 on");
+  if (!(whole.distribution in distributions)) throw new Error(`distribution must be one of ${Object.keys(distributions).join(", ")}`);
+  if (!speeds.includes(whole.speed)) throw new Error(`speed must be one of ${speeds.join(", ")}`);
+  if (typeof whole.painted !== "string" || !/^[\w-]*$/.test(whole.painted)) throw new Error("painted must be text in base64");
+  if (whole.painted.length > Math.ceil((CELLS * CELLS) / 6) + 2) throw new Error("painted is too long");
+  for (const control of controls) checkSetting(control, whole.settings[control.name]);
+  return whole;
+}
+
+function checkSetting({ name, default: initial, options, low, high, whole }, value) {
+  if (typeof initial === "boolean") {
+    if (typeof value !== "boolean") throw new Error(`${name} must be true or false`);
+  } else if (options.length > 0) {
+    if (!options.includes(value)) throw new Error(`${name} must be one of ${options.join(", ")}`);
+  } else if (typeof value !== "number" || !(value >= low && value <= high) || (whole && !Number.isInteger(value))) {
+    throw new Error(`${name} must be a ${whole ? "whole " : ""}number from ${low} to ${high}`);
+  }
+}
+
+function refuseUnknown(what, given, known) {
+  const unknown = Object.keys(given).filter((name) => !(name in known));
+  if (unknown.length > 0) throw new Error(`${what} has no ${unknown.join(", ")}`);
+}
+
+// What of a state differs from the initial one.
+export function differences(state, initial) {
+  const changed = {};
+  for (const [name, value] of Object.entries(state)) {
+    if (name === "settings") {
+      const settings = differences(value, initial.settings);
+      if (Object.keys(settings).length > 0) changed.settings = settings;
+    } else if (value !== initial[name]) {
+      changed[name] = value;
+    }
+  }
+  return changed;
+}
+
+// The part of an address, from # on, that says a state.
+export function fragmentOf(state, initial) {
+  return MARK + encodeURIComponent(JSON.stringify(differences(state, initial)));
+}
+
+// The state that a fragment says, not checked yet; null where it says none.
+export function stateIn(fragment) {
+  return fragment.startsWith(MARK) ? JSON.parse(decodeURIComponent(fragment.slice(MARK.length))) : null;
+}
+
+export function isEmpty({ distribution, painted }) {
+  return distribution === "painted" && !cellsOf(painted).some((cell) => cell === 1);
+}
