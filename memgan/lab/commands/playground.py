@@ -9,8 +9,8 @@ from memgan.widgets.page import page
 
 LEAD = (
     "An ordinary GAN and a MemoryGAN learn the same points of the plane, from the same seed. Both are trained in this "
-    "page, which needs no network and no Python. Choose the data or paint your own, and take parts of the method out to "
-    "see what each is for."
+    "page, which needs no network and no Python. Choose the data or paint your own, and take out parts of the method "
+    "to see what each is for."
 )
 
 

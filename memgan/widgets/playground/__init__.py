@@ -1,4 +1,4 @@
-"""A playground for the plane: its engine in JavaScript equals memgan's training step, and its widget runs in any page."""
+"""A playground in the plane: an engine in JavaScript that equals memgan's training step, and its widget."""
 
 from memgan.widgets.playground.widget import Playground
 

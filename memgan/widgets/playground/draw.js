@@ -40,7 +40,8 @@ export function drawMemory(canvas, { memory, real, flashes, chosen, probe }) {
   if (!memory) return;
   const { values, places } = memory;
   if (probe) drawProbe(context, canvas, memory, probe);
-  for (let slot = 0; slot < values.length; slot++) {
+  const inOrder = [...values.keys()].sort((one, other) => values[one] - values[other]); // real slots in front
+  for (const slot of inOrder) {
     if (Number.isNaN(places[2 * slot])) continue;
     const [left, top] = placeOf(places[2 * slot], places[2 * slot + 1]);
     const radius = radiusOf(memory, slot);

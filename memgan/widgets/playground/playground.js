@@ -242,7 +242,7 @@ function layout(given) {
   const play = element("button", { type: "button" }, "play");
   const step = button("one step", "step", () => {});
   const reset = button("begin again", "reset", () => {});
-  const count = element("output", { className: "count" });
+  const count = element("span", { className: "count" });
   const data = menu("data", Object.entries(given.distributions), () => {});
   const speed = menu("speed", given.speeds.map((name) => [name, name]), () => {});
   const seed = element("input", { type: "number", min: 0, step: 1, "aria-label": "seed" });
@@ -254,7 +254,7 @@ function layout(given) {
   const ordinary = panel("An ordinary GAN");
   const withMemory = panel("A MemoryGAN");
   const key =
-    "Grey: real points. With a dark rim: generated points, MemoryGAN's in the colour of their slot. Ground: what D says, blue for real " +
+    "Small grey dots: real points. Large dots: generated points, MemoryGAN's in the colour of their slot. Ground: what D says, blue for real " +
     "and orange for generated. Lines: a square grid of noise after the generator; MemoryGAN has one for each of its most used slots.";
   const memory = element("canvas", { width: SIDE, height: SIDE, className: "plane" });
   const memoryPad = element("div", { className: "pad", tabIndex: 0, role: "application", "aria-label": "memory: arrow keys move the point whose posterior is shown, Escape takes it away" }, memory);

@@ -32,8 +32,8 @@ function choice({ label, options }, changed) {
 // A slider; a logarithmic one moves by tenths of a power of ten.
 function range({ label, low, high, step, whole, logarithmic }, changed) {
   const [toSlider, toValue] = logarithmic ? [Math.log10, (place) => Number((10 ** place).toPrecision(2))] : [Number, Number];
-  const input = element("input", { type: "range", min: toSlider(low), max: toSlider(high), step: logarithmic ? 0.05 : step });
-  const output = element("output");
+  const input = element("input", { type: "range", min: toSlider(low), max: toSlider(high), step: logarithmic ? 0.05 : step, "aria-label": label });
+  const output = element("span", { className: "value" });
   const says = (value) => (whole ? String(value) : value !== 0 && value < 0.01 ? value.toExponential(1) : String(Number(value.toPrecision(3))));
   const show = (value) => {
     input.value = toSlider(value);

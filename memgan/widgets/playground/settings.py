@@ -52,7 +52,7 @@ CONTROLS = (
         "update",
         "Parts of the method",
         "update of a slot",
-        "EM weighs a key by how much data it has counted; averaging, as in life-long memory, moves it halfway every time.",
+        "EM weighs a key by how much data it has counted; averaging (life-long memory) moves it halfway every time.",
         "04_memory_update",
         default="em",
         options=("em", "average"),
@@ -78,7 +78,7 @@ CONTROLS = (
         "replace_within_label",
         "Parts of the method",
         "replace within the label",
-        "A new slot overwrites the oldest of its own label; otherwise the oldest of all, so that one label can take over.",
+        "A new slot overwrites the oldest of its own label; otherwise the oldest of all, and one label can take over.",
         "04_memory_update",
         default=True,
     ),
@@ -222,7 +222,51 @@ class Preset:
 
 
 PRESETS = {
-    "default": Preset("all parts as they should be", "MemoryGAN finds all modes, and hardly draws in between.", {}),
+    "default": Preset(
+        "all parts as they should be",
+        "On the ring, MemoryGAN finds all modes and draws nothing in between, but each mode narrower than it is.",
+        {},
+    ),
+    "no_memory": Preset(
+        "without the memory",
+        "The right model is an ordinary GAN, too: its points lie in one piece, with bridges between the modes.",
+        {"memory": False},
+    ),
+    "no_key": Preset(
+        "the generator is not given the key",
+        "The memory still decides what is real, but the generator has one piece of noise again, and bridges come back.",
+        {"mcgn": False},
+    ),
+    "no_information": Preset(
+        "without the information term",
+        "Nothing asks the generator to heed its key: slots lose their places, and bridges or missing modes remain.",
+        {"information": "none"},
+    ),
+    "density": Preset(
+        "the paper's information term",
+        "The density's term pulls each query onto its key, so that slots share places and modes are missed.",
+        {"information": "density", "mi_weight": 0.05},
+    ),
+    "one_vouches": Preset(
+        "only the nearest slot may vouch",
+        "More points replace a slot instead of adding to one, so that slots live too briefly to mean one place.",
+        {"correct_in_top": 1},
+    ),
+    "averaging": Preset(
+        "averaging instead of EM",
+        "A key moves halfway to each new query, however much it has counted, and slots do not come to rest.",
+        {"update": "average"},
+    ),
+    "kappa_1": Preset(
+        "the paper's κ = 1",
+        "All slots respond nearly alike to every query, so that a slot means no place.",
+        {"kappa": 1.0},
+    ),
+    "few_slots": Preset(
+        "16 slots",
+        "Eight real slots for the ring's eight modes leave none to spare: modes share slots, and points lie in between.",
+        {"num_slots": 16},
+    ),
 }
 
 
@@ -251,7 +295,7 @@ def checked_state(state: Any) -> dict[str, Any]:
     settings |= whole["settings"]
     whole["settings"] = {control.name: control.checked(settings[control.name]) for control in CONTROLS}
     seed = whole["seed"]
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed <= LARGEST_SEED:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) <= LARGEST_SEED:
         raise ValueError(f"seed must be a whole number from 0 to {LARGEST_SEED}, got {seed!r}")
     if whole["distribution"] not in DISTRIBUTIONS:
         raise ValueError(f"distribution must be one of {', '.join(DISTRIBUTIONS)}, got {whole['distribution']!r}")

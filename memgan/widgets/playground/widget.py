@@ -28,9 +28,9 @@ class Playground(PictureWidget):
         playground.progress         # the step, and for each model the numbers under its picture
         playground.state            # what was changed in the page, to be given to another Playground
 
-    `state` has a `seed`, a `distribution` ("ring", "grid", "rings", "unequal", "moons" or "painted"), the cells that were
-    `painted`, a `speed` ("slow", "medium" or "fast") and `settings`, whose names are those of memgan's settings. What a
-    given state leaves out has its default. Raises TraitError for a state that cannot be.
+    `state` has a `seed`, a `distribution` ("ring", "grid", "rings", "unequal", "moons" or "painted"), the cells that
+    were `painted`, a `speed` ("slow", "medium" or "fast") and `settings`, whose names are those of memgan's settings.
+    What a given state leaves out has its default. Raises TraitError for a state that cannot be.
     """
 
     _esm = WORKER + script("playground/playground.js")
@@ -67,4 +67,6 @@ class Playground(PictureWidget):
 
     def __repr__(self) -> str:
         state = self.state
-        return f"Playground({state['distribution']}, seed {state['seed']}): an ordinary GAN and a MemoryGAN side by side"
+        return (
+            f"Playground({state['distribution']}, seed {state['seed']}): an ordinary GAN and a MemoryGAN side by side"
+        )
