@@ -13,6 +13,8 @@ from typing import Any
 from pandas import DataFrame, Series
 
 from memgan.presets import PRESETS
+from memgan.widgets.playground.settings import DISTRIBUTIONS
+from memgan.widgets.playground.settings import PRESETS as PLAYGROUND_PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -46,6 +48,13 @@ PLANE = {  # kinds of run in results/plane.json, and what they are called on the
     "one-hot, 12 codes": "InfoGAN, one-hot code of 12",
     "plain": "plain GAN",
     "plain, 16 noise dimensions": "plain GAN, 16 noise dimensions",
+}
+SAME_IN_PYTHON = {  # presets of the playground, and the kind of run in results/plane.json with the same change
+    "default": "memory",
+    "no_key": "generator without key",
+    "no_information": "lambda 0",
+    "density": "the paper's term",
+    "one_vouches": "one slot vouches",
 }
 PLAIN_STEPS = (1200, 9600)  # a plain GAN is measured at several lengths of training; these are shown
 
@@ -191,12 +200,17 @@ def digits_runs() -> str:
 
 
 def fashion() -> str:
-    """Fashion-MNIST: the preset for 50 epochs, and the models of the study of ablations, lowest to highest."""
-    long = DataFrame(load("study-seeds-fashion-mnist-slim.json")["runs"])
+    """Fashion-MNIST: the preset, its former settings, and the models of the study of ablations, lowest to highest."""
+    preset = DataFrame(load("study-seeds-fashion-mnist-slim.json")["runs"])
+    density = DataFrame(load("study-seeds-fashion-mnist-slim-density.json")["runs"])
     short = DataFrame(load("study-ablation-fashion-mnist-slim.json")["runs"])
     measures = {"inception_score": 2, "frechet_distance": 1, "precision": 2, "recall": 2, "slot_purity": 2}
-    groups = {"MemoryGAN, 50 epochs": long[long["configuration"] == "memoryGAN"]}
+    groups = {
+        "MemoryGAN, the preset, 21 epochs": preset[preset["configuration"] == "memoryGAN"],
+        "MemoryGAN, the paper's term, 50 epochs": density[density["configuration"] == "memoryGAN"],
+    }
     for configuration, label in MODELS.items():
+        label += ", the paper's term" if label == "MemoryGAN" else ""
         groups[f"{label}, 4 epochs"] = short[short["configuration"] == configuration]
     rows = []
     for label, runs in groups.items():
@@ -222,6 +236,63 @@ def plane() -> str:
             off_mode = span(100 * of_kind["off_mode"], 1)
             rows.append([PLANE[kind], steps, len(of_kind), modes, off_mode])
     return markdown(["eight modes in the plane", "steps", "seeds", "modes found", "% of points off all modes"], rows)
+
+
+def playground_seeds() -> str:
+    """The playground's default settings: both models on each seed, after the last step that was measured."""
+    rows = _last_rows("seeds")
+    lines = []
+    for row in rows:
+        cells = [f"{row['seed']}"]
+        for model in ("ordinary", "memory"):
+            cells += [f"{row[model]['modes']}", f"{100 * row[model]['off']:.2f}"]
+        lines.append(cells)
+    head = ["seed", "ordinary GAN: modes", "% off all modes", "MemoryGAN: modes", "% off all modes"]
+    return markdown(head, lines)
+
+
+def playground_presets() -> str:
+    """What MemoryGAN reaches in the playground with one part changed, and in Python with the same change."""
+    rows = _last_rows("presets")
+    in_python = DataFrame(load("plane.json")["runs"])
+    lines = []
+    for name, preset in PLAYGROUND_PRESETS.items():
+        found = [row["memory"] for row in rows if row["name"] == name]
+        cells = [preset.label, f"{len(found)}", *_modes_and_off(found)]
+        same = in_python[in_python["kind"] == SAME_IN_PYTHON.get(name)]
+        if len(same):
+            cells += [f"{len(same)}", span(same["modes"], 0), span(100 * same["off_mode"], 1)]
+        else:
+            cells += ["", "", ""]
+        lines.append(cells)
+    head = ["MemoryGAN on the ring", "seeds", "modes", "% off all modes"]
+    return markdown([*head, "seeds in Python", "modes", "% off all modes"], lines)
+
+
+def playground_distributions() -> str:
+    """Both models with the default settings on each built-in distribution."""
+    lines = []
+    for row in _last_rows("distributions"):
+        cells = [DISTRIBUTIONS[row["name"]], f"{row['step']:,}"]
+        for model in ("ordinary", "memory"):
+            cells += [f"{row[model]['modes']} of {row[model]['of']}", f"{100 * row[model]['off']:.1f}"]
+        lines.append(cells)
+    head = ["data", "steps", "ordinary GAN: modes", "% off all modes", "MemoryGAN: modes", "% off all modes"]
+    return markdown(head, lines)
+
+
+def _last_rows(kind: str) -> list[dict[str, Any]]:
+    """The measurements of the playground after the last step of each run."""
+    last: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in load("playground.json")[kind]["rows"]:
+        last[row["name"], row["seed"]] = row
+    return list(last.values())
+
+
+def _modes_and_off(found: list[dict[str, Any]]) -> list[str]:
+    modes = Series([row["modes"] for row in found])
+    off = Series([100 * row["off"] for row in found])
+    return [span(modes, 0), span(off, 1)]
 
 
 def forgetting() -> str:
@@ -350,6 +421,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "digits-runs": digits_runs,
     "fashion": fashion,
     "plane": plane,
+    "playground-seeds": playground_seeds,
+    "playground-presets": playground_presets,
+    "playground-distributions": playground_distributions,
     "forgetting": forgetting,
     "ordinary-training": ordinary_training,
     "averaging": averaging,
