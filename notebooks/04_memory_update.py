@@ -23,6 +23,7 @@ from memgan import VMFMemory
 from memgan.engines import dense
 from memgan.reference import ReferenceMemory
 from memgan.training import prepare
+from memgan.widgets import Playground
 from walkthrough import circle, nb04_update as nb04, show, source
 from walkthrough.circle import angles, direction, ring, table
 from walkthrough.widgets import MemoryFilm
@@ -457,6 +458,16 @@ show(
 # %% [markdown]
 # Once few real slots are left, the generator has nothing to draw from (11). So this package replaces the oldest slot *of the query's label* by default, and `preset="paper"` the oldest of all.
 #
+# ## Watch a memory while it learns
+#
+# The playground trains two models on points of the plane, in this page: an ordinary GAN and a MemoryGAN. Under them you see the memory as it is written. Blue circles are real slots, orange squares are generated ones, and a ring shows that a slot was just overwritten. Point at a mark to see its key, value, age and histogram.
+#
+# **Try it:** let it learn for a thousand steps. Then open *Change parts of the method* and turn EM into averaging, which moves a key halfway to its queries however much the slot has counted. Watch what happens to the marks and to the share of points off all modes.
+
+# %%
+Playground()
+
+# %% [markdown]
 # Two bonus notebooks go on from here: [b1](b1_life_long_memory.ipynb) compares with the memory of Kaiser et al., and [b2](b2_the_published_code.ipynb) shows where the authors' code leaves their paper.
 #
 # ## In five lines

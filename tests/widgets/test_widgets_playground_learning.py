@@ -1,14 +1,16 @@
 """What the playground teaches is true: the engine, run under Node, reaches what the page and the docs say of it."""
 
+import base64
 import json
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from memgan.widgets.base import script
-from memgan.widgets.playground.settings import PRESETS, default_state
+from memgan.widgets.playground.settings import PAINTED_CELLS, PRESETS, checked_state, default_state
 
 NODE = shutil.which("node")
 RUN = """
@@ -78,7 +80,12 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another_one(learned):
 
 @pytest.mark.thorough
 def test_a_painting_is_learned_from_and_its_pieces_are_its_modes(learned):
-    painted = "_____" + "A" * 160 + "__8"  # cells at the lower edge, and some further up
-    state = state_of(0) | {"distribution": "painted", "painted": painted}
-    found = learned(state, 2)
-    assert found["withMemory"]["of"] == 2
+    cells = np.zeros((PAINTED_CELLS, PAINTED_CELLS), dtype=np.uint8)
+    cells[5:9, 5:9] = 1
+    cells[9, 9] = 1  # touches the first by a corner
+    cells[30:33, 20:39] = 1
+    cells[0, 39] = 1
+    bits = np.packbits(cells.flatten(), bitorder="little").tobytes()
+    painted = base64.urlsafe_b64encode(bits).decode().rstrip("=")
+    found = learned(checked_state({"distribution": "painted", "painted": painted}), 2)
+    assert found["withMemory"]["of"] == 3
