@@ -31,6 +31,14 @@ CELLS = {
     "wrong": "explorer.slot = 4000",
     "train": "gan.memory.keys.copy_(-gan.memory.keys)",
     "observers": "print('callbacks', len(get_ipython().events.callbacks['post_run_cell']))",
+    "playground": """
+        from memgan.widgets import Playground
+        playground = Playground({"seed": 2}, playing=False)
+        playground""",
+    "advance": "playground.advance(25)",
+    "progress": "print('step', playground.progress['step'], 'seed', playground.state['seed'])",
+    "another seed": "playground.state = playground.state | {'seed': 4}",
+    "close": "playground.close()",
 }
 INK = """() => document.querySelector(".memgan canvas").toDataURL()"""
 # From a key press to the frame in which the picture is another: what a reader waits.
@@ -189,3 +197,26 @@ def test_running_the_cell_again_leaves_one_callback(notebook):
 def test_a_new_picture_is_there_within_100_ms_of_a_key(notebook):
     waits = notebook.evaluate(PRESS, 21)
     assert waits[10] < 100, waits
+
+
+def test_playground_is_driven_from_python_and_leaves_no_worker_behind(notebook):
+    before = len(notebook.workers)
+    run(notebook, "playground")
+    count = notebook.locator(".memgan .count")
+    count.wait_for()
+    assert len(notebook.workers) == before + 1
+    run(notebook, "advance")
+    notebook.wait_for_function("() => document.querySelector('.memgan .count').textContent === 'step 25'")
+    notebook.wait_for_timeout(300)
+    assert "step 25 seed 2" in run(notebook, "progress")
+    seed = notebook.get_by_label("seed", exact=True)
+    seed.fill("7")
+    seed.press("Enter")
+    notebook.wait_for_timeout(300)
+    assert "seed 7" in run(notebook, "progress")
+    run(notebook, "another seed")
+    notebook.wait_for_function("() => document.querySelector('.memgan input[aria-label=seed]').value === '4'")
+    run(notebook, "close")
+    count.wait_for(state="detached")
+    notebook.wait_for_timeout(300)
+    assert len(notebook.workers) == before

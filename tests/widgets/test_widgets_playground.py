@@ -99,8 +99,6 @@ def test_the_command_writes_one_file_that_loads_nothing(tmp_path, capsys):
 
 # ---------------------------------------------------------------- in a browser
 
-pytest_browser = pytest.mark.browser
-
 
 @pytest.fixture(scope="module")
 def browser():
@@ -128,7 +126,7 @@ def state(tab):
     return tab.evaluate("() => memgan[0].get('state')")
 
 
-@pytest_browser
+@pytest.mark.browser
 def test_it_plays_pauses_steps_and_begins_again(browser, tmp_path):
     with opened(browser, page_of(tmp_path, playing=False)) as tab:
         play = tab.get_by_role("button", name="play")
@@ -155,7 +153,7 @@ def test_it_plays_pauses_steps_and_begins_again(browser, tmp_path):
         assert progress(tab) == of_two  # the same seed, the same numbers
 
 
-@pytest_browser
+@pytest.mark.browser
 def test_each_control_changes_the_state_and_training_goes_on(browser, tmp_path):
     with opened(browser, page_of(tmp_path)) as tab:
         tab.get_by_text("Change parts of the method").click()
@@ -174,7 +172,7 @@ def test_each_control_changes_the_state_and_training_goes_on(browser, tmp_path):
         checked_state(state(tab))
 
 
-@pytest_browser
+@pytest.mark.browser
 def test_presets_set_what_they_say_and_begin_again(browser, tmp_path):
     with opened(browser, page_of(tmp_path, playing=False)) as tab:
         tab.get_by_role("button", name="one step").click()
@@ -186,7 +184,7 @@ def test_presets_set_what_they_say_and_begin_again(browser, tmp_path):
         tab.wait_for_function("() => memgan[0].get('progress').step === 0")
 
 
-@pytest_browser
+@pytest.mark.browser
 def test_a_reader_paints_with_the_mouse_and_with_the_keyboard(browser, tmp_path):
     with opened(browser, page_of(tmp_path)) as tab:
         tab.get_by_label("data", exact=True).select_option("painted")
@@ -211,7 +209,7 @@ def test_a_reader_paints_with_the_mouse_and_with_the_keyboard(browser, tmp_path)
         checked_state(state(tab) | {"painted": by_mouse})
 
 
-@pytest_browser
+@pytest.mark.browser
 def test_a_state_is_shared_by_the_address_and_restored_from_it(browser, tmp_path):
     path = page_of(tmp_path, playing=False)
     with opened(browser, path) as tab:
@@ -241,7 +239,7 @@ def test_a_state_is_shared_by_the_address_and_restored_from_it(browser, tmp_path
         assert Playground(wanted).state == wanted
 
 
-@pytest_browser
+@pytest.mark.browser
 def test_a_slot_shows_what_it_holds_and_a_point_its_posterior(browser, tmp_path):
     with opened(browser, page_of(tmp_path)) as tab:
         wait_for_steps(tab, 30)
@@ -263,7 +261,7 @@ def test_a_slot_shows_what_it_holds_and_a_point_its_posterior(browser, tmp_path)
         tab.wait_for_function(f"() => document.querySelector('.side .note').innerText !== {json.dumps(before)}")
 
 
-@pytest_browser
+@pytest.mark.browser
 def test_a_reader_who_wants_little_motion_begins_paused(browser, tmp_path):
     with opened(browser, page_of(tmp_path), reduced_motion="reduce") as tab:
         assert tab.get_by_role("button", name="play").is_visible()
@@ -271,7 +269,7 @@ def test_a_reader_who_wants_little_motion_begins_paused(browser, tmp_path):
         assert steps(tab) == 0
 
 
-@pytest_browser
+@pytest.mark.browser
 def test_python_drives_it_and_a_view_that_goes_stops_its_worker(browser, tmp_path):
     """By what a kernel would send: a trait, and a message."""
     with opened(browser, page_of(tmp_path, playing=False)) as tab:
@@ -282,6 +280,14 @@ def test_python_drives_it_and_a_view_that_goes_stops_its_worker(browser, tmp_pat
         tab.wait_for_function("() => memgan[0].get('progress').step === 0")
         tab.evaluate("() => memgan[0].set('state', { ...memgan[0].get('state'), distribution: 'grid' })")
         tab.wait_for_function("() => memgan[0].get('progress').memory.of === 25")
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_1500_steps_of_both_models_take_at_most_30_seconds(browser, tmp_path):
+    """With their pictures, on a machine that does nothing else."""
+    with opened(browser, page_of(tmp_path)) as tab:
+        tab.wait_for_function("() => memgan[0].get('progress').step >= 1500", timeout=30_000)
 
 
 RESPONSE = """() => new Promise((done) => {
@@ -300,14 +306,14 @@ RESPONSE = """() => new Promise((done) => {
 })"""
 
 
-@pytest_browser
+@pytest.mark.browser
 def test_the_page_answers_within_50_ms_while_it_trains(browser, tmp_path):
     with opened(browser, page_of(tmp_path)) as tab:
         wait_for_steps(tab, 10)
         assert tab.evaluate(RESPONSE) < 50
 
 
-@pytest_browser
+@pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1000])
 def test_nothing_is_cut_off_on_a_phone_or_in_the_dark(browser, tmp_path, width, scheme):

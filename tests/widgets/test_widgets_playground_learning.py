@@ -89,3 +89,37 @@ def test_a_painting_is_learned_from_and_its_pieces_are_its_modes(learned):
     painted = base64.urlsafe_b64encode(bits).decode().rstrip("=")
     found = learned(checked_state({"distribution": "painted", "painted": painted}), 2)
     assert found["withMemory"]["of"] == 3
+
+
+GROWTH = """
+import { Experiment, frameOf } from "./engine.mjs";
+import { readFileSync } from "node:fs";
+const experiment = new Experiment(JSON.parse(readFileSync(0, "utf-8")));
+const held = () => {
+  gc();
+  const { heapUsed, arrayBuffers } = process.memoryUsage();
+  return heapUsed + arrayBuffers;
+};
+const go = (steps) => {
+  for (let step = 0; step < steps; step++) {
+    experiment.step();
+    if (step % 10 === 0) frameOf(experiment, [0, 1]);
+  }
+};
+go(200);
+const before = held();
+go(5000);
+console.log(held() - before);
+"""
+
+
+@pytest.mark.slow
+def test_five_thousand_steps_and_their_frames_leave_nothing_behind(tmp_path):
+    if NODE is None:
+        pytest.skip("no Node: install Debian's nodejs")
+    engine = script("playground/frame.js") + "\nexport { Experiment };\n"
+    (tmp_path / "engine.mjs").write_text(engine, encoding="utf-8")
+    (tmp_path / "run.mjs").write_text(GROWTH, encoding="utf-8")
+    command = [NODE, "--expose-gc", str(tmp_path / "run.mjs")]
+    done = subprocess.run(command, input=json.dumps(state_of(0)), capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1_000_000  # bytes
