@@ -6,6 +6,7 @@
 seeds          the default settings on ten seeds, both models
 presets        each change that breaks a part, three seeds, MemoryGAN alone
 distributions  the default settings on each built-in distribution, one seed and more steps, both models
+speed          seconds for 1,500 steps of both models with their pictures in Chromium, and the size of the page
 still          the picture that viewers without JavaScript see
 
 The engine runs under Node, as it runs in a page.
@@ -14,9 +15,11 @@ The engine runs under Node, as it runs in a page.
 import argparse
 import io
 import json
+import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,14 +31,16 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from memgan.lab.studies.provenance import commit
+from memgan.widgets import Playground
 from memgan.widgets.base import script
+from memgan.widgets.page import page
 from memgan.widgets.playground.settings import DISTRIBUTIONS, PRESETS, default_state
 from memgan.widgets.playground.widget import STILL
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "results" / "playground.json"
 PROGRAM = Path(__file__).with_suffix(".js")
-KINDS = ("seeds", "presets", "distributions", "still")
+KINDS = ("seeds", "presets", "distributions", "speed", "still")
 STEPS = (500, 1000, 1500, 2000)
 STILL_STEPS = (50, 400, 2000)
 POINTS = 10_000  # generated points of a measurement
@@ -111,6 +116,25 @@ def line_of(row: dict[str, Any]) -> str:
     return " | ".join(parts)
 
 
+def speed() -> dict[str, Any]:
+    """How long the page takes for its first 1,500 steps, and how large it is."""
+    from playwright.sync_api import sync_playwright  # only here: it comes with the extra `test`
+
+    chromium = os.environ.get("MEMGAN_CHROMIUM") or shutil.which("chromium")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
+        file = Path(folder, "playground.html")
+        file.write_text(page("Playground", "", {"Playground": Playground()}), encoding="utf-8")
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 1000, "height": 1200})
+        tab.goto(file.as_uri())
+        tab.wait_for_selector(".memgan")
+        started = time.perf_counter()
+        tab.wait_for_function("() => memgan[0].get('progress').step >= 1500", timeout=600_000)
+        seconds = time.perf_counter() - started
+        browser.close()
+        return {"commit": commit(), "seconds_of_1500_steps": round(seconds, 1), "bytes_of_page": file.stat().st_size}
+
+
 # ---------------------------------------------------------------- the still picture
 
 
@@ -164,6 +188,11 @@ def main() -> None:
     again = parser.parse_args().kinds or KINDS
     kept = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
     for kind in again:
+        if kind == "speed":
+            kept[kind] = speed()
+            print(kept[kind], flush=True)
+            RESULT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            continue
         rows = []
         for row in measured(runs_of(kind)):
             rows.append(row)

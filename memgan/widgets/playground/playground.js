@@ -257,7 +257,7 @@ function layout(given) {
     "Small grey dots: real points. Large dots: generated points, MemoryGAN's in the colour of their slot. Ground: what D says, blue for real " +
     "and orange for generated. Lines: a square grid of noise after the generator; MemoryGAN has one for each of its most used slots.";
   const memory = element("canvas", { width: SIDE, height: SIDE, className: "plane" });
-  const memoryPad = element("div", { className: "pad", tabIndex: 0, role: "application", "aria-label": "memory: arrow keys move the point whose posterior is shown, Escape takes it away" }, memory);
+  const memoryPad = element("div", { className: "pad look", tabIndex: 0, role: "application", "aria-label": "memory: arrow keys move the point whose posterior is shown, Escape takes it away" }, memory);
   const memoryFigure = element(
     "figure",
     {},
