@@ -13,8 +13,7 @@ from typing import Any
 from pandas import DataFrame, Series
 
 from memgan.presets import PRESETS
-from memgan.widgets.playground.settings import DISTRIBUTIONS
-from memgan.widgets.playground.settings import PRESETS as PLAYGROUND_PRESETS
+from memgan.widgets.playground.settings import DISTRIBUTIONS, PRESETS as PLAYGROUND_PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
