@@ -141,15 +141,16 @@ function render({ model, el }) {
     if (!frame) return;
     const slot = view.chosen ?? view.pinned;
     const { memory } = frame;
-    const isOf = slot === null || !memory ? null : (i) => (memory.values[slot] === 1 ? memory.slots[i] === slot : memory.owners[i] === slot);
+    const isOf = (i) => (memory.values[slot] === 1 ? memory.slots : memory.owners)[i] === slot;
+    const points = slot === null || !memory ? 0 : memory.slots.filter((_, i) => isOf(i)).length;
     drawPanel(parts.ordinary.canvas, { seen: frame.ordinary, real, bySlot: false });
-    drawPanel(parts.withMemory.canvas, { seen: frame.withMemory, real, bySlot: memory !== null, chosen: isOf });
+    drawPanel(parts.withMemory.canvas, { seen: frame.withMemory, real, bySlot: memory !== null, chosen: points > 0 ? isOf : null });
     parts.ordinary.show(frame.ordinary, frame.done);
     parts.withMemory.show(frame.withMemory, frame.done);
     parts.count.textContent = `step ${frame.done.toLocaleString("en")}`;
     drawMemory(parts.memory, { memory, real, flashes: flashes(), chosen: slot, probe: frame.probe });
     parts.slot.max = memory ? memory.values.length - 1 : 0;
-    parts.details.replaceChildren(...details(memory, slot, isOf));
+    parts.details.replaceChildren(...details(memory, slot, points));
     parts.posterior.replaceChildren(...posteriorOf(memory, frame.probe, probe));
     if (view.flashes.size > 0 && !model.get("playing")) setTimeout(() => view.flashes.size > 0 && draw(), FLASH / 4);
   }
@@ -324,11 +325,10 @@ function panel(name) {
 }
 
 // What a slot holds, as terms and their values.
-function details(memory, slot, isOf) {
+function details(memory, slot, points) {
   if (!memory) return [element("dt", {}, "the memory is turned off"), element("dd")];
   if (slot === null) return [element("dt", {}, "Point at a mark, or give a number, to see what a slot holds."), element("dd")];
   const key = Array.from(memory.keys.subarray(slot * memory.keyDim, (slot + 1) * memory.keyDim), (part) => part.toFixed(2));
-  const points = memory.slots.filter((_, i) => isOf(i)).length;
   const isReal = memory.values[slot] === 1;
   const rows = [
     ["slot", String(slot)],

@@ -14,7 +14,7 @@ export function settingControls(controls, changed) {
 
 function made(control, changed) {
   const part = typeof control.default === "boolean" ? toggle(control, changed) : control.options.length > 0 ? choice(control, changed) : range(control, changed);
-  const says = element("p", { className: "says" }, control.says, " ", linkTo(control.notebook));
+  const says = element("p", { className: "says" }, control.says, " (", linkTo(control.notebook), ")");
   return { node: element("div", { className: "setting" }, part.node, says), show: part.show };
 }
 

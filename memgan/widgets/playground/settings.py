@@ -84,7 +84,7 @@ CONTROLS = (
     ),
     Control(
         "mi_weight",
-        "Numbers",
+        "Training",
         "weight of the term, λ",
         "How much the information term counts in both losses.",
         "05_mcgn",
@@ -95,7 +95,7 @@ CONTROLS = (
     ),
     Control(
         "kappa",
-        "Numbers",
+        "The memory",
         "concentration, κ",
         "How sharply a slot responds to the direction of a query; at 1, all slots respond nearly alike.",
         "02_vmf_posterior",
@@ -107,7 +107,7 @@ CONTROLS = (
     ),
     Control(
         "num_slots",
-        "Numbers",
+        "The memory",
         "number of slots, N",
         "How many slots the memory has; another number begins with an empty memory.",
         "b3_how_many_slots_and_what_kappa",
@@ -118,7 +118,7 @@ CONTROLS = (
     ),
     Control(
         "top_k",
-        "Numbers",
+        "The memory",
         "slots looked at, k",
         "How many of the most probable slots are read and written.",
         "03_topk_approximation",
@@ -129,7 +129,7 @@ CONTROLS = (
     ),
     Control(
         "correct_in_top",
-        "Numbers",
+        "The memory",
         "slots that may vouch",
         "A point is known if one of so many nearest slots has its label; otherwise it replaces a slot.",
         "04_memory_update",
@@ -140,7 +140,7 @@ CONTROLS = (
     ),
     Control(
         "alpha",
-        "Numbers",
+        "The memory",
         "decay of the histogram, α",
         "What a slot's count is multiplied by before new data is added; at 1, a slot never forgets.",
         "04_memory_update",
@@ -151,7 +151,7 @@ CONTROLS = (
     ),
     Control(
         "generator_lr",
-        "Numbers",
+        "Training",
         "rate of G, MemoryGAN",
         "Adam's learning rate for the generator; it falls to a tenth between steps 900 and 1,500.",
         "01_structural_discontinuity",
@@ -163,7 +163,7 @@ CONTROLS = (
     ),
     Control(
         "discriminator_lr",
-        "Numbers",
+        "Training",
         "rate of D, MemoryGAN",
         "Adam's learning rate for the network that makes queries of points.",
         "01_structural_discontinuity",
@@ -175,7 +175,7 @@ CONTROLS = (
     ),
     Control(
         "ordinary_lr",
-        "Numbers",
+        "Training",
         "rate of the ordinary GAN",
         "Adam's learning rate for both of its networks.",
         "01_structural_discontinuity",
@@ -187,7 +187,7 @@ CONTROLS = (
     ),
     Control(
         "blur",
-        "Numbers",
+        "Training",
         "noise on D's inputs",
         "Its size at the first step; it makes real and generated points overlap, and falls to 0 by step 1,050.",
         "01_structural_discontinuity",
