@@ -1,8 +1,8 @@
 """A memory in shards, for memories that outgrow a device: each rank of a group holds some of the slots.
 
 A collective brings every rank the queries of all ranks, and each rank searches its own slots for all of them. What is
-found goes back to the rank whose query it is, which decides, and tells the others. So a step sends numbers in proportion
-to the batch B and to k, never to the number of slots N:
+found goes back to the rank whose query it is, which decides, and tells the others. So a step sends numbers in
+proportion to the batch B and to k, never to the number of slots N:
 
     read     local top k -> the query's rank: the global top k -> P(real)
                          -> the others: their slots' weights -> their part of the derivative
@@ -15,7 +15,8 @@ ranks speak with each other.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
+from numbers import Integral
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -24,6 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
+from memgan import vmf
 from memgan.distributed import (
     exchanged,
     exchanged_rows,
@@ -33,9 +35,17 @@ from memgan.distributed import (
     packed,
     unpacked,
 )
-from memgan.engines import Candidates, derivative_with_keys, engine_for, is_transformed, marked, with_derivative
+from memgan.engines import (
+    Candidates,
+    derivative_with_keys,
+    engine_for,
+    is_transformed,
+    marked,
+    scores_of,
+    with_derivative,
+)
 from memgan.engines.precision import exact_dtype, full_precision
-from memgan.memory import MemorySettings, VMFMemory
+from memgan.memory import _STEPS_OF_A_SAMPLE, MemorySettings, VMFMemory, _check_number_of_samples
 
 __all__ = ["ShardedVMFMemory"]
 
@@ -52,6 +62,7 @@ _CALLS = (
     "sample",
     "keys_of",
 )
+_MOST_SCORES = 2**26  # elements of the matrix of all scores that is held at once: 256 MB in float32
 _LARGEST_INT32 = 2**31 - 1
 _SHARDED = ("keys", "values", "ages", "histogram")
 _IN_S_Y = 1  # what a sample's rank tells the others of a candidate: that it is in S_y,
@@ -340,6 +351,216 @@ class ShardedVMFMemory(VMFMemory):
             "top_k_posterior"
         )
 
+    def log_posterior_of(
+        self, slots: Int[Tensor, " batch"], queries: Float[Tensor, "batch key_dim"]
+    ) -> Float[Tensor, " batch"]:
+        """As `VMFMemory.log_posterior_of`, for this rank's `queries` [B, M] and `slots` [B], any of the memory. (15)
+
+        Differentiable once: a second derivative raises RuntimeError.
+        """
+        queries, slots = self._agreed("log_posterior_of", _rows(queries), lambda: self._readable_slots(slots, queries))
+        with full_precision(queries.device):
+            value, derivative = self._log_posterior_and_derivative(slots, queries)
+        return with_derivative(queries, value, derivative, _no_second_derivative, written=self.ages)
+
+    def _readable_slots(self, slots: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit `queries`, and `slots`; ValueError or RuntimeError for what cannot be read."""
+        queries = self._readable(queries)
+        return queries, self._checked_slots(slots, queries)
+
+    @torch.no_grad()
+    def _log_posterior_and_derivative(self, slots: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """log p(c=i|x, v=1) [B] and its derivative, kappa (K_i - sum_j p(c=j|x, v=1) K_j), [B, M]. (15)
+
+        Each shard finds the mass of its real slots and their mean key, and then learns its share of the whole mass.
+        """
+        of_all, slots_of_all = self._of_all(queries, slots.unsqueeze(1))
+        log_prior = self._log_prior_of_real()
+        masses = []
+        mean_keys = []
+        for some_queries in of_all.split(max(1, _MOST_SCORES // max(1, len(self.keys)))):
+            log_joint = torch.addmm(log_prior, some_queries, self.keys.T, alpha=self.kappa)
+            mass = log_joint.logsumexp(dim=1, keepdim=True)
+            masses.append(mass)
+            mean_keys.append((log_joint - torch.where(mass > -torch.inf, mass, 0.0)).exp() @ self.keys)
+        log_mass = torch.cat(masses)
+        score, own_key = self._score_and_key(slots_of_all[:, 0], of_all, log_prior)
+        scores, log_masses = self._to_the_rows_ranks(score, log_mass)
+        log_mass_of_all = log_masses.logsumexp(dim=1, keepdim=True)
+        value = scores.amax(dim=1) - log_mass_of_all[:, 0]
+        if not queries.requires_grad:
+            return value, torch.zeros_like(queries)
+        (log_mass_of_all,) = self._of_all(log_mass_of_all)
+        share = (log_mass - log_mass_of_all).exp()
+        return value, self.kappa * self._summed(own_key - share * torch.cat(mean_keys))
+
+    def _score_and_key(self, slots: Tensor, queries: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
+        """kappa K_i . q + `log_prior` [n] of `slots` [B], [B, 1], and their keys [B, M], where this shard holds them.
+
+        -inf and 0 where another does.
+        """
+        own = self.own_slots
+        is_here = ((slots >= own.start) & (slots < own.stop)).unsqueeze(1)
+        if len(own) == 0:
+            return queries.new_full((len(slots), 1), -torch.inf), torch.zeros_like(queries)
+        places = torch.where(is_here, slots.unsqueeze(1) - own.start, 0)
+        scores = scores_of(queries, self.keys, places, log_prior, self.kappa)
+        return torch.where(is_here, scores, -torch.inf), torch.where(is_here, self.keys[places[:, 0]], 0.0)
+
+    def read_with_log_posterior(
+        self, slots: Int[Tensor, " batch"], queries: Float[Tensor, "batch key_dim"]
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+        """As `VMFMemory.read_with_log_posterior`, of this rank's `queries` [B, M] and `slots` [B]. (6, 16)
+
+        The log posterior is differentiable once: a second derivative raises RuntimeError.
+        """
+        call = "read_with_log_posterior"
+        queries, slots = self._agreed(call, _rows(queries), lambda: self._readable_slots(slots, queries))
+        with full_precision(queries.device):
+            of_all, slots_of_all = self._of_all(queries.detach(), slots.unsqueeze(1))
+            nearest = self._nearest(of_all)
+            best = self._best_of_all(nearest)
+            probability = self._probability_from(queries, nearest, best)
+            with torch.no_grad():
+                own_score, own_key = self._score_and_key(slots_of_all[:, 0], of_all, self._log_prior_of_real())
+                (own_scores,) = self._to_the_rows_ranks(own_score)
+                is_compared = (best.slots != slots.unsqueeze(1)) & (best.values == 1)
+                compared = torch.where(is_compared, best.scores, -torch.inf)
+                log_posteriors = torch.cat([own_scores.amax(dim=1, keepdim=True), compared], dim=1).log_softmax(dim=1)
+                value = log_posteriors[:, 0]
+                derivative = torch.zeros_like(queries)
+                if queries.requires_grad:
+                    weights = -self.kappa * log_posteriors.exp()
+                    (own_weights,) = self._of_all(weights[:, :1] + self.kappa)
+                    parts = self._weighted_keys(nearest, best, weights[:, 1:]) + own_weights * own_key
+                    derivative = self._summed(parts)
+        return probability, with_derivative(queries, value, derivative, _no_second_derivative, written=self.ages)
+
+    @torch.no_grad()
+    def log_likelihood(
+        self, queries: Float[Tensor, "batch key_dim"], label: int | None = None
+    ) -> Float[Tensor, " batch"]:
+        """As `VMFMemory.log_likelihood`, [B], for this rank's `queries` [B, M]. (1-3)
+
+        Every rank gives the same `label`.
+        """
+
+        def check() -> Tensor:
+            if label not in (0, 1, None):
+                raise ValueError(f"label must be 0, 1 or None, got {label!r}")
+            return self._readable(queries)
+
+        queries = self._agreed("log_likelihood", _rows(queries), check)
+        prior = self.histogram + self.beta
+        if label is not None:
+            prior = prior * (self.values == label)
+        mass = prior.sum(dtype=exact_dtype(prior.device)).unsqueeze(0)
+        whole = gathered_from_all(mass, self._group()).sum()
+        if self._looks_at_values() and not bool(whole > 0):
+            raise ValueError(f"log_likelihood(label={label}) needs a slot with value {label}, there is none")
+        log_prior = prior.log() - whole.log().to(prior.dtype)
+        log_normaliser = vmf.log_normaliser(self.kappa, self.key_dim).item()
+        (of_all,) = self._of_all(queries)
+        parts = []
+        with full_precision(queries.device):
+            for some_queries in of_all.split(max(1, _MOST_SCORES // max(1, len(self.keys)))):
+                log_joint = torch.addmm(log_prior, some_queries, self.keys.T, alpha=self.kappa)
+                parts.append(log_joint.logsumexp(dim=1, keepdim=True))
+        (of_shards,) = self._to_the_rows_ranks(torch.cat(parts))
+        return of_shards.logsumexp(dim=1) + log_normaliser
+
+    # ---------------------------------------------------------------- slots of any rank
+
+    @torch.no_grad()
+    def keys_of(self, slots: Int[Tensor, " batch"]) -> Float[Tensor, "batch key_dim"]:
+        """The keys of `slots` [B], any places in the memory, [B, M]: those that other ranks hold are fetched.
+
+        Collective: every rank asks for as many, which may be the same or others. On a GPU it waits for the device.
+        """
+        slots = self._agreed("keys_of", _rows(slots), lambda: self._fetchable(slots))
+        asked = gathered_from_all(slots, self._group())
+        owner = asked // self._most_slots
+        return self._fetched(owner, self.keys[asked[owner == self._rank] - self.own_slots.start])
+
+    def _fetchable(self, slots: Tensor) -> Tensor:
+        if not torch.is_tensor(slots) or slots.ndim != 1 or slots.is_floating_point() or slots.dtype == torch.bool:
+            raise ValueError(f"slots must be whole numbers of shape [B], got {slots!r}")
+        if self._looks_at_values() and not bool(((slots >= 0) & (slots < self.num_slots)).all()):
+            raise ValueError(f"slots must be in 0..{self.num_slots - 1}, got {slots.unique().tolist()[:8]}")
+        return slots.long()
+
+    def _fetched(self, owner: Tensor, rows: Tensor) -> Tensor:
+        """What this rank asked for, [B, D], where `owner` [ranks, B] says which rank has what each rank asked for.
+
+        `rows` [n, D] are what the ranks asked of this one, in their order. Only what was asked for is sent.
+        """
+        sent = (owner == self._rank).sum(dim=1).tolist()
+        own = owner[self._rank]
+        received = own.bincount(minlength=self._ranks).tolist()
+        by_owner = exchanged_rows(rows, sent, received, self._group())
+        fetched = torch.empty_like(by_owner)
+        fetched[own.argsort(stable=True)] = by_owner
+        return fetched
+
+    # ---------------------------------------------------------------- sampling
+
+    def slot_probabilities(self) -> Float[Tensor, " own_slots"]:
+        """p(c=i|v=1) of this rank's slots, in float64; over all ranks they sum to 1. (11)
+
+        Collective. NaN where no slot with v = 1 has any mass.
+        """
+        mass, whole = self._masses()
+        return mass / whole
+
+    def _masses(self) -> tuple[Tensor, Tensor]:
+        """h_i v_i of this rank's slots, in float64, and their sum over all ranks. (11)"""
+        mass = (self.histogram * self.values).to(exact_dtype(self.histogram.device))
+        return mass, gathered_from_all(mass.sum().unsqueeze(0), self._group()).sum()
+
+    def slots_in_use(self) -> Float[Tensor, ""]:
+        """exp of the entropy of p(c|v=1) over the slots of all ranks, a number from 1 to N. Collective."""
+        entropy = torch.special.entr(self.slot_probabilities()).sum()
+        return gathered_from_all(entropy.unsqueeze(0), self._group()).sum().exp()
+
+    @torch.no_grad()
+    def sample(
+        self, num_samples: int, generator: torch.Generator | None = None
+    ) -> tuple[Float[Tensor, "num_samples key_dim"], Int[Tensor, " num_samples"]]:
+        """Slots c ~ p(c=i|v=1), (11): their keys [num_samples, M] and their places in the memory [num_samples].
+
+        Each rank draws for itself, from `generator` or the default one. So ranks whose generators have the same state
+        sample the same slots, which are those that a `VMFMemory` would sample, and ranks with other seeds sample
+        others. Keys come from the ranks that hold them, in one collective. Every rank calls it with the same
+        `num_samples`. On a GPU it waits for the device, to learn how many keys each rank has to send.
+
+        Raises ValueError where no slot with v = 1 has a positive histogram.
+        """
+        self._agreed("sample", _whole(num_samples), lambda: self._check_sampling(num_samples))
+        mass, whole = self._masses()
+        if not bool(whole > 0):
+            raise ValueError("sample needs a slot with v = 1 and a positive histogram, there is none")
+        # Whole numbers, as in VMFMemory.sample: sums of them are the same in any order, and so in any number of shards.
+        steps = min(_STEPS_OF_A_SAMPLE, round(1 / torch.finfo(mass.dtype).eps))
+        cumulative = (mass / whole * steps).long().cumsum(dim=0)
+        in_shard = cumulative[-1:] if len(cumulative) > 0 else cumulative.new_zeros(1)
+        end_of_shard = gathered_from_all(in_shard, self._group())[:, 0].cumsum(dim=0)
+        uniform = mass.new_empty(num_samples).uniform_(generator=generator)
+        drawn = (uniform * end_of_shard[-1]).long().clamp(max=end_of_shard[-1] - 1)
+        drawn_by_all = gathered_from_all(drawn, self._group())
+        owner = torch.searchsorted(end_of_shard, drawn_by_all, right=True)
+        within = drawn_by_all[owner == self._rank] - (end_of_shard[self._rank] - in_shard)
+        slots = torch.searchsorted(cumulative, within, right=True)
+        keys = self.keys[slots]
+        places = (slots + self.own_slots.start).unsqueeze(1)
+        rows = self._fetched(owner, packed([keys, places]))
+        keys, places = unpacked(rows, [keys, places])
+        return keys, places[:, 0]
+
+    def _check_sampling(self, num_samples: int) -> None:
+        _check_number_of_samples(num_samples)
+        self._group()
+        self._check_state()
+
     # ---------------------------------------------------------------- writing
 
     @torch.no_grad()
@@ -463,7 +684,6 @@ class ShardedVMFMemory(VMFMemory):
         own = torch.tensor(super()._slots_by_value(), device=self.values.device)
         return gathered_from_all(own, self._group()).sum(dim=0).tolist()
 
-
     # ---------------------------------------------------------------- state
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
@@ -493,12 +713,13 @@ class ShardedVMFMemory(VMFMemory):
     def _own_part(self, value: Tensor) -> Tensor:
         """This rank's rows of `value` [N, ...], a DTensor or all rows; another shape is left for PyTorch to refuse."""
         if hasattr(value, "full_tensor"):
-            mesh_ranks = value.device_mesh.mesh.flatten().tolist()
+            distributed: Any = value  # a DTensor, whose import takes seconds
+            mesh_ranks = distributed.device_mesh.mesh.flatten().tolist()
             own_ranks = dist.get_process_group_ranks(self._group())
-            local = value.to_local()
-            if mesh_ranks == own_ranks and len(local) == len(self.own_slots) and len(value) == self.num_slots:
+            local = distributed.to_local()
+            if mesh_ranks == own_ranks and len(value) == self.num_slots and len(local) == len(self.own_slots):
                 return local
-            value = value.full_tensor()
+            value = distributed.full_tensor()
         if value.ndim == 0 or len(value) != self.num_slots:
             return value
         own = self.own_slots
@@ -507,7 +728,21 @@ class ShardedVMFMemory(VMFMemory):
 
 def _nothing(queries: Tensor) -> Candidates:
     """What a rank without slots finds."""
-    return Candidates(queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.long, device=queries.device))
+    return Candidates(
+        queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.long, device=queries.device)
+    )
+
+
+def _no_second_derivative(queries: Tensor) -> NoReturn:
+    """For the log posteriors, whose second derivative would need the keys of all real slots."""
+    raise RuntimeError(
+        "ShardedVMFMemory has no second derivative of a log posterior, only of read: take it from a VMFMemory"
+    )
+
+
+def _whole(number: Any) -> int:
+    """A whole number, for a comparison; -1 for what is none, which is refused later."""
+    return int(number) if isinstance(number, Integral) else -1
 
 
 def _rows(queries: Any) -> int:

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from memory_builders import lived_in_memory, random_labels, reference_of, unit_rows
 
-from memgan import ShardedVMFMemory, VMFMemory
+from memgan import ShardedVMFMemory
 from memgan.distributed import own_rows
 from tests.ranks import on_ranks
 
@@ -22,7 +22,12 @@ CHOICES = [
     {"em_steps": em_steps, "correct_in_top": look_at, "touch": touch, "replace_within_label": within}
     for em_steps, look_at, touch, within in itertools.product((1, 3), (1, 2, K), ("best", "all"), (True, False))
 ]
-SIZES = [(9, 4, 7), (10, 5, 4), (211, 2, 5), (5, 3, 4)]  # N, M, k: with shards of fewer than k slots, and of none
+SIZES = {  # N, M, k
+    "shards of fewer than k slots": (10, 5, 4),
+    "a rank without slots": (9, 4, 7),
+    "two ranks of four without many": (5, 3, 4),
+    "large shards": (211, 2, 5),
+}
 
 
 # ---------------------------------------------------------------- what runs on the ranks
@@ -70,16 +75,65 @@ def steps(memory, queries, labels, rows):
 
 
 def as_a_rank(cases):
-    found = []
+    found = {}
     for number, group in groups().items():
+        rows = own_rows(B // number, group)
         for case in cases:
             memory = sharded(memory_of(case), group)
             queries, labels = batch_of(case)
-            rows = own_rows(B // number, group)
             shard = steps(memory, queries, labels, rows)
             shard.update({name: getattr(memory, name) for name in BUFFERS})
-            found.append(((number, case["name"]), shard))
-    return dict(found)
+            found[number, case["name"]] = shard
+        for name, size in SIZES.items():
+            memory = sharded(memory_to_read(size), group)
+            found[number, f"{name}, read"] = everything_read(memory, rows)
+            found[number, f"{name}, samples"] = samples(memory)
+            found[number, f"{name}, others"] = what_is_only_sharded(memory)
+    return found
+
+
+def memory_to_read(size):
+    return lived_in_memory(*size, seed=50)
+
+
+def everything_read(memory, rows):
+    """Every way to read the memory, with derivatives and a second one."""
+    all_queries = unit_rows(B, memory.key_dim, seed=51) * 3
+    queries = all_queries[rows].clone().requires_grad_()
+    slots = (torch.arange(B) * 5 % memory.num_slots)[rows]
+    weights, best = memory.top_k_posterior(queries)
+    exact = memory.log_posterior_of(slots, queries)
+    read, approximate = memory.read_with_log_posterior(slots, queries)
+    found = {"weights": weights, "read": read, "exact": exact, "approximate": approximate}
+    for name, value in list(found.items()):
+        value = torch.where(value.isfinite(), value, 0.0)  # the log posterior of a slot that is not real
+        (found[f"derivative of {name}"],) = torch.autograd.grad(value.square().sum(), queries, retain_graph=True)
+    (penalty,) = torch.autograd.grad(memory.read(queries).sum(), queries, create_graph=True)
+    (found["second derivative"],) = torch.autograd.grad(penalty.square().sum(), queries)
+    found["best"] = best
+    for label in (0, 1, None):
+        found[f"log likelihood {label}"] = memory.log_likelihood(queries, label)
+    return {name: value.detach() for name, value in found.items()}
+
+
+def samples(memory):
+    keys, slots = memory.sample(300, torch.Generator().manual_seed(52))
+    return {"keys": keys, "slots": slots, "slots_in_use": memory.slots_in_use().reshape(1)}
+
+
+def what_is_only_sharded(memory):
+    rank = dist.get_rank()
+    generator = torch.Generator().manual_seed(rank)
+    own_keys, own_slots = memory.sample(7, generator)
+    asked = (torch.arange(6) * 7 + rank) % memory.num_slots
+    return {
+        "own keys": own_keys,
+        "own slots": own_slots,
+        "asked": asked,
+        "fetched": memory.keys_of(asked),
+        "slot_probabilities": memory.slot_probabilities(),
+        "own_slots": torch.tensor(memory.own_slots),
+    }
 
 
 def joined(by_rank, key):
@@ -95,8 +149,8 @@ CASES = [
     {"name": f"{choices}, {seed}", "size": (N, M, K), "seed": seed, "choices": choices}
     for seed, choices in enumerate(CHOICES)
 ] + [
-    {"name": f"{size}", "size": size, "seed": seed, "choices": {"replace_within_label": False, "correct_in_top": min(size[2], 4)}}
-    for seed, size in enumerate(SIZES)
+    {"name": name, "size": size, "seed": 3, "choices": {"replace_within_label": False, "correct_in_top": 4}}
+    for name, size in SIZES.items()
 ]
 
 
@@ -115,7 +169,9 @@ def test_shards_read_and_write_as_one_memory_and_the_plain_loops(ranks, case, nu
     expected.update({name: getattr(memory, name) for name in BUFFERS})
     found = joined(ranks, (number, case["name"]))
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-12, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            found[name], value, rtol=1e-12, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
     units = [torch.nn.functional.normalize(some, dim=1).numpy() for some in queries]
     np.testing.assert_allclose(found["read"], [reference.read(query) for query in units[0]], rtol=0, atol=1e-12)
@@ -125,3 +181,43 @@ def test_shards_read_and_write_as_one_memory_and_the_plain_loops(ranks, case, nu
     np.testing.assert_allclose(found["histogram"], reference.histogram, rtol=1e-12)
     assert found["values"].tolist() == reference.values
     assert found["ages"].tolist() == reference.ages
+
+
+@pytest.mark.parametrize("number", RANKS)
+@pytest.mark.parametrize("name", SIZES)
+def test_shards_are_read_in_every_way_as_one_memory_with_all_derivatives(ranks, name, number):
+    expected = everything_read(memory_to_read(SIZES[name]), slice(None))
+    found = joined(ranks, (number, f"{name}, read"))
+    for what, value in expected.items():
+        torch.testing.assert_close(
+            found[what], value, rtol=1e-11, atol=1e-11, msg=lambda text, what=what: f"{what}: {text}"
+        )
+
+
+@pytest.mark.parametrize("number", RANKS)
+@pytest.mark.parametrize("name", SIZES)
+def test_the_same_generator_samples_the_slots_of_one_memory_on_every_rank(ranks, name, number):
+    expected = samples(memory_to_read(SIZES[name]))
+    for found in ranks[:number]:
+        found = found[number, f"{name}, samples"]
+        assert torch.equal(found["slots"], expected["slots"])
+        assert torch.equal(found["keys"], expected["keys"])
+        torch.testing.assert_close(found["slots_in_use"], expected["slots_in_use"], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("number", RANKS)
+@pytest.mark.parametrize("name", SIZES)
+def test_a_rank_gets_the_keys_that_it_samples_and_asks_for(ranks, name, number):
+    memory = memory_to_read(SIZES[name])
+    probabilities = []
+    slots = []
+    for rank, found in enumerate(ranks[:number]):
+        found = found[number, f"{name}, others"]
+        _, expected = memory.sample(7, torch.Generator().manual_seed(rank))
+        assert torch.equal(found["own slots"], expected)
+        assert torch.equal(found["own keys"], memory.keys[expected])
+        assert torch.equal(found["fetched"], memory.keys[found["asked"]])
+        probabilities.append(found["slot_probabilities"])
+        slots += found["own_slots"].tolist()
+    assert slots == list(range(memory.num_slots))
+    torch.testing.assert_close(torch.cat(probabilities), memory.slot_probabilities(), rtol=1e-12, atol=0)
