@@ -108,8 +108,8 @@ class ShardedVMFMemory(VMFMemory):
 
     `process_group` is the group, for example `torch.distributed.group.WORLD`. `state_dict` holds DTensors, so that
     torch.distributed.checkpoint saves each shard where it is, and loads into any number of ranks and into one
-    `VMFMemory`. `load_state_dict` takes such DTensors and the state of one `VMFMemory`. Saving and loading are
-    collective where the ranks differ in number.
+    `VMFMemory`. `load_state_dict` takes the DTensors of the same ranks, and the state of one `VMFMemory`, of which each
+    rank takes its slots.
 
     Keys start as random unit rows. Each rank draws those of its slots from a seed that it takes from the default
     generator and its rank, so that ranks of equal seeds get different keys; they are not those of a `VMFMemory`.
@@ -703,26 +703,29 @@ class ShardedVMFMemory(VMFMemory):
         return DTensor.from_local(own, mesh, [Shard(0)], run_check=False, shape=shape, stride=stride)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        """From shards of any number of ranks (DTensors), or from a whole memory, of which each rank takes its own."""
+        """From the shards of this group (DTensors), or from a whole memory, of which each rank takes its own."""
         for name in _SHARDED:
             value = state_dict.get(prefix + name)
             if torch.is_tensor(value):
-                state_dict[prefix + name] = self._own_part(value)
+                state_dict[prefix + name] = self._own_part(prefix + name, value)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
-    def _own_part(self, value: Tensor) -> Tensor:
+    def _own_part(self, name: str, value: Tensor) -> Tensor:
         """This rank's rows of `value` [N, ...], a DTensor or all rows; another shape is left for PyTorch to refuse."""
-        if hasattr(value, "full_tensor"):
-            distributed: Any = value  # a DTensor, whose import takes seconds
-            mesh_ranks = distributed.device_mesh.mesh.flatten().tolist()
+        own = self.own_slots
+        if hasattr(value, "to_local"):
+            shard: Any = value  # a DTensor, whose import takes seconds
+            its_ranks = shard.device_mesh.mesh.flatten().tolist()
             own_ranks = dist.get_process_group_ranks(self._group())
-            local = distributed.to_local()
-            if mesh_ranks == own_ranks and len(value) == self.num_slots and len(local) == len(self.own_slots):
-                return local
-            value = distributed.full_tensor()
+            if its_ranks != own_ranks or (len(shard.to_local()), len(shard)) != (len(own), self.num_slots):
+                raise ValueError(
+                    f"{name}: expected the shards of {self.num_slots} slots on ranks {own_ranks}, got a DTensor of "
+                    f"{len(shard)} on ranks {its_ranks}, of which {len(shard.to_local())} are here: "
+                    "torch.distributed.checkpoint loads into another number of ranks"
+                )
+            return shard.to_local()
         if value.ndim == 0 or len(value) != self.num_slots:
             return value
-        own = self.own_slots
         return value[own.start : own.stop].clone()  # a slice would keep the whole alive
 
 

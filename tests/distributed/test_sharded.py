@@ -2,6 +2,8 @@
 
 import copy
 import itertools
+import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 import torch.distributed as dist
 from memory_builders import lived_in_memory, random_labels, reference_of, unit_rows
 
-from memgan import ShardedVMFMemory
+from memgan import ShardedVMFMemory, VMFMemory
 from memgan.distributed import own_rows
 from tests.ranks import on_ranks
 
@@ -18,9 +20,11 @@ pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="PyTorch ha
 RANKS = (1, 2, 3, 4)
 B, N, M, K = 12, 17, 3, 5  # 12 rows of all ranks together; 3 of 4 ranks have k slots, the last has 2
 BUFFERS = ("keys", "values", "ages", "histogram")
-CHOICES = [
-    {"em_steps": em_steps, "correct_in_top": look_at, "touch": touch, "replace_within_label": within}
-    for em_steps, look_at, touch, within in itertools.product((1, 3), (1, 2, K), ("best", "all"), (True, False))
+CHOICES = [  # each value of a setting beside each of every other one
+    {"em_steps": em_steps, "correct_in_top": look_at, "touch": touch, "replace_within_label": (touch == "all") != flip}
+    for (em_steps, touch), (look_at, flip) in itertools.product(
+        itertools.product((1, 3), ("best", "all")), ((1, False), (2, True), (K, False), (1, True))
+    )
 ]
 SIZES = {  # N, M, k
     "shards of fewer than k slots": (10, 5, 4),
@@ -39,10 +43,10 @@ def groups():
     return {number: group for number, group in of_number.items() if dist.get_rank() < number}
 
 
-def sharded(memory, group):
+def sharded(memory, group, validate=None):
     """`memory` in shards."""
     settings = copy.deepcopy(memory.settings)
-    shard = ShardedVMFMemory.from_settings(settings, process_group=group).to(memory.keys.dtype)
+    shard = ShardedVMFMemory.from_settings(settings, process_group=group, validate=validate).to(memory.keys.dtype)
     shard.load_state_dict(memory.state_dict())
     return shard
 
@@ -74,12 +78,15 @@ def steps(memory, queries, labels, rows):
     return {name: value.detach() for name, value in found.items()}
 
 
-def as_a_rank(cases):
-    found = {}
-    for number, group in groups().items():
+def as_a_rank(cases, folder):
+    of_number = groups()
+    found = {"state": state_on_ranks(of_number, folder)}
+    if 2 in of_number:
+        found["refused"] = what_is_refused(of_number[2])
+    for number, group in of_number.items():
         rows = own_rows(B // number, group)
         for case in cases:
-            memory = sharded(memory_of(case), group)
+            memory = sharded(memory_of(case), group, validate=None if case["seed"] % 2 else False)
             queries, labels = batch_of(case)
             shard = steps(memory, queries, labels, rows)
             shard.update({name: getattr(memory, name) for name in BUFFERS})
@@ -89,6 +96,103 @@ def as_a_rank(cases):
             found[number, f"{name}, read"] = everything_read(memory, rows)
             found[number, f"{name}, samples"] = samples(memory)
             found[number, f"{name}, others"] = what_is_only_sharded(memory)
+    return found
+
+
+def state_on_ranks(of_number, folder):
+    """Save the shards of three ranks, and load them on two and on four; take one memory's state and give it back."""
+    import torch.distributed.checkpoint as checkpoint
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    original = memory_to_read((10, 5, 4))
+    found = {}
+    if 3 in of_number:
+        memory = sharded(original, of_number[3])
+        found["whole"] = get_model_state_dict(memory, options=StateDictOptions(full_state_dict=True))
+        checkpoint.save({"memory": memory.state_dict()}, checkpoint_id=folder, process_group=of_number[3])
+        other = sharded(memory_to_read((10, 5, 4)), of_number[3])
+        other.keys.zero_()
+        other.load_state_dict(memory.state_dict())
+        found[3] = {name: getattr(other, name).clone() for name in BUFFERS}
+    dist.barrier()
+    for number in (1, 2, 4):
+        if number in of_number:
+            settings = original.settings.changed(kappa=7.0) if number == 2 else original.settings
+            memory = ShardedVMFMemory.from_settings(settings, process_group=of_number[number]).double()
+            state = {"memory": memory.state_dict()}
+            checkpoint.load(state, checkpoint_id=folder, process_group=of_number[number])
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                memory.load_state_dict(state["memory"])
+            found[number] = {name: getattr(memory, name) for name in BUFFERS}
+            found[f"warned {number}"] = [str(warning.message) for warning in warned]
+            memory.read(unit_rows(1, 5, seed=1))
+    memory = sharded(original, of_number[1]) if dist.get_rank() == 0 else None
+    if memory is not None:
+        copied = pickle.loads(pickle.dumps(memory))
+        found["copy"] = refusal(lambda: copied.read(unit_rows(1, 5, seed=1)))
+        found["copy's group"] = refusal(lambda: assigned(copy.deepcopy(memory), of_number[2]))
+        copied.process_group = of_number[1]
+        found["copy read"] = copied.read(unit_rows(1, 5, seed=1))
+        found["read"] = original.read(unit_rows(1, 5, seed=1))
+    return found
+
+
+def assigned(memory, group):
+    memory.process_group = group
+    memory.read(unit_rows(1, memory.key_dim, seed=1))
+
+
+def refusal(call):
+    """What a call raises, in words."""
+    try:
+        call()
+    except Exception as error:  # whatever it is, the test looks at it
+        return f"{type(error).__name__}: {error}"
+    return "nothing"
+
+
+def first_keys(group):
+    torch.manual_seed(0)
+    return ShardedVMFMemory(10, 5, 4, process_group=group).keys
+
+
+def what_is_refused(group):
+    """What two ranks raise where one of them, or both, are given what cannot be used."""
+    rank = dist.get_rank()
+    memory = sharded(memory_to_read((10, 5, 4)), group)
+    before = {name: getattr(memory, name).clone() for name in BUFFERS}
+    queries = unit_rows(2, 5, seed=1)
+    labels = torch.tensor([0, 1])
+    broken = queries.clone()
+    broken[1, 1] = torch.nan if rank == 1 else 0.5
+    found = {
+        "rows": refusal(lambda: memory.read(queries[: 1 + rank])),
+        "gradient": refusal(lambda: memory.read(queries.clone().requires_grad_(rank == 1))),
+        "calls": refusal(lambda: memory.read(queries) if rank == 0 else memory.write(queries, labels)),
+        "direction": refusal(lambda: memory.write(broken, labels)),
+        "labels": refusal(lambda: memory.read_write(queries, labels + 2 * rank)),
+        "slots": refusal(lambda: memory.keys_of(torch.tensor([10]))),
+        "samples": refusal(lambda: memory.sample(0)),
+        "first keys": first_keys(group),
+        "posterior": refusal(lambda: memory.posterior(queries)),
+        "transform": refusal(lambda: torch.func.grad(lambda some: memory.read(some).sum())(queries)),
+    }
+    leaf = queries.clone().requires_grad_()
+    value = memory.log_posterior_of(torch.tensor([0, 1]), leaf).sum()
+    found["second"] = refusal(lambda: torch.autograd.grad(value, leaf, create_graph=True))
+    (slope,) = torch.autograd.grad(memory.read(leaf).sum(), leaf)
+    read = memory.read(leaf).sum()
+    memory.values.zero_()
+    found["sample"] = refusal(lambda: memory.sample(3))
+    found["likelihood"] = refusal(lambda: memory.log_likelihood(queries, 1))
+    found["too many"] = refusal(lambda: memory.write(unit_rows(2, 5, seed=2), torch.ones(2)))
+    memory.values.copy_(before["values"])
+    found["unchanged"] = all(torch.equal(getattr(memory, name), before[name]) for name in BUFFERS)
+    memory.write(queries, labels)
+    (slope_after_write,) = torch.autograd.grad(read, leaf, retain_graph=True)
+    found["write does no harm"] = torch.equal(slope, slope_after_write)
+    found["written"] = refusal(lambda: torch.autograd.grad(read, leaf, create_graph=True))
     return found
 
 
@@ -155,8 +259,13 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def ranks():
-    return on_ranks(max(RANKS), as_a_rank, CASES)
+def checkpoint(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("shards"))
+
+
+@pytest.fixture(scope="module")
+def ranks(checkpoint):
+    return on_ranks(max(RANKS), as_a_rank, CASES, checkpoint)
 
 
 @pytest.mark.parametrize("number", RANKS)
@@ -221,3 +330,89 @@ def test_a_rank_gets_the_keys_that_it_samples_and_asks_for(ranks, name, number):
         slots += found["own_slots"].tolist()
     assert slots == list(range(memory.num_slots))
     torch.testing.assert_close(torch.cat(probabilities), memory.slot_probabilities(), rtol=1e-12, atol=0)
+
+
+# ---------------------------------------------------------------- state
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")  # one process loads, and that is meant
+def test_a_checkpoint_of_three_ranks_loads_into_others_and_into_one_memory(ranks, checkpoint):
+    import torch.distributed.checkpoint as dcp
+
+    original = memory_to_read(SIZES["shards of fewer than k slots"])
+    for number in RANKS:
+        for name in BUFFERS:
+            found = torch.cat([rank["state"][number][name] for rank in ranks[:number]])
+            assert torch.equal(found, getattr(original, name)), f"{name} on {number} ranks"
+    assert ranks[0]["state"]["warned 1"] == []
+    assert "kappa 6.0 (here 7.0)" in ranks[1]["state"]["warned 2"][0]
+
+    memory = VMFMemory.from_settings(original.settings).double()
+    state = {"memory": memory.state_dict()}
+    dcp.load(state, checkpoint_id=checkpoint, no_dist=True)
+    memory.load_state_dict(state["memory"])
+    for name in BUFFERS:
+        assert torch.equal(getattr(memory, name), getattr(original, name))
+
+
+def test_the_whole_state_of_shards_is_that_of_one_memory(ranks):
+    original = memory_to_read(SIZES["shards of fewer than k slots"])
+    memory = VMFMemory.from_settings(original.settings).double()
+    memory.load_state_dict(ranks[0]["state"]["whole"])
+    for name in BUFFERS:
+        assert torch.equal(getattr(memory, name), getattr(original, name))
+
+
+def test_a_copy_belongs_to_no_group_until_it_is_given_its_own(ranks):
+    found = ranks[0]["state"]
+    assert "this is a copy of the shard of rank 0 of 1" in found["copy"]
+    assert "expected a group of 1 ranks in which this is rank 0, got one of 2" in found["copy's group"]
+    torch.testing.assert_close(found["copy read"], found["read"], rtol=0, atol=1e-14)
+
+
+def test_shards_of_one_seed_start_with_different_unit_keys(ranks):
+    first, second = [rank["refused"]["first keys"] for rank in ranks[:2]]
+    torch.testing.assert_close(torch.cat([first, second]).norm(dim=1), torch.ones(10), rtol=0, atol=1e-6)
+    assert not torch.equal(first, second)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("what", "on_first", "on_second"),
+    [
+        (
+            "rows",
+            "ValueError: expected the same call with as many rows",
+            "rank 0 read of 1 rows without gradient, rank 1",
+        ),
+        ("gradient", "ValueError: expected the same call", "rank 1 read of 2 rows with gradient"),
+        ("calls", "rank 0 read of 2 rows without gradient, rank 1 write", "ValueError: expected the same call"),
+        ("direction", "RuntimeError: write was given what it cannot use on rank 1", "row 1 of 2 holds NaN"),
+        ("labels", "RuntimeError: read_write was given what it cannot use on rank 1", "ValueError: labels must be 0"),
+        ("slots", "ValueError: slots must be in 0..9, got [10]", "ValueError: slots must be in 0..9, got [10]"),
+        ("samples", "ValueError: num_samples must be", "ValueError: num_samples must be"),
+        ("posterior", "NotImplementedError: posterior has 10 numbers", "use top_k_posterior"),
+        ("transform", "RuntimeError: ShardedVMFMemory works without torch.func", "RuntimeError"),
+        ("second", "RuntimeError: ShardedVMFMemory has no second derivative of a log posterior", "RuntimeError"),
+        ("sample", "ValueError: sample needs a slot with v = 1", "ValueError: sample needs a slot with v = 1"),
+        ("likelihood", "ValueError: log_likelihood(label=1) needs a slot", "ValueError: log_likelihood(label=1)"),
+        ("too many", "4 of 4 samples need a slot to replace", "there are: [10, 0] slots with values 0 and 1"),
+        ("written", "RuntimeError: a second derivative of what was read", "after the memory was written"),
+    ],
+)
+def test_what_cannot_be_used_is_an_error_on_all_ranks(ranks, what, on_first, on_second):
+    assert on_first in ranks[0]["refused"][what]
+    assert on_second in ranks[1]["refused"][what]
+
+
+def test_a_refused_write_changes_nothing_and_a_write_no_derivative(ranks):
+    for rank in ranks[:2]:
+        assert rank["refused"]["unchanged"]
+        assert rank["refused"]["write does no harm"]
+
+
+def test_a_memory_in_shards_needs_a_group():
+    with pytest.raises(ValueError, match="process_group must be a group of torch.distributed .* got None"):
+        ShardedVMFMemory(8, 3, 2, process_group=None)
