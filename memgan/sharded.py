@@ -111,8 +111,10 @@ class ShardedVMFMemory(VMFMemory):
     `VMFMemory`. `load_state_dict` takes the DTensors of the same ranks, and the state of one `VMFMemory`, of which each
     rank takes its slots.
 
-    Keys start as random unit rows. Each rank draws those of its slots from a seed that it takes from the default
-    generator and its rank, so that ranks of equal seeds get different keys; they are not those of a `VMFMemory`.
+    The other arguments are those of `MemorySettings`; they and `validate` must be the same on all ranks. Keys start as
+    random unit rows. Each rank draws those of its slots from a seed that it takes from the default generator and its
+    rank, so that ranks of equal seeds get different keys; they are not those of a `VMFMemory`. The first half of the
+    slots starts as real, and so the first half of the ranks holds all real slots until some are replaced.
 
     Departs from `VMFMemory` in what follows. `posterior` raises NotImplementedError: it has N numbers for each query.
     `slot_probabilities` are those of this rank's slots. torch.compile and torch.func raise RuntimeError: collectives
@@ -138,6 +140,9 @@ class ShardedVMFMemory(VMFMemory):
         self._ranks = num_ranks(process_group)
         self._rank = dist.get_rank(process_group)
         super().__init__(num_slots, key_dim, top_k, validate=validate, process_group=process_group, **settings)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, rank={self._rank}, ranks={self._ranks}"
 
     # ---------------------------------------------------------------- the shard
 

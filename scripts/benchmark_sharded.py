@@ -115,7 +115,7 @@ def of_one_size(rank: int, group: Any, num_slots: int, rounds: int) -> list[dict
 
 
 def measured(run: Callable[[], Any], rank: int, rounds: int) -> tuple[float, float, int | None]:
-    """Median milliseconds of this process, on the clock and of a processor, and the bytes that the ranks sent to each other in one call."""
+    """Median milliseconds of this process, on the clock and of a processor; bytes sent by both ranks in one call."""
     times = []
     processor_times = []
     sent = []
@@ -139,11 +139,39 @@ def measured(run: Callable[[], Any], rank: int, rounds: int) -> tuple[float, flo
     return statistics.median(times), statistics.median(processor_times), min(sent, default=None)
 
 
+def computed_bytes(operation: str, ranks: int, batch: int, key_dim: int, top_k: int) -> float:
+    """What a rank sends to others in one call, in bytes: float32, `correct_in_top` 1, one EM step.
+
+    `batch` is B of all ranks together. Left out are the 32 bytes with which the ranks compare their calls on a CPU, and
+    what the network adds.
+    """
+    rows = batch // ranks
+    others = ranks - 1
+    queries = others * rows * key_dim * 4
+    labels = others * rows * 4
+    best = others * rows * top_k * 8  # score and slot of each candidate
+    weights = others * rows * top_k * 4
+    parts_of_derivatives = others * rows * key_dim * 4
+    decided = others * rows * (4 + 1 + 4 * top_k) + others * rows * (top_k + 1)  # scores there, verdicts back
+    oldest = others * 2 * batch * 8 + others * 8  # in each of two pools, and the mass
+    shares = others * batch * 4
+    read = queries + best
+    write = queries + labels + decided + oldest + shares
+    if operation == "sample":
+        return others * (8 + 8 + rows * 8) + others / ranks * rows * (4 * key_dim + 8)
+    return {
+        "read": read,
+        "read, gradient": read + weights + parts_of_derivatives,
+        "write": write,
+        "read and write": write + best,
+        "read and write, gradient": write + best + weights + parts_of_derivatives,
+    }[operation]
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Milliseconds on the clock, in brackets of a processor, and how many times as long the one memory takes."""
-    lines = [
-        f"{'N':>9} {'B':>4} {'k':>4} {'operation':16}{'one memory, ms':>22}{'a shard, ms':>22}{'times':>14}{'KB a rank':>11}"
-    ]
+    names = f"{'N':>9} {'B':>4} {'k':>4} {'operation':16}"
+    lines = [names + f"{'one memory, ms':>22}{'a shard, ms':>22}{'times':>14}{'KB a rank':>11}{'computed':>10}"]
     for row in rows:
         clock, processor = row["milliseconds"], row["processor_milliseconds"]
         for name in OPERATIONS:
@@ -151,9 +179,10 @@ def table(rows: list[dict[str, Any]]) -> str:
             times = [part["alone"][name] / part["shards"][name] for part in (clock, processor)]
             sent = row["sent_by_a_rank"][name]
             size = f"{row['N']:9} {row['B']:4} {row['k']:4} {name:16}"
+            computed = computed_bytes(name, RANKS, row["B"], row["M"], row["k"])
             ratio = f"{times[0]:.2f} ({times[1]:.2f})"
             kilobytes = "-" if sent is None else f"{sent / 1e3:.1f}"
-            lines.append(f"{size}{cells[0]:>22}{cells[1]:>22}{ratio:>14}{kilobytes:>11}")
+            lines.append(f"{size}{cells[0]:>22}{cells[1]:>22}{ratio:>14}{kilobytes:>11}{computed / 1e3:10.1f}")
     return "\n".join(lines)
 
 
