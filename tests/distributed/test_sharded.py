@@ -1,7 +1,6 @@
 """A memory in shards equals one memory, and the plain loops, for 1 to 4 ranks and in every branch of the write."""
 
 import copy
-import itertools
 import pickle
 import warnings
 
@@ -15,16 +14,18 @@ from memgan import ShardedVMFMemory, VMFMemory
 from memgan.distributed import own_rows
 from tests.ranks import on_ranks
 
-pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="PyTorch has no gloo here")
+pytestmark = [
+    pytest.mark.skipif(not dist.is_gloo_available(), reason="PyTorch has no gloo here"),
+    pytest.mark.thorough,
+]
 
 RANKS = (1, 2, 3, 4)
 B, N, M, K = 12, 17, 3, 5  # 12 rows of all ranks together; 3 of 4 ranks have k slots, the last has 2
 BUFFERS = ("keys", "values", "ages", "histogram")
-CHOICES = [  # each value of a setting beside each of every other one
-    {"em_steps": em_steps, "correct_in_top": look_at, "touch": touch, "replace_within_label": (touch == "all") != flip}
-    for (em_steps, touch), (look_at, flip) in itertools.product(
-        itertools.product((1, 3), ("best", "all")), ((1, False), (2, True), (K, False), (1, True))
-    )
+CHOICES = [
+    {"em_steps": em_steps, "correct_in_top": look_at, "touch": touch, "replace_within_label": within}
+    for em_steps in (1, 3)
+    for look_at, touch, within in ((1, "best", True), (2, "all", True), (K, "best", False), (1, "all", False))
 ]
 SIZES = {  # N, M, k
     "shards of fewer than k slots": (10, 5, 4),
@@ -112,24 +113,26 @@ def as_a_rank(cases, folder):
 
 
 def state_on_ranks(of_number, folder):
-    """Save the shards of three ranks, and load them on two and on four; take one memory's state and give it back."""
+    """Save the shards of two ranks, and load them on one and on three; take one memory's state and give it back."""
+    if 3 not in of_number:
+        return {}  # the imports take seconds
     import torch.distributed.checkpoint as checkpoint
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     original = memory_to_read((10, 5, 4))
     found = {}
-    if 3 in of_number:
-        memory = sharded(original, of_number[3])
+    if 2 in of_number:
+        memory = sharded(original, of_number[2])
         found["whole"] = get_model_state_dict(memory, options=StateDictOptions(full_state_dict=True))
-        checkpoint.save({"memory": memory.state_dict()}, checkpoint_id=folder, process_group=of_number[3])
-        other = sharded(memory_to_read((10, 5, 4)), of_number[3])
+        checkpoint.save({"memory": memory.state_dict()}, checkpoint_id=folder, process_group=of_number[2])
+        other = sharded(memory_to_read((10, 5, 4)), of_number[2])
         other.keys.zero_()
         other.load_state_dict(memory.state_dict())
-        found[3] = {name: getattr(other, name).clone() for name in BUFFERS}
-    dist.barrier()
-    for number in (1, 2, 4):
+        found[2] = {name: getattr(other, name).clone() for name in BUFFERS}
+    dist.barrier(of_number[3])
+    for number in (1, 3):
         if number in of_number:
-            settings = original.settings.changed(kappa=7.0) if number == 2 else original.settings
+            settings = original.settings.changed(kappa=7.0) if number == 3 else original.settings
             memory = ShardedVMFMemory.from_settings(settings, process_group=of_number[number]).double()
             state = {"memory": memory.state_dict()}
             checkpoint.load(state, checkpoint_id=folder, process_group=of_number[number])
@@ -350,16 +353,16 @@ def test_a_rank_gets_the_keys_that_it_samples_and_asks_for(ranks, name, number):
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")  # one process loads, and that is meant
-def test_a_checkpoint_of_three_ranks_loads_into_others_and_into_one_memory(ranks, checkpoint):
+def test_a_checkpoint_of_two_ranks_loads_into_others_and_into_one_memory(ranks, checkpoint):
     import torch.distributed.checkpoint as dcp
 
     original = memory_to_read(SIZES["shards of fewer than k slots"])
-    for number in RANKS:
+    for number in (1, 2, 3):
         for name in BUFFERS:
             found = torch.cat([rank["state"][number][name] for rank in ranks[:number]])
             assert torch.equal(found, getattr(original, name)), f"{name} on {number} ranks"
     assert ranks[0]["state"]["warned 1"] == []
-    assert "kappa 6.0 (here 7.0)" in ranks[1]["state"]["warned 2"][0]
+    assert "kappa 6.0 (here 7.0)" in ranks[1]["state"]["warned 3"][0]
 
     memory = VMFMemory.from_settings(original.settings).double()
     state = {"memory": memory.state_dict()}
