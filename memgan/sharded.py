@@ -90,7 +90,7 @@ class ShardedVMFMemory(VMFMemory):
     only one of them is among the k best, either may be the one. Which slots are among the k best, who replaces and what
     is replaced is decided once, or from the same bits, so that no two ranks decide differently.
 
-    **All ranks call the same methods in the same order**, also where this rank's result is not needed. Each passes rows
+    All ranks call the same methods in the same order, also where this rank's result is not needed. Each passes rows
     of its own and gets the results for these:
 
         read, sample    Ranks may pass the same rows; every rank then gets the same results, and the work is done

@@ -10,8 +10,9 @@ import torch
 import torch.distributed as dist
 from memory_builders import lived_in_memory, random_labels, reference_of, unit_rows
 
-from memgan import ShardedVMFMemory, VMFMemory
+from memgan import MemoryGAN, ShardedVMFMemory, VMFMemory
 from memgan.distributed import own_rows
+from memgan.training import Trainer, TrainingSettings
 from tests.ranks import on_ranks
 
 pytestmark = [
@@ -193,6 +194,8 @@ def what_is_refused(group):
         "posterior": refusal(lambda: memory.posterior(queries)),
         "transform": refusal(lambda: torch.func.grad(lambda some: memory.read(some).sum())(queries)),
     }
+    gan = MemoryGAN(memory, torch.nn.Identity(), torch.nn.Identity(), noise_dim=2)
+    found["trainer"] = refusal(lambda: Trainer(gan, torch.zeros(8, 1, 4, 4), TrainingSettings(steps=1)))
     leaf = queries.clone().requires_grad_()
     value = memory.log_posterior_of(torch.tensor([0, 1]), leaf).sum()
     found["second"] = refusal(lambda: torch.autograd.grad(value, leaf, create_graph=True))
@@ -412,6 +415,7 @@ def test_shards_of_one_seed_start_with_different_unit_keys(ranks):
         ("samples", "ValueError: num_samples must be", "ValueError: num_samples must be"),
         ("posterior", "NotImplementedError: posterior has 10 numbers", "use top_k_posterior"),
         ("transform", "RuntimeError: ShardedVMFMemory works without torch.func", "RuntimeError"),
+        ("trainer", "TypeError: Trainer gives each rank a replica of the memory", "got a ShardedVMFMemory"),
         ("second", "RuntimeError: ShardedVMFMemory has no second derivative of a log posterior", "RuntimeError"),
         ("sample", "ValueError: sample needs a slot with v = 1", "ValueError: sample needs a slot with v = 1"),
         ("likelihood", "ValueError: log_likelihood(label=1) needs a slot", "ValueError: log_likelihood(label=1)"),
