@@ -323,7 +323,7 @@ def shards_memory() -> str:
             sizes += [f"{row[kind]['alone']:,.0f}", f"{row[kind]['shard']:,.0f}"]
         rows.append([f"{number:,}", *sizes])
     head = ["slots", "one memory: its buffers, MB", "a shard: its buffers, MB"]
-    return markdown([*head, "one memory: most of the process, MB", "a shard: most of the process, MB"], rows, texts=0)
+    return markdown([*head, "one memory: process at most, MB", "a shard: process at most, MB"], rows, texts=0)
 
 
 def shards_traffic() -> str:
