@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two installers must not meet in one .venv
 .DELETE_ON_ERROR:
-.PHONY: help lab test check format train figures results study studies benchmark benchmark-training docs-tables notebooks site serve soak clean
+.PHONY: help lab test check format train figures results study studies benchmark benchmark-training benchmark-sharded docs-tables notebooks site serve soak clean
 
 help: ## list every task
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -60,6 +60,9 @@ benchmark: .venv/.installed-benchmark ## time the memory beside other ways of do
 
 benchmark-training: .venv/.installed-lab ## time a training step and the memory's share: results/benchmark-training-cpu.json (ARGS="--device cuda")
 	$(BIN)/python -m scripts.benchmark_training $(ARGS)
+
+benchmark-sharded: .venv/.installed-lab ## time a memory in shards beside one memory, and count what the ranks send: results/benchmark-sharded.json
+	$(BIN)/python -m scripts.benchmark_sharded $(ARGS)
 
 docs-tables: .venv/.installed-notebooks ## fill the tables of README.md and docs/ from results/ and the presets
 	$(BIN)/python -m scripts.docs_tables

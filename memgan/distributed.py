@@ -21,7 +21,22 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
-__all__ = ["averaged", "checksum", "gathered", "num_ranks", "own_rows", "replicated", "share_of_batch", "shared_state"]
+__all__ = [
+    "averaged",
+    "checksum",
+    "exchanged",
+    "exchanged_rows",
+    "gathered",
+    "gathered_from_all",
+    "num_ranks",
+    "own_rows",
+    "own_shard",
+    "packed",
+    "replicated",
+    "share_of_batch",
+    "shared_state",
+    "unpacked",
+]
 
 # Names that PyTorch 2.14 has given to what older versions have, too
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
@@ -45,6 +60,17 @@ def own_rows(rows: int, group: ProcessGroup | None) -> slice:
         return slice(0, rows)
     start = dist.get_rank(group) * rows
     return slice(start, start + rows)
+
+
+def own_shard(number: int, group: ProcessGroup) -> range:
+    """Which of `number` things are this rank's where each rank holds some, one after another.
+
+    Cut as PyTorch's DTensor cuts: each rank has `number` / ranks, rounded up, until there are none left. So the last
+    ranks may have fewer, or none.
+    """
+    in_a_shard = -(-number // num_ranks(group))
+    start = min(dist.get_rank(group) * in_a_shard, number)
+    return range(start, min(start + in_a_shard, number))
 
 
 def share_of_batch(batch_size: int, group: ProcessGroup | None) -> int:
@@ -73,6 +99,46 @@ def gathered(queries: Tensor, labels: Tensor, group: ProcessGroup) -> tuple[Tens
     of_all = own.new_empty(num_ranks(group) * rows, key_dim + 1)
     _all_gather(of_all, own.contiguous(), group=group)
     return of_all[:, :key_dim].contiguous(), of_all[:, key_dim].long()
+
+
+@torch.no_grad()
+def gathered_from_all(own: Tensor, group: ProcessGroup) -> Tensor:
+    """What each rank has, [ranks, *shape], where all have a tensor of the same shape, `own`."""
+    of_all = own.new_empty(num_ranks(group) * own.numel())
+    _all_gather(of_all, own.reshape(-1).contiguous(), group=group)
+    return of_all.view(num_ranks(group), *own.shape)
+
+
+@torch.no_grad()
+def exchanged(parts: Tensor, group: ProcessGroup) -> Tensor:
+    """`parts` [ranks, ...] has a part for each rank. What each rank had for this one, [ranks, ...]."""
+    received = torch.empty_like(parts, memory_format=torch.contiguous_format)
+    dist.all_to_all_single(received, parts.contiguous(), group=group)
+    return received
+
+
+@torch.no_grad()
+def exchanged_rows(rows: Tensor, sent: list[int], received: list[int], group: ProcessGroup) -> Tensor:
+    """`rows` [n, D] begin with `sent[0]` rows for the first rank. The `received[r]` rows of each rank r, in order."""
+    of_all = rows.new_empty(sum(received), *rows.shape[1:])
+    dist.all_to_all_single(of_all, rows.contiguous(), received, sent, group=group)
+    return of_all
+
+
+def packed(tensors: Iterable[Tensor]) -> Tensor:
+    """Tensors [..., n] of any types, side by side as bytes, [..., bytes]: one collective brings them all."""
+    return torch.cat([tensor.contiguous().view(torch.uint8) for tensor in tensors], dim=-1)
+
+
+def unpacked(of_bytes: Tensor, like: Iterable[Tensor]) -> list[Tensor]:
+    """What `packed` made bytes of, [..., n]: tensors with the types and the last dimensions of `like`."""
+    tensors = []
+    start = 0
+    for tensor in like:
+        stop = start + tensor.shape[-1] * tensor.element_size()
+        tensors.append(of_bytes[..., start:stop].contiguous().view(tensor.dtype))
+        start = stop
+    return tensors
 
 
 @torch.no_grad()

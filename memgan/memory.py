@@ -33,7 +33,7 @@ from memgan.engines import (
     marked,
     scores_of,
 )
-from memgan.engines.precision import full_precision
+from memgan.engines.precision import exact_dtype, full_precision
 
 __all__ = ["MemorySettings", "VMFMemory"]
 
@@ -165,14 +165,22 @@ class VMFMemory(nn.Module):
         )
         self.validate = validate
         self.process_group = process_group
-        num_slots = settings.num_slots
-        key_dim = settings.key_dim
-        self.register_buffer("keys", F.normalize(torch.randn(num_slots, key_dim), dim=1))
-        self.register_buffer("values", (torch.arange(num_slots) < num_slots // 2).long())
-        self.register_buffer("ages", torch.zeros(num_slots, dtype=torch.long))
-        self.register_buffer("histogram", torch.full((num_slots,), _FIRST_COUNT))
+        self._settings = settings
+        slots = self._places(settings.num_slots)
+        self.register_buffer("keys", self._first_keys(settings))
+        self.register_buffer("values", (slots < settings.num_slots // 2).long())
+        self.register_buffer("ages", torch.zeros(len(slots), dtype=torch.long))
+        self.register_buffer("histogram", torch.full((len(slots),), _FIRST_COUNT))
         self.settings = settings
         self.register_load_state_dict_pre_hook(_add_extra_state)
+
+    def _first_keys(self, settings: MemorySettings) -> Tensor:
+        """The keys of a memory in which nothing was written: random unit rows."""
+        return F.normalize(torch.randn(settings.num_slots, settings.key_dim), dim=1)
+
+    def _places(self, num_slots: int, device: torch.device | None = None) -> Tensor:
+        """The places in the memory of the slots that the buffers hold: all of them, 0 to N - 1."""
+        return torch.arange(num_slots, device=device)
 
     @classmethod
     def from_settings(
@@ -204,7 +212,7 @@ class VMFMemory(nn.Module):
     def _log_likelihood(self, queries: Tensor, slots: Tensor) -> Tensor:
         """kappa K_i . q of each query's `slots` [B, k], [B, k]: log p(x|c=i) up to a constant. (2)"""
         rows_at_once = max(1, _MOST_SCORES // (self.key_dim * self.top_k))
-        without_prior = self.histogram.new_zeros(self.num_slots)
+        without_prior = torch.zeros_like(self.histogram)
         parts = []
         for some_queries, some_slots in zip(queries.split(rows_at_once), slots.split(rows_at_once), strict=True):
             parts.append(scores_of(some_queries, self.keys, some_slots, without_prior, self.kappa))
@@ -334,7 +342,7 @@ class VMFMemory(nn.Module):
 
         NaN where no slot with v = 1 has any mass.
         """
-        mass = (self.histogram * self.values).to(_exact_dtype(self.histogram.device))
+        mass = (self.histogram * self.values).to(exact_dtype(self.histogram.device))
         return mass / mass.sum()
 
     def slots_in_use(self) -> Float[Tensor, ""]:
@@ -404,13 +412,17 @@ class VMFMemory(nn.Module):
         with full_precision(queries.device):
             writable, has_direction = _without_rows_that_have_no_direction(of_all)
             nearest, matching = self._nearest_and_matching(writable, labels, look_at=self.top_k)
-            own_nearest = Candidates(nearest.scores[own], nearest.slots[own])
-            probability = self._probability_real(queries, own_nearest)
+            probability = self._probability_of_own_rows(queries, nearest)
             probability = torch.where(has_direction[own], probability, torch.nan)
             with torch.no_grad():
                 self._update(writable, labels, nearest, matching, has_direction)
         self._trust_own_write()
         return probability
+
+    def _probability_of_own_rows(self, queries: Tensor, nearest: Candidates) -> Tensor:
+        """D(x) of this rank's `queries` [B, M], given S for the queries of all ranks. (6)"""
+        own = own_rows(len(queries), self.process_group)
+        return self._probability_real(queries, Candidates(nearest.scores[own], nearest.slots[own]))
 
     def _of_all_ranks(self, queries: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """What the ranks of the group want to write together; without a group, what there is to write."""
@@ -459,7 +471,10 @@ class VMFMemory(nn.Module):
         if self.touch == "best":
             best = matching.scores.argmax(dim=1, keepdim=True)
             touched, selected = touched.gather(1, best), belongs.gather(1, best)
-        young = marked(touched, selected, self.num_slots)
+        self._age(young=marked(touched, selected, len(self.ages)))
+
+    def _age(self, young: Tensor) -> None:
+        """a_i <- 0 for the slots that `young` [N] selects, a_i <- a_i + 1 for the others."""
         self.ages.copy_(torch.where(young, 0, self.ages + 1))
 
     # ------------------------------------------------ replacement (7)
@@ -486,35 +501,48 @@ class VMFMemory(nn.Module):
         place = turn.clamp(max=oldest.shape[1] - 1)
         fits = replaces & (turn == place) & is_slot_of_pool[pool, place]
         self._check_that_all_fit(replaces, fits, num_pools)
-        target = oldest[pool, place]
-        sample = torch.arange(len(labels), device=labels.device)
-        nobody = torch.full((self.num_slots,), -1, device=labels.device)
+        return self._writers(oldest[pool, place], fits)
+
+    def _writers(self, target: Tensor, fits: Tensor) -> tuple[Tensor, Tensor]:
+        """`writer` and `target` as `assign_replacements` returns them, given which samples get theirs, `fits` [B]."""
+        sample = torch.arange(len(target), device=target.device)
+        nobody = torch.full((len(self.ages),), -1, device=target.device)
         writer = nobody.scatter_reduce(0, target, torch.where(fits, sample, -1), "amax")
         return writer, target
 
     def _oldest_slots(self, num_pools: int, at_most: int) -> tuple[Tensor, Tensor]:
         """The oldest slots of each pool, oldest first, [pools, n], and whether there are so many in it, [pools, n]."""
-        slot = torch.arange(self.num_slots, device=self.ages.device)
+        seniority, oldest = self._seniority(num_pools).topk(min(at_most, self.num_slots), dim=1)
+        return oldest, seniority >= 0
+
+    def _seniority(self, num_pools: int) -> Tensor:
+        """A whole number for each slot in each pool, [pools, N], the larger the older: by age, ties by index.
+
+        No two slots have the same one; -1 for the slots that are not in the pool.
+        """
+        slot = self._places(self.num_slots, self.ages.device)
         age_then_index = self.ages * self.num_slots + (self.num_slots - 1 - slot)
         if num_pools == 2:
             is_member = torch.stack([self.values == 0, self.values == 1])
         else:
-            is_member = torch.ones(1, self.num_slots, dtype=torch.bool, device=slot.device)
-        order = torch.where(is_member, age_then_index, -1)
-        seniority, oldest = order.topk(min(at_most, self.num_slots), dim=1)
-        return oldest, seniority >= 0
+            is_member = torch.ones(1, len(slot), dtype=torch.bool, device=slot.device)
+        return torch.where(is_member, age_then_index, -1)
 
     def _check_that_all_fit(self, replaces: Tensor, fits: Tensor, num_pools: int) -> None:
         if not self._looks_at_values() or not bool((replaces & ~fits).any()):
             return
         if num_pools == 2:
-            there_are = f"{[int((self.values == value).sum()) for value in (0, 1)]} slots with values 0 and 1"
+            there_are = f"{self._slots_by_value()} slots with values 0 and 1"
         else:
             there_are = f"{[self.num_slots]} slots"
         raise ValueError(
             f"{int(replaces.sum())} of {len(replaces)} samples need a slot to replace, expected at most as many as "
             f"there are: {there_are}; use a larger memory or a smaller batch"
         )
+
+    def _slots_by_value(self) -> list[int]:
+        """How many slots have the values 0 and 1."""
+        return [int((self.values == value).sum()) for value in (0, 1)]
 
     def _replace(self, queries: Tensor, labels: Tensor, writer: Tensor, target: Tensor, mean: Tensor) -> None:
         """K_n <- q, v_n <- y, a_n <- 0, h_n <- mean(h) where a sample replaces slot n. (7)
@@ -545,17 +573,21 @@ class VMFMemory(nn.Module):
         engine = engine_for(queries)
         slots = matching.slots
         log_likelihood = matching.scores - self._log_prior()[slots]  # kappa K . q
-        touched = marked(slots, moves, self.num_slots)
+        touched = marked(slots, moves, len(self.histogram))
         self.histogram.copy_(torch.where(touched, self.alpha * self.histogram, self.histogram))
         remembered = torch.zeros_like(matching.scores)
         for step in range(self.em_steps):
             if step > 0:
                 log_likelihood = self._log_likelihood(queries, slots)
             log_joint = torch.where(belongs, log_likelihood + self._log_prior()[slots], -torch.inf)
-            responsibilities = torch.where(moves, log_joint.softmax(dim=1), 0.0)  # E-step (8)
+            responsibilities = torch.where(moves, self._shares(log_joint), 0.0)  # E-step (8)
             change = responsibilities - remembered
             engine.m_step(self.keys, self.histogram, queries, slots, moves, change)  # M-step (9, 10)
             remembered = responsibilities
+
+    def _shares(self, log_joint: Tensor) -> Tensor:
+        """exp(`log_joint`) [B, k] over its sum over S_y. (8)"""
+        return log_joint.softmax(dim=1)
 
     # ---------------------------------------------------------------- checks
 
@@ -716,20 +748,27 @@ class VMFMemory(nn.Module):
 
     @settings.setter
     def settings(self, settings: MemorySettings) -> None:
-        if (settings.num_slots, settings.key_dim) != tuple(self.keys.shape):
+        expected = self._shape()
+        if (settings.num_slots, settings.key_dim) != expected:
             raise ValueError(
-                f"expected settings for {list(self.keys.shape)} keys, "
+                f"expected settings for {list(expected)} keys, "
                 f"got num_slots={settings.num_slots} and key_dim={settings.key_dim}"
             )
         self._settings = settings
         self._extra_state = _as_numbers(settings)
 
+    def _shape(self) -> tuple[int, int]:
+        """N and M of the memory whose slots the buffers hold."""
+        num_slots, key_dim = self.keys.shape
+        return num_slots, key_dim
+
     def get_extra_state(self) -> Float[Tensor, " settings"]:
         """The settings that no shape of a buffer shows, for `state_dict`, as float64 numbers on the CPU.
 
         A tensor, because files such as safetensors hold nothing else. A truth value is 0 or 1, as is "best" or "all".
+        A copy, because torch.distributed.checkpoint loads into the tensors of a state.
         """
-        return self._extra_state
+        return self._extra_state.clone()
 
     def set_extra_state(self, state: Any) -> None:
         """Compare `state`, which `load_state_dict` found, with the memory's own settings, which stay as they are.
@@ -849,7 +888,7 @@ def _add_extra_state(
 
 def _turns(queries: Tensor, pool: Tensor, replaces: Tensor) -> Tensor:
     """How many samples of the same pool replace before each sample, [B]."""
-    weights = torch.arange(1, queries.shape[1] + 1, device=queries.device).to(_exact_dtype(queries.device)).sqrt()
+    weights = torch.arange(1, queries.shape[1] + 1, device=queries.device).to(exact_dtype(queries.device)).sqrt()
     position = (queries.to(weights.dtype) * weights).sum(dim=1)
     sample = torch.arange(len(queries), device=queries.device)
     is_earlier = position < position.unsqueeze(1)
@@ -891,11 +930,6 @@ def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"{name} must be a number, got {value!r}")
     return float(value)
-
-
-def _exact_dtype(device: torch.device) -> torch.dtype:
-    """float64, where the device has it; Apple's GPUs do not."""
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _inside_a_backward_pass() -> bool:

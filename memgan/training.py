@@ -17,6 +17,7 @@ from memgan.cuda_graph import CudaRecorder, RepeatedStep, constants_of
 from memgan.data import ImageData, batch_of
 from memgan.distributed import averaged, num_ranks, own_rows, replicated, share_of_batch, shared_state
 from memgan.gan import AdversarialModel, GeneratorLoss, Information, discriminator_loss, generator_loss
+from memgan.sharded import ShardedVMFMemory
 
 __all__ = [
     "Optimisers",
@@ -362,6 +363,11 @@ def _check_kinds(gan: Any, settings: Any) -> None:
     """TypeError for what is no model and for what are no `TrainingSettings`."""
     if not isinstance(gan, AdversarialModel):
         raise TypeError(f"expected a model such as a MemoryGAN, got {type(gan).__name__}")
+    if isinstance(getattr(gan, "memory", None), ShardedVMFMemory):
+        raise TypeError(
+            "Trainer gives each rank a replica of the memory: expected a VMFMemory, got a ShardedVMFMemory, which a "
+            "training loop of your own can use"
+        )
     if not isinstance(settings, TrainingSettings):
         hint = ": give its `training`" if hasattr(settings, "training") else ""
         raise TypeError(f"settings must be TrainingSettings, got {type(settings).__name__}{hint}")

@@ -14,6 +14,7 @@ from pandas import DataFrame, Series
 
 from memgan.presets import PRESETS
 from memgan.widgets.playground.settings import DISTRIBUTIONS, PRESETS as PLAYGROUND_PRESETS
+from scripts.benchmark_sharded import computed_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -362,6 +363,76 @@ def step_speed() -> str:
     return markdown(head, rows)
 
 
+# ---------------------------------------------------------------- a memory in shards
+
+
+def shards_speed() -> str:
+    """The largest memory of the benchmark: milliseconds of one memory and of a shard, and of the processor."""
+    rows = []
+    stored = load("benchmark-sharded.json")["rows"]
+    row = max(stored, key=lambda row: row["N"])
+    for operation in row["sent_by_a_rank"]:
+        cells = []
+        for kind in ("milliseconds", "processor_milliseconds"):
+            alone = row[kind]["alone"][operation]
+            shard = row[kind]["shards"][operation]
+            cells += [f"{alone:,.0f}", f"{shard:,.0f}", f"{alone / shard:.2f}"]
+        rows.append([operation, *cells])
+    head = ["N = {:,}, B = {}, k = {}".format(row["N"], row["B"], row["k"])]
+    return markdown(
+        [*head, "one memory, ms", "a shard, ms", "ratio", "one memory, CPU ms", "a shard, CPU ms", "ratio"], rows
+    )
+
+
+def shards_memory() -> str:
+    """Megabytes that the buffers of one memory and of a shard take."""
+    rows = []
+    for number, row in {row["N"]: row for row in load("benchmark-sharded.json")["rows"]}.items():
+        sizes = []
+        for kind in ("buffers_MB", "peak_MB"):
+            sizes += [f"{row[kind]['alone']:,.0f}", f"{row[kind]['shard']:,.0f}"]
+        rows.append([f"{number:,}", *sizes])
+    head = ["slots", "one memory: its buffers, MB", "a shard: its buffers, MB"]
+    return markdown([*head, "one memory: process at most, MB", "a shard: process at most, MB"], rows, texts=0)
+
+
+def shards_traffic() -> str:
+    """Kilobytes that a rank sends in a call, as measured, and in brackets as computed."""
+    rows = []
+    stored = load("benchmark-sharded.json")
+    for row in stored["rows"]:
+        cells = []
+        for operation, sent in row["sent_by_a_rank"].items():
+            computed = computed_bytes(operation, stored["ranks"], row["B"], row["M"], row["k"])
+            cells.append(f"{sent / 1e3:.1f} ({computed / 1e3:.1f})")
+        rows.append([f"{row['N']:,}", row["B"], row["k"], *cells])
+    return markdown(["N", "B", "k", *stored["rows"][0]["sent_by_a_rank"]], rows, texts=0)
+
+
+def shards_on_paper() -> str:
+    """A step with 10^8 slots on 64 GPUs: what each GPU holds, sends and computes, and how long that takes at least."""
+    ranks = 64
+    num_slots = 10**8
+    key_dim = 512
+    top_k = 256
+    batch = 1024
+    shard = num_slots / ranks
+    key_bytes = shard * key_dim * 4
+    score_bytes = batch * shard * 4
+    sent = computed_bytes("read and write, gradient", ranks, batch, key_dim, top_k)
+    products = 2 * 2 * batch * shard * key_dim  # of the search, and of the M-step on a GPU
+    passes_over_keys = batch * shard / 2**26 + 3  # in a search of that many scores at a time, and in the M-step
+    moved = passes_over_keys * key_bytes + 11 * score_bytes  # scores and their likes, written and read
+    quantities = [
+        ("memory held for good", f"{(key_bytes + 20 * shard) / 1e9:.2f} GB", ""),
+        ("sent to other GPUs", f"{sent / 1e6:.1f} MB", f"{sent / 50e9 * 1e3:.2f}"),
+        ("10 collectives of 0.05 ms to begin", "", f"{10 * 0.05:.2f}"),
+        ("multiplied and added", f"{products / 1e12:.2f} TFLOP", f"{products / 67e12 * 1e3:.0f}"),
+        ("read from and written to its memory", f"{moved / 1e9:.0f} GB", f"{moved / 3.35e12 * 1e3:.0f}"),
+    ]
+    return markdown(["of each GPU, in a step", "amount", "ms, at least"], quantities)
+
+
 # ---------------------------------------------------------------- presets
 
 
@@ -428,6 +499,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "averaging": averaging,
     "memory-speed": memory_speed,
     "step-speed": step_speed,
+    "shards-speed": shards_speed,
+    "shards-memory": shards_memory,
+    "shards-traffic": shards_traffic,
+    "shards-on-paper": shards_on_paper,
     "presets": presets,
     "preset-rules": preset_rules,
     "preset-training": preset_training,

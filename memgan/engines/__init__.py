@@ -11,15 +11,18 @@ from memgan.engines.candidates import Candidates, joined, marked
 from memgan.engines.choice import engine_for, is_transformed
 from memgan.engines.derivative import (
     derivative_of_mean,
+    derivative_with_keys,
     expected_value,
     log_posterior,
     log_posterior_in_top_k,
     scores_of,
+    with_derivative,
 )
 
 __all__ = [
     "Candidates",
     "derivative_of_mean",
+    "derivative_with_keys",
     "engine_for",
     "expected_value",
     "is_transformed",
@@ -28,4 +31,5 @@ __all__ = [
     "log_posterior_in_top_k",
     "marked",
     "scores_of",
+    "with_derivative",
 ]

@@ -19,7 +19,15 @@ from torch import Tensor
 from memgan.engines.candidates import Candidates
 from memgan.engines.choice import is_transformed
 
-__all__ = ["derivative_of_mean", "expected_value", "log_posterior", "log_posterior_in_top_k", "scores_of"]
+__all__ = [
+    "derivative_of_mean",
+    "derivative_with_keys",
+    "expected_value",
+    "log_posterior",
+    "log_posterior_in_top_k",
+    "scores_of",
+    "with_derivative",
+]
 
 _MOST_SCORES = 2**26  # elements of the matrix of all scores that is held at once: 256 MB in float32
 
@@ -75,7 +83,7 @@ def log_posterior(queries: Tensor, keys: Tensor, slots: Tensor, log_prior: Tenso
         posteriors = _log_posteriors(queries, keys, log_prior, kappa).exp()
         return kappa * (keys[slots] - posteriors @ keys)
 
-    return _with_derivative(queries, value, derivative, derivative_at, keys)
+    return with_derivative(queries, value, derivative, derivative_at, keys)
 
 
 def log_posterior_in_top_k(
@@ -103,7 +111,7 @@ def log_posterior_in_top_k(
         weights = -kappa * log_posteriors.exp()
         weights[:, 0] += kappa
         derivative = F.embedding_bag(compared, keys, mode="sum", per_sample_weights=weights)
-    return _with_derivative(queries, log_posteriors[:, 0], derivative, derivative_at, keys)
+    return with_derivative(queries, log_posteriors[:, 0], derivative, derivative_at, keys)
 
 
 def _log_posteriors(queries: Tensor, keys: Tensor, log_prior: Tensor, kappa: float) -> Tensor:
@@ -111,28 +119,29 @@ def _log_posteriors(queries: Tensor, keys: Tensor, log_prior: Tensor, kappa: flo
     return torch.addmm(log_prior, queries, keys.T, alpha=kappa).log_softmax(dim=1)
 
 
-def _with_derivative(
-    queries: Tensor, value: Tensor, derivative: Tensor, derivative_at: Callable[[Tensor], Tensor], keys: Tensor
+def with_derivative(
+    queries: Tensor, value: Tensor, derivative: Tensor, derivative_at: Callable[[Tensor], Tensor], written: Tensor
 ) -> Tensor:
     """`value` [B] with `derivative` [B, M]; `derivative_at(queries)` is the same as an expression that autograd knows.
 
-    The expression is for higher derivatives. It raises RuntimeError where `keys` have changed since.
+    The expression is for higher derivatives. It raises RuntimeError where `written`, a buffer that
+    every write changes, has changed since.
     """
     if not (queries.requires_grad and torch.is_grad_enabled()):
         return value
     if torch.compiler.is_compiling():
         return _DifferentiableOnce.apply(queries, value, derivative)
-    version = keys._version
+    version = written._version
 
     def checked_derivative_at(queries: Tensor) -> Tensor:
-        _check_that_nobody_wrote(keys, version)
+        _check_that_nobody_wrote(written, version)
         return derivative_at(queries)
 
     return _DifferentiableAgain.apply(queries, value, derivative, checked_derivative_at)
 
 
-def _check_that_nobody_wrote(keys: Tensor, version: int) -> None:
-    if keys._version != version:
+def _check_that_nobody_wrote(written: Tensor, version: int) -> None:
+    if written._version != version:
         raise RuntimeError(
             "a second derivative of what was read from the memory was asked for after the memory was written; "
             "compute a gradient penalty before memory.write, or from a read that comes after it"
@@ -155,6 +164,18 @@ def derivative_of_mean(nearest: Candidates, mean: Tensor, keys: Tensor, values: 
     posterior = nearest.scores.softmax(dim=1)
     weights = kappa * posterior * (values[nearest.slots] - mean.unsqueeze(1))
     return F.embedding_bag(nearest.slots, keys, mode="sum", per_sample_weights=weights)
+
+
+def derivative_with_keys(queries: Tensor, keys: Tensor, values: Tensor, log_prior: Tensor, kappa: float) -> Tensor:
+    """dD/dq, [B, M], given the keys [B, k, M], `values` [B, k] and `log_prior` [B, k] of the slots in S.
+
+    Made of ordinary operations on the queries, so that it can be differentiated.
+    """
+    posterior = (kappa * (queries.unsqueeze(1) * keys).sum(dim=2) + log_prior).softmax(dim=1)
+    values = values.to(posterior.dtype)
+    mean = (posterior * values).sum(dim=1, keepdim=True)
+    weights = kappa * posterior * (values - mean)
+    return (weights.unsqueeze(2) * keys).sum(dim=1)
 
 
 class _Differentiable(torch.autograd.Function):
@@ -197,12 +218,7 @@ class _Differentiable(torch.autograd.Function):
         """dD/dq, [B, M], from ordinary operations on the queries. Raises RuntimeError where the keys have changed."""
         _check_that_nobody_wrote(ctx.keys, ctx.version)
         (queries,) = ctx.saved_tensors
-        keys = ctx.keys[ctx.slots]  # [B, k, M]
-        posterior = (ctx.kappa * (queries.unsqueeze(1) * keys).sum(dim=2) + ctx.log_prior).softmax(dim=1)
-        values = ctx.values.to(posterior.dtype)
-        mean = (posterior * values).sum(dim=1, keepdim=True)
-        weights = ctx.kappa * posterior * (values - mean)
-        return (weights.unsqueeze(2) * keys).sum(dim=1)
+        return derivative_with_keys(queries, ctx.keys[ctx.slots], ctx.values, ctx.log_prior, ctx.kappa)
 
 
 class _DifferentiableAgain(torch.autograd.Function):

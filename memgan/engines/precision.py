@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
-__all__ = ["full_precision"]
+__all__ = ["exact_dtype", "full_precision"]
 
 
 @contextmanager
@@ -33,3 +33,8 @@ def full_precision(device: torch.device) -> Iterator[None]:
     finally:
         on_gpu.fp32_precision = before_on_gpu
         on_cpu.fp32_precision = before_on_cpu
+
+
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """float64, where the device has it; Apple's GPUs do not."""
+    return torch.float32 if device.type == "mps" else torch.float64
