@@ -57,8 +57,8 @@ show(
 # %%
 show(
     nb02.directions_picture(40.0),
-    "Figure 2.2. The four keys, and one query. The query lies exactly between a real slot and a generated one. The cosine "
-    "cannot decide between them, so something else must.",
+    "Figure 2.2. The four keys, and one query. The query lies exactly between a real slot and a generated one. Both cosines "
+    "are 0.87, so the cosine cannot decide between them. The counts of the slots will break the tie.",
     "The unit circle. Arrows: slot 0, real, at 10 degrees; slot 1, generated, at 70; slot 2, real, at 150; slot 3, "
     "generated, at 270; the query at 40 degrees, with cosine 0.87 to slots 0 and 1, -0.34 to slot 2 and -0.64 to slot 3.",
 )
@@ -72,7 +72,7 @@ show(
 #
 # Here $c$ is the slot that the image comes from, and $C_M(\kappa)$ is the constant that makes the density integrate to 1. The vMF *is* a Gaussian, seen only on the sphere: put the distance from above into $e^{-\lVert q - K_i\rVert^2 / 2\sigma^2}$, and you get a constant times $e^{K_i \cdot q/\sigma^2}$. So the **concentration** $\kappa$ plays the part of $1/\sigma^2$. The larger it is, the narrower the bell. (The paper writes $p(x \mid c=i)$, but it is a density of the direction $q = \mu(x)$ and not of the pixels.)
 #
-# Move $\kappa$. **Predict** first: how wide is the bell at 15, the value of the preset `mnist-5k`?
+# Move $\kappa$. **Predict** first: how wide is the bell at 15, the value of the preset `mnist-5k`? (Notebook [b3](b3_how_many_slots_and_what_kappa.ipynb) shows what other values do to a training.)
 
 # %%
 kappas = [0.3, 1, 2, 5, 15, 60]
@@ -123,7 +123,7 @@ for key_dim, kappa in [(3, 5.0), (64, 15.0), (256, 1.0)]:
     print(f"M = {key_dim:3}: integral {whole.exp():.6f}; log density {ours:.5f}, SciPy's {scipys:.5f}")
 
 # %% [markdown]
-# ## What was likely before: the prior
+# ## The prior: how probable a slot is before we see the query
 #
 # Figure 2.2 left a tie. But slots are not equally busy. Each keeps a **histogram** entry $h_i$, which counts how many images stand behind it. (The count fades with time. [Notebook 4](04_memory_update.ipynb) says how it is kept.) Before we look at the query, the probability of slot $i$ is its share of the counts:
 #
@@ -146,7 +146,7 @@ for kappa in [1, 5, 15]:
     print(f"kappa = {kappa:2}: the prior is {gap:.1f} nats behind, the likelihood can make up for {2 * kappa}")
 
 # %% [markdown]
-# At $\kappa = 15$ a query that matches a fresh slot finds it even against a busy one in the opposite direction. At $\kappa = 1$ it cannot, whatever the query is.
+# At $\kappa = 15$ a query that equals the key of a fresh slot picks it over a busy slot in the opposite direction, because the likelihoods then differ by 30 nats. It does not pick it over a busy slot at a right angle, because they then differ by 15 only. At $\kappa = 1$ the fresh slot never wins, whatever the query is. (In the package a memory begins with $h_i = 10^{-5}$ in every slot, so that a fresh slot is less far behind.)
 #
 # ## Bayes' rule
 #
@@ -227,7 +227,7 @@ for name, kappa in [("one kappa for all", shared), ("slot 1 has its own", own)]:
     print(f"{name:18}: slot 1 gets {full[1]:.3f}, without the normaliser {without[1]:.3f}")
 
 # %% [markdown]
-# So one $\kappa$ for all is more than a convenience: no Bessel function is evaluated in training. It does not cancel in the density (3) itself, which `memory.log_likelihood` computes with the true constant, nor in the bound of [notebook 5](05_mcgn.ipynb), where it does not depend on anything that is trained.
+# So one $\kappa$ for all is more than a convenience: no Bessel function is evaluated in training. It does not cancel in the density (3) itself, which `memory.log_likelihood` computes with the true constant, nor in the information bound of [notebook 5](05_mcgn.ipynb), where it is a constant that no training changes.
 #
 # ## From slots to real or generated
 #
@@ -245,7 +245,7 @@ print(f"memory.read with k = N:           {memory.read(queries)[0]:.4f}")
 # %% [markdown]
 # (`memory.read` is $D(x)$. It also clips the result to $[0.001, 0.999]$ and looks at $k$ slots only. [Notebook 3](03_topk_approximation.ipynb) is about both.)
 #
-# Now take the query in your hand. Drag it round the circle, and turn $\kappa$ with the slider. **Predict:** what is left of the line below the circle as $\kappa$ goes to 0, and as it grows to 60? And back at $\kappa = 5$ and 40 degrees: how much $h$ does slot 1 need before this query is more likely generated than real?
+# Drag the query round the circle, and move $\kappa$ with the slider. Below the circle, a curve shows $D$ in every direction. **Predict:** what becomes of that curve as $\kappa$ goes to 0, and as it grows to 60? And back at $\kappa = 5$ and 40 degrees: how much $h$ does slot 1 need before this query is more likely generated than real?
 
 # %%
 PosteriorExplorer(memory, direction([40.0, 110.0, 210.0]), slot=1)
@@ -262,7 +262,7 @@ for kappa in [0.1, 5.0, 60.0]:
     print(f"kappa = {kappa:4}: D at 40, 110 and 210 degrees: {values}")
 
 # %% [markdown]
-# As $\kappa$ goes to 0, every query gets the same answer: the prior's share of real, $3.5/6.5 = 0.54$. As $\kappa$ grows, the nearest slot takes all, the line becomes a staircase, and its slope is 0 almost everywhere. That slope is what trains both networks. A useful $\kappa$ lies between. And slot 1 needs $h = 3$, as much as slot 0, because the likelihoods tie.
+# As $\kappa$ goes to 0, every query gets the same answer: the prior's share of real, $3.5/6.5 = 0.54$. As $\kappa$ grows, the nearest slot gets all of the posterior. The curve becomes a staircase, and its slope is 0 almost everywhere. But that slope is what trains both networks, so a useful $\kappa$ lies in between. And slot 1 needs $h = 3$, as much as slot 0, because the likelihoods tie.
 #
 # On a sphere nothing changes in (4), but a slot owns a patch instead of an arc. Here are six slots in three dimensions:
 
@@ -291,7 +291,7 @@ for kappa in [1.0, 15.0, 60.0]:
     print(f"kappa = {kappa:2.0f}: a perfect match gets {share:.2%} of the posterior")
 
 # %% [markdown]
-# In high dimensions random directions are nearly orthogonal: their cosines have a spread of $1/\sqrt M$. So the match weighs $e^\kappa$ and every other slot about 1, and one perfect match outvotes about $e^\kappa$ strangers.
+# In high dimensions random directions are nearly orthogonal: their cosines have a spread of $1/\sqrt M$. The match weighs $e^\kappa$. A random slot weighs $e^{\kappa t}$ with a cosine $t$ of that spread, which is $e^{\kappa^2/2M}$ on average. So one perfect match outvotes about $e^{\kappa - \kappa^2/2M}$ unrelated slots: 590,000 at $\kappa = 15$ and $M = 64$, and fewer than three at $\kappa = 1$.
 
 # %%
 show(
@@ -303,7 +303,7 @@ show(
     "Figure 2.4. How many unrelated slots one perfect match outvotes, at equal counts. At κ = 1 it outvotes fewer than "
     "three, in any dimension, so the counts decide and not the image.",
     "Three rising curves over kappa from 0.5 to 30, both axes logarithmic, for 16, 64 and 256 dimensions. All pass 2.7 at "
-    "kappa 1 and 2048 near kappa 8; lines mark 2048 and 4096 slots.",
+    "kappa 1; those for 64 and 256 dimensions pass 2048 near kappa 8, that for 16 near 11; lines mark 2048 and 4096 slots.",
 )
 
 # %% [markdown]
@@ -328,7 +328,7 @@ densities = {name: memory.log_likelihood(group) for name, group in groups.items(
 # %%
 show(
     nb02.stranger_picture(densities, probabilities),
-    "Figure 2.5. D(x) against the density (3). Strangers get any answer. The density would give them away, but the posterior "
+    "Figure 2.5. D(x) against the density (3). Strangers get any answer. The density of these strangers is far below that of every known query, but the posterior "
     "has divided it out.",
     "Scatter plot. Known queries stand on the right, the real ones at D = 1 and the generated ones at D = 0. Strangers stand "
     "on the left, with D anywhere between 0 and 1.",
@@ -347,9 +347,9 @@ print(f"log p(x): strangers at most {densities['strangers'].max():.1f}, known qu
 #
 # - An image becomes a direction $q$. Each slot is a bell on the sphere around its key, and all bells have one width, $1/\sqrt\kappa$ in radians for large $\kappa$.
 # - The prior is proportional to $h_i + \beta$ and the likelihood to $e^{\kappa K_i\cdot q}$. The posterior (4) is the softmax of $\kappa K_i \cdot q + \log(h_i + \beta)$.
-# - The normaliser cancels because all slots share $\kappa$. It stays in the density (3) and in the bound of notebook 5.
+# - The normaliser cancels because all slots share $\kappa$. It stays in the density (3) and in the information bound of notebook 5.
 # - $p(y=1|x)$ is the posterior mass of the slots that carry $v = 1$, if the label depends on the image only through its slot. That sum is the discriminator.
-# - $\kappa$ decides who speaks: at 1 the histogram does, at 15 similarity.
+# - $\kappa$ sets the balance. At 1 the counts mostly decide the posterior, and at 15 similarity does.
 #
 # ## Exercises
 #
@@ -373,7 +373,7 @@ nb02.check_scaling(...)
 # %% [markdown]
 # ### 2.3 · Your own memory: the posterior
 #
-# Write (4) for a batch: `keys` [N, M], `values` [N], `histogram` [N], `queries` [B, M]; return [B, N]. With a `label` (0 or 1) return the posterior among the slots that carry it: zero for all others, and rows that sum to 1. The EM step and the second information loss will need that. One slot of the test has $h = 0$; $\beta$ is $10^{-8}$.
+# Write (4) for a batch: `keys` [N, M], `values` [N], `histogram` [N], `queries` [B, M]; return [B, N]. With a `label` (0 or 1) return the posterior among the slots that carry it: zero for all others, and rows that sum to 1. The EM step of notebook 4 needs that, and so does a loss of notebook 5. One slot of the test has $h = 0$; $\beta$ is $10^{-8}$.
 
 
 # %%

@@ -88,7 +88,7 @@ for kappa in [2.0, 6.0, 7.0, 15.0]:
 #
 # ## The read over S
 #
-# What is left of the sum over slots is divided by what is left of the probability:
+# We sum over $S$ only, and divide by the posterior of $S$ so that the weights sum to 1 again:
 #
 # $$D(x) = \frac{\sum_{i \in S} v_i\, p(c=i \mid x)}{\sum_{i \in S} p(c=i \mid x)}, \text{ clipped to } [\epsilon, 1-\epsilon] \tag{6}$$
 #
@@ -119,7 +119,7 @@ print(f"loops:     {reference_of(memory).read(query[0].numpy()):.4f}")
 print(f"VMFMemory: {memory.read(query).item():.4f}")
 
 # %% [markdown]
-# Two softmaxes hide here. The posterior is a softmax over $N$ scores, and dividing by the mass of $S$ makes it a softmax over $k$ of them. So no probability over all slots is ever needed, only the $k$ best *scores*.
+# The denominator of (4) is the same for every slot, so it cancels in (6). What remains is one softmax over the $k$ best *scores*. No probability over all $N$ slots is ever computed.
 #
 # ## Why the posterior chooses S
 #
@@ -142,7 +142,7 @@ for k in [4, 16, 32]:
         print(f"k = {k:2}, {name:13}: missed mass {missed:.3f}, error of D {error:.3f}")
 
 # %% [markdown]
-# Now the same for several $k$ and $\kappa$. The error of $D$ is usually far below the missed mass, because the slots that are left out say in part the same as those that are asked.
+# Now the same for several $k$ and $\kappa$. The error of $D$ is below the missed mass, because the slots that are left out say in part the same as those that are asked. (The bound holds for $D_S$ before the clip, which can add up to 0.001.)
 
 
 # %%
@@ -159,8 +159,8 @@ tables = {"trained memory": table_of(trained, queries[::2]), "random memory": ta
 show(
     nb03.error_picture(tables),
     "Figure 3.2. Mean missed mass (lines) and mean error of D (marks of the same colour) against k. The grey line is the "
-    "preset's k = 32. The error never exceeds the missed mass. At κ = 1 in the random memory hardly any k is enough, "
-    "because then every slot has a say.",
+    "preset's k = 32. The error never exceeds the missed mass. At κ = 1 even k = 256 misses most of the posterior of "
+    "the random memory, because it is spread over all 2048 slots. The trained memory was trained at κ = 15 and is only read at the others.",
     "Two panels with three falling curves each; the one for kappa 60 falls fastest, the one for kappa 1 stays near 1 until k "
     "is large. Marks lie below the curves.",
 )
@@ -177,7 +177,7 @@ for name, by_kappa in tables.items():
 # %% [markdown]
 # At $\kappa = 1$ a random memory keeps 2 % of the posterior in its 32 best slots: the approximation is then a different discriminator. It may still work, but it is not (4) any more.
 #
-# Move $k$ yourself. 2048 slots in 64 dimensions cannot be drawn, so here are twelve on a circle, real and generated in turn: the worst case for a small $k$. **Predict** first: how many of the twelve must be asked so that the error stays below 0.01 in every direction? How many at $\kappa = 1$ and at 20?
+# Move $k$ yourself. 2048 slots in 64 dimensions cannot be drawn, so here are twelve on a circle, real and generated in turn. Neighbours then disagree, so that each slot that is left out can change the answer. **Predict** first: how many of the twelve must be asked so that the error stays below 0.01 in every direction? How many at $\kappa = 1$ and at 20?
 
 # %%
 twelve = nb03.twelve_slots()
@@ -197,7 +197,7 @@ for kappa in [1.0, 5.0, 20.0]:
     print(f"kappa = {kappa:2.0f}: {needed:2} slots are needed; with 3 the error is up to {largest[3]:.3f}")
 
 # %% [markdown]
-# A narrow bell reaches few slots, so few are enough. With a wide one nearly all have a say.
+# A narrow bell reaches few slots, so few are enough. A wide bell reaches nearly all slots, so nearly all must be asked.
 #
 # ## What it costs
 #
@@ -238,11 +238,11 @@ print(f"all slots {1e3 * whole:.1f} ms, k best {1e3 * part:.1f} ms")
 #
 # ## Where the gradient goes
 #
-# Both networks learn through $D$ (12, 13). $D$ over $S$ is a softmax-weighted mean of the values. With $p_i$ the weights over $S$, the derivative of a softmax gives
+# Both networks learn through $D$: the losses of the discriminator (12) and of the generator (13), which [notebook 6](06_full_training.ipynb) states, are functions of it. $D$ over $S$ is a softmax-weighted mean of the values. With $p_i$ the weights over $S$, the derivative of a softmax gives
 #
 # $$\frac{\partial D}{\partial q} = \kappa \sum_{i \in S} p_i\,(v_i - D)\,K_i .$$
 #
-# Real keys pull, because $v_i - D > 0$, and generated ones push, each in proportion to its posterior. In the package:
+# Real keys pull, because $v_i - D > 0$, and generated ones push, each in proportion to $p_i\,|v_i - D|$. This is the derivative by the unit query. The network makes a vector of any length, and normalising it removes the part of the derivative along $q$. In the package:
 
 # %%
 source(derivative_of_mean)
@@ -273,8 +273,9 @@ for name, slope in slopes.items():
 # %%
 show(
     nb03.field_picture(nb02.four_slots(kappa=2.0)),
-    "Figure 3.3. The gradient of D at 24 queries on the circle, along the circle. Arrows lead from generated keys (squares) "
-    "to real ones (discs). Where the posterior is sure, they are short.",
+    "Figure 3.3. The gradient of D at 24 queries on the circle, along the circle. The longer an arrow, the steeper D is there. "
+    "Arrows lead towards real keys (discs). At κ = 2 a slot with a small count can lie within the reach of a busier one, "
+    "so that arrows may pass it. Where D is nearly flat, no arrow is seen.",
     "A circle with two blue discs and two orange squares; arrows along the circle point away from the squares and towards "
     "the discs.",
 )
@@ -299,11 +300,11 @@ for degrees in [142, 144, 155, 157]:
     print(f"query at {degrees} degrees: S = {slots}, D = {pair.read(at).item():.2f}")
 
 # %% [markdown]
-# At 143 degrees slot 2, which is real, takes the place of slot 1, which is generated. Now all of $S$ is real, and $D$ leaps to its largest value. The gradient cannot know of it.
+# At 143 degrees slot 2, which is real, takes the place of slot 1, which is generated. Now all of $S$ is real, and $D$ jumps to its largest value, 0.999. The gradient is computed with $S$ held fixed, so it does not contain this jump.
 #
 # ## The clip
 #
-# (6) ends in a clip to $[\epsilon, 1-\epsilon]$ with $\epsilon = 10^{-3}$, because the losses take logarithms and $S$ may well be of one mind. Its price: where the clip acts, the gradient is exactly zero.
+# (6) ends in a clip to $[\epsilon, 1-\epsilon]$ with $\epsilon = 10^{-3}$, because the losses take logarithms, and all slots of $S$ may carry the same value. Its price: where the clip acts, the gradient is exactly zero.
 
 # %%
 show(
@@ -315,7 +316,7 @@ show(
 )
 
 # %% [markdown]
-# A sample in the left grey zone is a fake that the memory is sure about. It has *no* gradient at all, and the generator learns nothing from it under either loss. If all fakes end up there, training is dead, quietly: losses stay finite and nothing moves. Does it happen? In the training above we counted. **Predict** the curve.
+# A sample in the left grey zone is a fake that the memory is sure about. It has *no* gradient at all, and the generator learns nothing from it under either loss. If all fakes end up there, $G$ gets no gradient at all, although the losses look normal. To see whether this happens, we counted such fakes in the training above. **Predict** the curve.
 
 # %%
 show(
@@ -343,7 +344,7 @@ print("share without gradient:", dict(zip(training.steps, [round(x, 2) for x in 
 # - $S$ holds the $k$ most *probable* slots: similarity and count decide together.
 # - The error of $D$ is at most the posterior outside $S$, and choosing by the posterior makes this smallest. In a trained memory it is a few percent.
 # - The search is exact. The top $k$ saves what comes after the matrix product, and not the product itself.
-# - The gradient is $\kappa \sum_{i \in S} p_i (v_i - D) K_i$. It reaches the query only, and vanishes where $S$ is of one mind.
+# - The gradient is $\kappa \sum_{i \in S} p_i (v_i - D) K_i$. It reaches the query only, and it vanishes where all of $S$ carries one value.
 # - The clip makes it exactly zero.
 #
 # ## Exercises

@@ -11,7 +11,7 @@
 #
 # **The question:** the memory does not learn by gradients. It is *written*: each query changes a few slots, by the three lines (8) to (10) of the paper. Where do these lines come from?
 #
-# Here is the answer in a picture. Twelve slots on a circle receive eight queries with each write. Two clusters of real queries stay where they are. The generator (orange) wanders clockwise and then, after write 12, jumps to another place.
+# Before we derive them, a picture shows what they do. Twelve slots on a circle receive eight queries with each write. Two clusters of real queries stay where they are. The generator (orange) wanders clockwise and then, after write 12, jumps to another place.
 
 # %%
 import copy
@@ -36,15 +36,15 @@ film = MemoryFilm.record(*circle.life())
 show(
     circle.film_strip(film.frames, [0, 1, 3, 8, 13, 24], columns=3),
     "Figure 4.1. A memory is written. At write 1 slots are overwritten with queries that the memory does not know. "
-    "From then on EM turns slots after their queries. When the generator jumps (write 13), four slots are overwritten "
-    "at its new place. Slots that stand behind each other, towards the centre, point in nearly the same direction.",
+    "At the other writes, EM turns the key of each slot towards the queries that it received. When the generator jumps "
+    "(write 13), four slots are overwritten at its new place. Slots that stand behind each other, towards the centre, point in nearly the same direction.",
     "Six circles with twelve numbered slots. Before, all are grey and spread. After write 3, real slots stand at 60 and "
     "170 degrees and four generated ones at 310. After write 8 these have moved to 285 degrees. After write 13 four "
     "generated slots are at 100 degrees, and two are left behind.",
 )
 
 # %% [markdown]
-# A write does one of two things. If the memory already knows what the query is, the slots that know it turn a little towards it: this is one step of **EM** (expectation maximisation), and it amounts to a running mean. If the memory does not know it, the query is **stored** in the place of the oldest slot.
+# A write does one of two things. We say that the memory *knows* a query if its most probable slot carries the query's label. Then the most probable slots with that label turn a little towards the query: this is one step of **EM** (expectation maximisation), and it amounts to a running mean. If the memory does not know the query, it is **stored** in the place of the oldest slot.
 #
 # First we look at both cases on four slots, and at the code. Then we derive the EM step, and see why it must forget. At the end you write both cases yourself.
 #
@@ -57,7 +57,9 @@ show(
 # | $K_i$ | key, a direction | the centre of the slot's vMF (2) | EM and replacement |
 # | $v_i$ | value, 1 real or 0 generated | the slot's vote (6) | replacement only |
 # | $h_i$ | histogram, an effective count of queries | the prior (1), and how often the generator is given the slot (11) | EM and replacement |
-# | $a_i$ | age, the number of writes since the slot was last touched | choosing the slot to replace | every write |
+# | $a_i$ | age, the number of writes since the slot was last a best match, or was overwritten | choosing the slot to replace | every write |
+#
+# A new memory has random unit keys, a count of $10^{-5}$ and an age of 0 in every slot, and the value 1 in the first half of its slots. A value never changes except by replacement, because it is the label of the queries that the slot has counted, and EM gives a slot only queries of its own label.
 #
 # ## The two cases
 #
@@ -67,7 +69,9 @@ show(
 source(ReferenceMemory.write)
 
 # %% [markdown]
-# `nearest` sorts the slots by $e^{\kappa K_i\cdot q}(h_i + \beta)$, so "nearest" means *most probable*. The setting `correct_in_top` says how many of the best slots may vouch for the label. It is 1 here, as in the authors' code. The paper's text lets all $k$ of them vouch.
+# The function is called `nearest`, but it returns the most probable slots, those with the largest $e^{\kappa K_i\cdot q}(h_i + \beta)$. The query counts as known if any of the `correct_in_top` most probable slots carries its label. This number is 1 here, as in the authors' code. In the paper's text it is $k$.
+#
+# The rule looks at labels only. A query whose most probable slot is far away, but carries the right label, is not stored. EM then turns a distant key towards it, as it does with two slots at write 1 of Figure 4.1.
 #
 # ### Replacement
 #
@@ -79,7 +83,7 @@ source(ReferenceMemory.write)
 source(ReferenceMemory.replace)
 
 # %% [markdown]
-# Why the mean count? With $h_n = 0$ the slot would have no prior and could not be found again. A large count would claim evidence that nobody has seen.
+# Why the mean count? With $h_n = 0$ the slot would have hardly any prior ($\beta$ alone), and at a moderate $\kappa$ no query would find it again. A large count would claim more evidence than the one query that was seen. The mean lies between, and it leaves the mean count as it was.
 #
 # Here are eight slots. We write three real queries where the memory expects generated ones. **Predict:** which slots will be overwritten, and in which order?
 
@@ -186,7 +190,7 @@ for write in (12, 24):
     print(f"slot 6 after write {write}: h {frames[write]['histogram'][6]:.2f}, age {frames[write]['ages'][6]}")
 
 # %% [markdown]
-# Slots 10 and 11 had never been used. Slots 7 and 8 stood beside slot 6 and held real counts, but slot 6 was always the best match, and only the best match is made young (the last section says why). Slot 6 keeps its count to the last digit, because counts decay only when a slot is touched. It grows old and waits to be replaced.
+# Slots 10 and 11 had never been used. Slots 7 and 8 are generated slots beside slot 6, and their counts were well above zero. But slot 6 was always the best match, and only the best match has its age reset (the last section says why), so slots 7 and 8 had grown old. After the jump slot 6 keeps its count to the last digit, because a count decays only when the slot is in $S_y$ of some query. It grows old and waits to be replaced.
 #
 # ## Why these lines?
 #
@@ -198,7 +202,7 @@ for write in (12, 24):
 #
 # The logarithm of a sum has no closed solution. It would be easy if we knew which slot each query came from.
 #
-# ### The E-step is a bound that touches
+# ### The E-step makes the bound equal to the likelihood
 #
 # So let us guess. Give query $b$ to slot $i$ with share $\gamma_{bi} > 0$, where $\sum_i \gamma_{bi} = 1$. The logarithm is concave, so Jensen's inequality gives
 #
@@ -286,12 +290,12 @@ print("resultants / counts, as lengths:", (resultants.norm(dim=1) / exact.gamma.
 #
 # ### What the memory leaves out
 #
-# A GAN cannot do even this exactly, and the paper's rule departs from incremental EM in two ways.
+# A GAN cannot do even this exactly, and the paper's rule departs from incremental EM in two ways, beside the decay $\alpha$ and the top $k$, which come later.
 #
 # 1. **It remembers no shares.** Each visit starts from $\gamma^{\text{old}} = 0$. The same image comes back as another query, because the inference network has changed, and a generated image never comes back. There is nothing to take back.
 # 2. **It cuts the mean to unit length.** A mean of directions is shorter than 1, and shorter the more they differ (see the lengths above). The memory stores only its direction, so a slot treats its past as $h_i$ queries that all agreed.
 #
-# Does the memory still climb? We compare EM, incremental EM, and `VMFMemory.write` when all 45 queries come in one write. **Predict:** which value of $\alpha$ is faster, 1 (nothing is forgotten) or 0.5?
+# Does each write still raise the log-likelihood? We compare EM, incremental EM, and `VMFMemory.write` when all 45 queries come in one write. **Predict:** which value of $\alpha$ is faster, 1 (nothing is forgotten) or 0.5?
 
 # %%
 climbs = {"EM": likelihoods}
@@ -306,8 +310,8 @@ for name, climb in climbs.items():
 # %%
 show(
     nb04.climbs_figure(climbs),
-    "Figure 4.4. How much log-likelihood is missing; lower is better, and the axis is logarithmic. All five climb at each "
-    "sweep. The memory is slower than EM, because its bad start still counts, and the less it forgets the slower it is.",
+    "Figure 4.4. How much log-likelihood is missing; lower is better, and the axis is logarithmic. All five approach "
+    "the best likelihood. The memory is slower than EM, because its bad start still counts, and the less it forgets the slower it is.",
     "Five falling curves over 20 sweeps. Incremental EM and EM reach 1e-6 within 5 and 9 sweeps, a write with alpha 0.5 "
     "within 20; with alpha 0.9 and 1 the curves are at 0.003 and 0.02 after 20 sweeps.",
 )
@@ -317,7 +321,7 @@ show(
 #
 # ## Why forget: what α is for
 #
-# With $\alpha = 1$ and queries that stand still, the keys converge to a fixed point of EM. But they do so ever more slowly, since the counts grow without end and each new query weighs less. This holds for single writes too:
+# With $\alpha = 1$ and queries that stand still, the keys approach a fixed point of EM. But they do so ever more slowly, since the counts grow without end and each new query weighs less. This holds for single writes too:
 
 # %% tags=["nbval-close"]
 for sweeps in (5, 50):
@@ -328,7 +332,7 @@ for sweeps in (5, 50):
     print(f"after {sweeps:2} sweeps, EM would still turn a key by {off:.1f} degrees")
 
 # %% [markdown]
-# In a GAN the queries do not stand still, because the inference network that makes them is being trained. What an old query said about a slot goes stale. So with each write a touched slot first forgets a part, $h_i \leftarrow \alpha h_i$, and the weight of its key shrinks with it, because (10) divides by the count.
+# In a GAN the queries do not stand still, because the inference network that makes them is being trained. What an old query said about a slot goes stale. So with each write a touched slot first forgets a part, $h_i \leftarrow \alpha h_i$, and the weight of its key shrinks with it: a smaller $h_i$ makes $\gamma_i/h_i$ in (10) larger, so that the new query moves the key further and older queries weigh less.
 #
 # A query that was written $w$ writes ago then counts $\alpha^w$. These weights sum to $1 + \alpha + \alpha^2 + \dots = 1/(1-\alpha)$, the slot's **effective memory** in writes. If each write brings a mass $g$, the count settles where $h = \alpha h + g$, at $g/(1-\alpha)$:
 
@@ -364,7 +368,7 @@ keys = {f"α = {alpha}": (tracks[0.5, alpha][1], centres) for alpha in (0.5, 0.9
 show(
     nb04.tracking_figure(measured, keys),
     "Figure 4.5. Left: keys (dots) and the centres that they follow (bars), which turn counterclockwise by 0.5 degrees a "
-    "write. At 0.5 the keys jitter round the bars, at 0.9 they trail, and at 0.98 they are lost. Right: marks are "
+    "write. At 0.5 the keys jitter round the bars, at 0.9 they trail a little, and at 0.98 they trail far behind. Right: marks are "
     "measured with real writes, curves are the formula. The faster the queries move, the shorter the best memory.",
     "Left: three circles with six bars and six dots each. Right: error in degrees against 1/(1 - alpha), logarithmic. At "
     "rest the error falls from 7 to 1. At 0.5 degrees a write it is smallest, about 3, near 5 writes; at 2 degrees near "
@@ -393,7 +397,7 @@ print(f"the slot that matches: h {h[0]:.2f}")
 print(f"its neighbour in S_y:  h {h[1]:.2f}, still at {places[1]:.1f} degrees")
 
 # %% [markdown]
-# The neighbour's key is intact, but its prior has shrunk by $0.9^{30} = 0.04$. [Notebook 7](07_does_it_work.ipynb) comes back to this: it is one of the ways in which the memory forgets.
+# The neighbour's key is intact, but its count has shrunk to $0.9^{30} = 4\,\%$ of what it was. [Notebook 7](07_does_it_work.ipynb) comes back to this: it is one of the ways in which the memory forgets.
 #
 # ## A batch instead of a sample
 #
@@ -405,7 +409,7 @@ print(f"its neighbour in S_y:  h {h[1]:.2f}, still at {places[1]:.1f} degrees")
 source(dense.m_step)
 
 # %% [markdown]
-# The authors' code lets one writer win each slot instead. We write 64 real queries around four keys of a memory with 256 slots ($k = 16$) in both ways, and once more in another order. **Predict:** of the 64 queries, how many does "last wins" count?
+# In the authors' code, if several queries of a batch reach one slot, only the last of them is used. We write 64 real queries around four keys of a memory with 256 slots ($k = 16$) in both ways, and once more in another order. **Predict:** of the 64 queries, how many does "last wins" count?
 
 # %%
 memory, crowd, labels = nb04.crowd()
@@ -435,7 +439,7 @@ for touch, k in [("best", 4), ("all", 4), ("best", 16), ("all", 16)]:
     print(f"touch={touch:4}, k = {k:2}: {len(ages.unique()):2} different ages, the oldest {int(ages.max())}")
 
 # %% [markdown]
-# With `"all"` and a large $k$ every slot is always young, so "the oldest" means nothing. `"best"` keeps the ages apart and is the default. It has a price that you saw in the film: slots 7 and 8 shared a cluster with slot 6, held real counts, and were old all the same.
+# With `"all"` and a large $k$ every slot is always young, so "the oldest" means nothing. `"best"` keeps the ages apart and is the default. It has a price that you saw in the film: slots 7 and 8 shared a cluster with slot 6, had counts well above zero, and were old all the same.
 #
 # **Who may be overwritten?** In the paper it is the oldest slot of all. Let real queries stay where they are and generated ones roam, as those of a young generator do. **Predict** what happens to the share of real slots.
 
@@ -450,8 +454,8 @@ for name, share in shares.items():
 # %%
 show(
     nb04.shares_figure(shares),
-    "Figure 4.6. If the oldest slot of all is replaced, the label that surprises the memory more takes it over. Within "
-    "the label, each keeps its half.",
+    "Figure 4.6. If the oldest slot of all is replaced, the label with more unknown queries takes over most of the slots. "
+    "If only slots of the query's own label may be replaced, each label keeps its half.",
     "Share of slots with v = 1 over 60 writes. Within the label it stays at 0.5. With the oldest of all it falls below 0.1.",
 )
 
@@ -468,13 +472,13 @@ show(
 Playground()
 
 # %% [markdown]
-# Two bonus notebooks go on from here: [b1](b1_life_long_memory.ipynb) compares with the memory of Kaiser et al., and [b2](b2_the_published_code.ipynb) shows where the authors' code leaves their paper.
+# Two bonus notebooks go on from here: [b1](b1_life_long_memory.ipynb) compares with the memory of Kaiser et al., and [b2](b2_the_published_code.ipynb) shows where the authors' code differs from their paper.
 #
 # ## In five lines
 #
 # - A slot is a component of a vMF mixture. Its key and its count are all that EM needs to know of the queries behind it.
 # - The E-step (8) is the posterior over the slots of the label. The M-step (9, 10) is a running mean: it moves by share over count, towards the query.
-# - The memory remembers no shares and keeps unit keys. A batch of all queries still climbs to a fixed point of EM; single writes rest near it if the memory is long.
+# - The memory remembers no shares and keeps unit keys. A batch of all queries still approaches a fixed point of EM. Single writes rest some degrees from it, and less the longer the memory is.
 # - $\alpha$ weighs jitter against lag, and the memory lasts $1/(1-\alpha)$ writes. With $\alpha = 1$ it never forgets its start.
 # - What the memory does not know is stored in the place of the oldest slot. A batch is one EM step on sums.
 #
