@@ -26,12 +26,16 @@ __all__ = [
     "check_chance",
     "check_switch",
     "grouped_figure",
+    "headline_figure",
+    "in_between_figure",
     "load_costs",
     "load_published",
     "load_runs",
     "of_model",
+    "plane_figure",
     "plane_groups",
     "range_table",
+    "two_ablations_figure",
     "values_of",
 ]
 
@@ -155,6 +159,24 @@ class Panel(NamedTuple):
     ticks: Mapping[float, str] | None = None
 
 
+def headline_figure(models: Mapping[str, Sequence[Run]]) -> Figure:
+    """Four measures of each model side by side, the first model in blue; an arrow says which way is better."""
+    measures = {
+        "inception_score": ("Inception Score →", 5.5, 10),
+        "frechet_distance": ("← Frechet distance", 0, 300),
+        "in_between": ("← images in between", 0, 0.35),
+        "old_fakes_rejected": ("old fakes rejected →", 0.7, 1),
+    }
+    figure = Figure(figsize=(9.5, 1.9), layout="constrained")
+    for axes, (key, (label, lowest, highest)) in zip(figure.subplots(1, 4, sharey=True), measures.items(), strict=True):
+        for place, runs in enumerate(models.values()):
+            _dots(axes, place, values_of(runs, key), GENERATED if place else REAL)
+        real = next(iter(models.values()))[0].get(f"{key}_real")
+        _dress(axes, Panel(label, {}, real, limits=(lowest, highest)), len(models))
+        axes.set_yticks(range(len(models)), list(models))
+    return figure
+
+
 def grouped_figure(groups: Mapping[str, Mapping[str, str]], panels: Sequence[Panel], ours: Sequence[str]) -> Figure:
     """A dot for each seed; rows stand in `groups` under a heading, measures side by side.
 
@@ -208,6 +230,58 @@ def _name_rows(axes: Axes, rows: Sequence[tuple[str, str]]) -> None:
         if not name:
             label.set_fontweight("bold")
             label.set_color(INK)
+
+
+def plane_figure(
+    groups: Mapping[str, Mapping[str, str]],
+    modes: Mapping[str, Sequence[float]],
+    off_mode: Mapping[str, Sequence[float]],
+    ours: Sequence[str],
+) -> Figure:
+    """Modes found and points off all modes of every kind of run on the plane."""
+    floor = 5e-5  # a share of 0 has no place on a logarithmic axis
+    shown = {kind: [max(share, floor) for share in shares] for kind, shares in off_mode.items()}
+    ticks = {floor: "none", 1e-3: "0.1 %", 1e-2: "1 %", 1e-1: "10 %", 1: "100 %"}
+    found = Panel("modes found, of 8", modes, limits=(0, 8.5))
+    off = Panel("share of points off all modes", shown, logarithmic=True, limits=(floor / 1.3, 1.2), ticks=ticks)
+    return grouped_figure(groups, [found, off], ours)
+
+
+def in_between_figure(models: Mapping[str, Sequence[Run]], rows: Mapping[str, Sequence[str]]) -> Figure:
+    """The share of images in between, models in groups, a row for random samples and for each kind of walk."""
+    groups: dict[str, dict[str, str]] = {}
+    values = {}
+    for model, keys in rows.items():
+        groups[model] = {}
+        for key in keys:
+            title = MEASURES[key].title
+            groups[model][f"{model} {key}"] = "random samples" if key == "in_between" else title.strip()
+            values[f"{model} {key}"] = values_of(models[model], key)
+    ours = list(groups[next(iter(rows))])
+    real = next(iter(models.values()))[0]["in_between_real"]
+    return grouped_figure(groups, [Panel("share of images in between", values, real, limits=(0, 0.35))], ours)
+
+
+def two_ablations_figure(studies: Mapping[str, Mapping[str, Sequence[Run]]]) -> Figure:
+    """Three measures of every model, data sets in groups; `studies[title][model]` are its runs."""
+    groups: dict[str, dict[str, str]] = {}
+    score: dict[str, list[float]] = {}
+    distance: dict[str, list[float]] = {}
+    recall: dict[str, list[float]] = {}
+    for title, models in studies.items():
+        groups[title] = {f"{title} {model}": model for model in models}
+        for model, runs in models.items():
+            row = f"{title} {model}"
+            score[row] = [run["inception_score"] / run["inception_score_real"] for run in runs]
+            distance[row] = values_of(runs, "frechet_distance")
+            recall[row] = values_of(runs, "recall")
+    panels = [
+        Panel("Inception Score, of real images' →", score, limits=(0.5, 1.02)),
+        Panel("← Frechet distance", distance, logarithmic=True, ticks={15: "15", 30: "30", 60: "60", 120: "120"}),
+        Panel("recall →", recall, limits=(0, 1)),
+    ]
+    ours = [row for row in score if row.endswith(f" {OURS}")]
+    return grouped_figure(groups, panels, ours)
 
 
 def plane_groups() -> dict[str, dict[str, str]]:
