@@ -33,7 +33,7 @@ from walkthrough import (
     source,
 )
 from walkthrough.nb01_discontinuity import latent, runs
-from walkthrough.nb07_verdict import Panel, range_table
+from walkthrough.nb07_verdict import range_table
 
 prepare(seed=0)
 mnist = verdict.of_model(verdict.load_runs("seeds-mnist-5k"))
