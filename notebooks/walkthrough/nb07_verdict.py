@@ -329,7 +329,7 @@ def ablation_figure(runs: list[Run]) -> Figure:
             ticks={tick: f"{tick}" for tick in (15, 30, 60, 120, 240)},
         ),
     ]
-    return grouped_figure({"": {name: name for name in models}}, panels, [OURS])
+    return grouped_figure({"three seeds each": {name: name for name in models}}, panels, [OURS])
 
 
 # ------------------------------------------------------------------ checks
