@@ -141,9 +141,9 @@ for heading, names in groups.items():
         print(f"    {name:37} {sum(bad)} of {len(bad):2}   {max(off_mode[kind]):.3f}")
 
 # %% [markdown]
-# The unchanged method has no such seed in ten. Five changes bring the bridges back on at least four seeds of five: to give the generator no key, to leave out the information term, to use the density in its place, and to let only one or two slots vouch. The other settings matter less.
+# The unchanged method has no such seed in ten. Five changes spoil all five seeds: to give the generator no key, to leave out the information term, to use the density in its place, and to let only one or two slots vouch. The other settings matter less.
 #
-# Two more things are in the table. First, **unequal modes** are harder: where every other mode is three times as frequent, two seeds of five lose rare modes and draw bridges. Second, **InfoGAN** does as well with a one-hot code of the right size. But somebody has to know the size, and with 5 or 12 codes the bridges are back. InfoGAN's code also draws each mode equally often, while the memory follows the data:
+# Two more things are in the table. First, **unequal modes** are harder: where every other mode is three times as frequent, two seeds of five lose rare modes and draw bridges. Second, **InfoGAN** does as well with a one-hot code of the right size. But somebody has to know the size. With 5 codes the bridges are back on every seed, and with 12 on two of five. InfoGAN's code also draws each mode equally often, while the memory follows the data:
 
 # %%
 for kind, name in {"memory, unequal modes": "MemoryGAN", "one-hot, unequal modes": "InfoGAN, 8 codes"}.items():
@@ -264,7 +264,7 @@ SlotExplorer(garments)
 #
 # Most rows of Figure 7.6 keep to one kind of garment. In some of them the garments are torn, and a classifier that has never seen a torn garment names them all the same. So a high purity does not mean that the images are good.
 #
-# Purity is judged by the classifier, which on Fashion-MNIST is right on 91 of 100 real test images. Its classes *Shirt*, *Pullover* and *Coat* overlap for people as well. Some of the impurity is therefore doubt about names, and not a fault of the slots.
+# Purity is judged by the classifier, which itself errs on real test images (the table below says how often it is right). Its classes *Shirt*, *Pullover* and *Coat* overlap for people as well. Some of the impurity is therefore doubt about names, and not a fault of the slots.
 
 # %%
 print(
@@ -273,6 +273,7 @@ print(
         ["inception_score", "precision", "recall", "classes_covered"],
     )
 )
+print(f"the classifier is right on {fashion[0]['classifier_accuracy']:.1%} of the real test images")
 
 # %% [markdown]
 # **Verdict: the class, yes on MNIST, in part on Fashion-MNIST. The style, hardly on MNIST.** All ten classes are drawn on every seed. Recall on Fashion-MNIST is below that of real images, and much lower with the density term, which leaves out a part of the variety ([notebook 5](05_mcgn.ipynb) explains why).
@@ -301,8 +302,8 @@ show(
     verdict.two_ablations_figure(ablations),
     "Figure 7.7. Every variant with three seeds. The arrow points to what is better.",
     "Three panels, rows in two groups. In both groups MemoryGAN has the highest or nearly the highest Inception Score "
-    "and the smallest Frechet distance, without EM comes next, and without MCGN is level with the DCGAN. Recall is "
-    "lower for MemoryGAN than for the DCGAN.",
+    "and the smallest Frechet distance. Without EM both are worse, and without MCGN they are about those of the DCGAN. "
+    "Recall is lower for MemoryGAN than for the DCGAN.",
 )
 
 # %%
@@ -347,7 +348,7 @@ print(
 )
 
 # %% [markdown]
-# On both data sets MemoryGAN rejects **fewer** of its old fakes than the DCGAN rejects of its own, on every seed. Part of this is no fault: the DCGAN's fakes are worse, and bad fakes are easy to reject. But the table gives no sign that the memory helps. Nor does it show that the DCGAN forgets: it rejects more of its old fakes than of its newest ones. The last column of MNIST is the model of the package, with more channels and 20,000 steps. The better the fakes become, the fewer are rejected, old or new.
+# On both data sets MemoryGAN rejects **fewer** of its old fakes than the DCGAN rejects of its own, on every seed. Part of this is no fault: the DCGAN's fakes are worse, and bad fakes are easy to reject. But the table gives no sign that the memory helps. Nor does it show that the DCGAN forgets: it rejects more of its old fakes than of its newest ones. The last column of MNIST is the model of the package, with more channels and 20,000 steps. Its fakes are better still, and fewer of them are rejected, old or new.
 #
 # The discriminators also reject a fifth to a third of the real test images. Is that because they have learnt the training images by heart? We ask the discriminator that comes with the package:
 
@@ -358,7 +359,7 @@ with torch.no_grad():
         print(f"{split:5} digits rejected: {(digits.discriminate(real) < 0.5).double().mean():.2f}")
 
 # %% [markdown]
-# It rejects training digits as often as test digits, so it has not learnt them by heart. It is unsure because its fakes have become good.
+# It rejects training digits as often as test digits, so it has not learnt them by heart. A likely reason for its doubt is that its fakes have become good.
 #
 # **When forgetting is provoked.** The experiment of notebooks 0 and 1 has no generator. A discriminator learns to reject fakes A (small digits with strokes too bold), and then only fakes B (strokes too thin). How many of A does it still reject? It is an inference network with either a memory or a linear layer and a sigmoid behind it. These are the losses:
 
