@@ -7,11 +7,13 @@ that the two ways in which a memory forgets can be told apart: its encoder moves
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
@@ -436,24 +438,21 @@ def forgetting_curves(curves: Sequence[Curve], variants: Sequence[str]) -> Figur
     for variant, style in zip(variants, STYLES, strict=False):
         draw_share(axes, of_variant(curves, variant), "old", variant, style)
     finish(axes, "share of A's fakes still rejected")
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
 def two_causes(curves: Sequence[Curve]) -> Figure:
     """Left, the share of A rejected with each cause stopped; right, what drifts and what is lost where none is."""
-    figure = Figure(figsize=(9, 4.3), layout="constrained")
+    figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    names = ["nothing stopped", "drift stopped (encoder frozen)", "slot loss stopped (slots protected)", "both stopped"]
+    names = ["neither stopped", "drift stopped", "slot loss stopped", "both stopped"]
     for variant, name, style in zip(CAUSES, names, STYLES, strict=False):
         draw_share(left, of_variant(curves, variant), "old", name, style)
     nothing_stopped = of_variant(curves, CAUSES[0])
-    draw_share(right, nothing_stopped, "cosine", "queries of A: cosine with what they were", STYLES[4])
-    draw_share(right, nothing_stopped, "slots", "slots of A: share that still hold it", STYLES[5])
+    draw_share(right, nothing_stopped, "cosine", "cosine of A's queries\nnow and before B", STYLES[4])
+    draw_share(right, nothing_stopped, "slots", "share of A's slots\nthat still hold A", STYLES[5])
     finish(left, "share of A's fakes still rejected")
-    finish(right, "kept of what it was before B")
-    for axes in (left, right):
-        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    finish(right, "neither stopped: what is left")
     return figure
 
 
@@ -470,13 +469,35 @@ def draw_share(axes: Axes, curves: Sequence[Curve], share: str, label: str, styl
 
 
 def finish(axes: Axes, label: str) -> None:
-    """The axes of a picture against the steps on B, on a logarithmic scale that begins at 0."""
+    """The axes of a picture against the steps on B, on a logarithmic scale that begins at 0; each line is named."""
     axes.set_xscale("symlog", linthresh=1, linscale=0.5)
     ticks = [0, 1, 2, 5, 10, 20, 50, 100, 300]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
     axes.set(xlabel="steps on B (log scale)", ylabel=label, ylim=(-0.03, 1.03))
+    name_lines(axes)
     hide_top_and_right(axes)
+
+
+def name_lines(axes: Axes, apart: float = 0.08) -> None:
+    """The label of each line at its right end, in its colour; labels keep `apart`, a share of the height."""
+    below = -math.inf
+    for line in sorted(axes.lines, key=lambda line: float(np.asarray(line.get_ydata())[-1])):
+        label = str(line.get_label())
+        end = float(np.asarray(line.get_ydata())[-1])
+        room = apart * (1 + 0.7 * label.count("\n"))
+        height = max(end, below + room)
+        below = height
+        axes.annotate(
+            label,
+            (float(np.asarray(line.get_xdata())[-1]), end),
+            xytext=(1.02, height),
+            textcoords=axes.get_yaxis_transform(),
+            va="center",
+            color=str(line.get_color()),
+            fontsize=9.5,
+            annotation_clip=False,
+        )
 
 
 KEPT_AT = (25, 50, 100, 200, 400, 600)  # steps of a GAN's training at which fakes are kept

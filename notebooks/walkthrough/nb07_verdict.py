@@ -1,194 +1,338 @@
-"""Notebook 07: what was taken out and what that cost, from a study's result, and the exercises."""
+"""Notebook 07: the runs behind each verdict, as tables and figures, and the checks of the exercises."""
 
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from memgan.lab.studies.result_file import load_study
 from memgan.plots import GENERATED, REAL, UNUSED
-from walkthrough.drawing import hide_top_and_right
-from walkthrough.lesson import Wrong, answered, attempt
+from walkthrough.drawing import INK, hide_top_and_right
+from walkthrough.lesson import Mistake, Wrong, answered, attempt
 
 __all__ = [
+    "MEASURES",
+    "Measure",
+    "Panel",
+    "Run",
     "ablation_figure",
-    "ablation_table",
     "check_causes",
+    "check_chance",
     "check_switch",
-    "FASHION_ABLATION",
-    "load_candidates",
+    "grouped_figure",
+    "headline_figure",
+    "in_between_figure",
+    "load_costs",
+    "load_published",
     "load_runs",
-    "load_tuning",
-    "load_seeds",
     "of_model",
-    "seeds_table",
-    "tuning_table",
-    "walk_rates",
+    "plane_figure",
+    "plane_groups",
+    "range_table",
+    "two_ablations_figure",
+    "values_of",
 ]
 
 Run = dict[str, Any]
-RESULT = Path(__file__).resolve().parents[2] / "results" / "study-ablation-digits.json"
-FASHION = RESULT.with_name("study-seeds-fashion-mnist-slim.json")
-FASHION_ABLATION = RESULT.with_name("study-ablation-fashion-mnist-slim.json")
-WALKS = ("slot", "switch", "keys", "noise")
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+OURS = "MemoryGAN"
+RENAMED = {"memoryGAN": OURS, "without memory: DCGAN": "DCGAN"}  # as the files name them: as the lesson does
 
 
-def load_runs(path: Path = RESULT) -> list[Run]:
-    """Every run of `memgan study ablation`, after each model's own tuning."""
-    return load_study(path)["runs"]
+def load_runs(study: str = "ablation-digits") -> list[Run]:
+    """Every run of the study in results/study-NAME.json, without those that only tuned its learning rates."""
+    return load_study(RESULTS / f"study-{study}.json")["runs"]
 
 
-def load_tuning(path: Path = RESULT) -> list[Run]:
-    """What was tried for each model before its runs: one run for each pair of rates."""
-    return load_study(path)["tuning"]
+def load_published() -> dict[str, list[Run]]:
+    """The runs on the 16x16 digits with the preset and with everything as published, six seeds each."""
+    stored = json.loads((RESULTS / "digits.json").read_text(encoding="utf-8"))["runs"]
+    names = {"preset": "the preset", "the paper's rule": "all as published"}
+    return {title: [run for run in stored if run["rule"] == rule] for rule, title in names.items()}
 
 
-def load_candidates(path: Path = RESULT) -> dict[str, list[float]]:
-    """The pairs of learning rates that were tried, G's and D's, by name."""
-    rates = {}
-    for name, assignments in load_study(path)["candidates"].items():
-        rates[name] = [_assigned_number(assignment) for assignment in assignments]
-    return rates
+def load_costs() -> dict[str, dict[str, float]]:
+    """Milliseconds of a training step and of the memory in it, and the memory's share, for each preset."""
+    stored = json.loads((RESULTS / "benchmark-training-cpu.json").read_text(encoding="utf-8"))
+    return stored["rows"]
 
 
-def _assigned_number(assignment: str) -> float:
-    """The number of "field=number"."""
-    _, number = assignment.split("=")
-    return float(number)
-
-
-def load_seeds(path: Path = FASHION) -> list[Run]:
-    """The runs of memoryGAN in the study of seeds on Fashion-MNIST."""
-    return of_model(load_study(path)["runs"])["memoryGAN"]
-
-
-def of_model(runs: list[Run]) -> dict[str, list[Run]]:
-    """The runs of each model, models in the order of the file."""
+def of_model(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs of each model, models in the order of the file, under the names of the lesson."""
     models: dict[str, list[Run]] = {}
     for run in runs:
-        name = run["configuration"]
+        name = RENAMED.get(run["configuration"], run["configuration"])
         if name not in models:
             models[name] = []
         models[name].append(run)
     return models
 
 
-def ablation_table(runs: list[Run]) -> str:
-    """Mean, lowest and highest of both scores over the seeds, and the number of classes covered by the worst seed."""
-    lines = [f"{'':25}{'Inception Score':>21}{'Frechet':>18}{'classes':>9}"]
-    for name, same in of_model(runs).items():
-        score = _mean_and_range([run["inception_score"] for run in same], decimals=2)
-        distance = _mean_and_range([run["frechet_distance"] for run in same], decimals=0)
-        classes = min(run["classes_covered"] for run in same)
-        lines.append(f"{name:25}{score:>21}{distance:>18}{classes:>9}")
-    return "\n".join(lines)
+def values_of(runs: Sequence[Run], measure: str) -> list[float]:
+    """One number of each run, or nothing if these models do not have it."""
+    return [run[measure] for run in runs if run.get(measure) is not None]
 
 
-def _mean_and_range(values: list[float], decimals: int) -> str:
-    mean = sum(values) / len(values)
-    return f"{mean:.{decimals}f} ({min(values):.{decimals}f} to {max(values):.{decimals}f})"
+# ------------------------------------------------------------------ tables
 
 
 class Measure(NamedTuple):
-    """A row of `seeds_table`."""
+    """A row of `range_table`."""
 
     title: str
     key: str  # in a run
-    decimals: int
-    key_of_real: str | None  # the same of real test images, where it means anything for them
+    decimals: int = 2
+    key_of_real: str | None = None  # the same of real test images, where it means anything for them
 
 
-MEASURES = [
-    Measure("Inception Score", "inception_score", 2, "inception_score_real"),
-    Measure("Frechet distance", "frechet_distance", 1, "frechet_distance_real"),
-    Measure("classes covered", "classes_covered", 0, "classes"),
-    Measure("precision", "precision", 2, "precision_real"),
-    Measure("recall", "recall", 2, "recall_real"),
-    Measure("MS-SSIM of random pairs", "ms_ssim", 2, "ms_ssim_real"),
-    Measure("share in between", "in_between", 2, "in_between_real"),
-    Measure("slot purity", "slot_purity", 2, None),
-    Measure("slots in use", "slots_in_use", 0, None),
-    Measure("nearest training image", "nearest_training_distance", 2, "nearest_training_distance_real"),
-    Measure("old fakes rejected", "old_fakes_rejected", 2, None),
-]
+MEASURES = {
+    measure.key: measure
+    for measure in [
+        Measure("Inception Score", "inception_score", 2, "inception_score_real"),
+        Measure("Frechet distance", "frechet_distance", 1, "frechet_distance_real"),
+        Measure("precision", "precision", 2, "precision_real"),
+        Measure("recall", "recall", 2, "recall_real"),
+        Measure("classes covered", "classes_covered", 0, "classes"),
+        Measure("in between: random", "in_between", 3, "in_between_real"),
+        Measure("  noise to noise", "in_between_noise", 3),
+        Measure("  inside a slot", "in_between_slot", 3),
+        Measure("  across slots", "in_between_switch", 3),
+        Measure("  between keys", "in_between_keys", 3),
+        Measure("slot purity", "slot_purity"),
+        Measure("slots in use", "slots_in_use", 0),
+        Measure("MS-SSIM inside a slot", "ms_ssim_in_slots"),
+        Measure("MS-SSIM of any two", "ms_ssim", 2, "ms_ssim_real"),
+        Measure("old fakes rejected", "old_fakes_rejected"),
+        Measure("newest fakes rejected", "new_fakes_rejected"),
+        Measure("real images rejected", "real_rejected"),
+    ]
+}
 
 
-def seeds_table(runs: list[Run]) -> str:
-    """What every seed of one configuration reached, a measure in each row, and what real test images have."""
-    headings = [f"seed {run['seed']}" for run in runs]
-    headings.append("real")
-    lines = [_row("", headings)]
-    for measure in MEASURES:
-        numbers = [run[measure.key] for run in runs]
-        if measure.key_of_real is not None:
-            numbers.append(runs[0][measure.key_of_real])
-        cells = [f"{number:.{measure.decimals}f}" for number in numbers]
-        lines.append(_row(measure.title, cells))
+def range_table(models: Mapping[str, Sequence[Run]], keys: Sequence[str]) -> str:
+    """Lowest and highest value over the seeds, a measure in each row and a model in each column.
+
+    The last column is what real test images score, where that means anything. Raises KeyError for an unknown measure.
+    """
+    lines = [_line("", [*models, "real"])]
+    lines.append(_line("seeds", [*(str(len(runs)) for runs in models.values()), ""]))
+    for measure in (MEASURES[key] for key in keys):
+        cells = [_range(values_of(runs, measure.key), measure.decimals) for runs in models.values()]
+        first = next(iter(models.values()))[0]
+        of_real = first.get(measure.key_of_real) if measure.key_of_real else None
+        cells.append("" if of_real is None else f"{of_real:.{measure.decimals}f}")
+        lines.append(_line(measure.title, cells))
     return "\n".join(lines)
 
 
-def _row(title: str, cells: list[str]) -> str:
-    """A line of a table: `title` in 24 columns, and each of `cells` at the right end of 8."""
-    line = f"{title:24}"
-    for cell in cells:
-        line += f"{cell:>8}"
-    return line
+def _line(title: str, cells: Sequence[str]) -> str:
+    """A row: the title in 22 columns, the models in 17 each, real images in 7."""
+    *models, real = cells
+    return (f"{title:22}" + "".join(f"{cell:>17}" for cell in models) + f"{real:>7}").rstrip()
 
 
-def tuning_table(tuning: list[Run], runs: list[Run], candidates: dict[str, list[float]]) -> str:
-    """The Inception Score of every pair of rates that was tried for a model; a star at the pair that its runs took."""
-    heading = f"{'rates of G, D in 1e-4:':25}"
-    for generator_rate, discriminator_rate in candidates.values():
-        heading += f"{1e4 * generator_rate:>5.0f}, {1e4 * discriminator_rate:.0f} "
-    lines = [heading]
-    taken = {run["configuration"]: run["candidate"] for run in runs}
-    for name, tried in of_model(tuning).items():
-        score = {run["candidate"]: run["inception_score"] for run in tried}
-        line = f"{name:25}"
-        for pair in candidates:
-            star = "*" if pair == taken[name] else " "
-            line += f"{score[pair]:8.2f}{star}"
-        lines.append(line.rstrip())
-    return "\n".join(lines)
+def _range(values: Sequence[float], decimals: int) -> str:
+    """Lowest and highest of `values`, or one number if they agree; nothing if there are none."""
+    if not values:
+        return ""
+    lowest, highest = (f"{value:.{decimals}f}" for value in (min(values), max(values)))
+    return lowest if lowest == highest else f"{lowest} to {highest}"
+
+
+# ------------------------------------------------------------------ figures
+
+
+class Panel(NamedTuple):
+    """One measure of `grouped_figure`, for every row."""
+
+    label: str  # of its axis
+    values: Mapping[str, Sequence[float]]  # by row; a row without values stays empty
+    real: float | None = None  # of real test images, a dashed line
+    logarithmic: bool = False
+    limits: tuple[float | None, float | None] = (None, None)
+    ticks: Mapping[float, str] | None = None
+
+
+def headline_figure(models: Mapping[str, Sequence[Run]]) -> Figure:
+    """Four measures of each model side by side, the first model in blue; an arrow says which way is better."""
+    measures = {
+        "inception_score": ("Inception Score →", 5.5, 10),
+        "frechet_distance": ("← Frechet distance", 0, 300),
+        "in_between": ("← images in between", 0, 0.35),
+        "old_fakes_rejected": ("old fakes rejected →", 0.7, 1),
+    }
+    figure = Figure(figsize=(9.5, 1.9), layout="constrained")
+    for axes, (key, (label, lowest, highest)) in zip(figure.subplots(1, 4, sharey=True), measures.items(), strict=True):
+        for place, runs in enumerate(models.values()):
+            _dots(axes, place, values_of(runs, key), GENERATED if place else REAL)
+        real = next(iter(models.values()))[0].get(f"{key}_real")
+        _dress(axes, Panel(label, {}, real, limits=(lowest, highest)), len(models))
+        axes.set_yticks(range(len(models)), list(models))
+    return figure
+
+
+def grouped_figure(groups: Mapping[str, Mapping[str, str]], panels: Sequence[Panel], ours: Sequence[str]) -> Figure:
+    """A dot for each seed; rows stand in `groups` under a heading, measures side by side.
+
+    `groups[heading][row]` is what a row is called in the picture. Rows in `ours` are blue, the others orange.
+    """
+    rows = [(heading, "") for heading in groups]
+    for heading, names in groups.items():
+        place = rows.index((heading, ""))
+        rows[place + 1 : place + 1] = [(row, name) for row, name in names.items()]
+    figure = Figure(figsize=(9, 0.27 * len(rows) + 0.9), layout="constrained")
+    all_axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
+    for axes, panel in zip(all_axes, panels, strict=True):
+        for place, (row, name) in enumerate(rows):
+            if name:
+                _dots(axes, place, panel.values.get(row, ()), REAL if row in ours else GENERATED)
+        _dress(axes, panel, len(rows))
+    _name_rows(all_axes[0], rows)
+    return figure
+
+
+def _dots(axes: Axes, place: int, values: Sequence[float], colour: str) -> None:
+    """A dot for each of `values` in one row, a little apart in height, so that no dot hides another."""
+    axes.axhline(place, color="#EEEEEE", linewidth=0.8, zorder=0)
+    if not len(values):
+        return
+    spread = 0.0 if len(values) == 1 else 0.22
+    heights = place + np.linspace(-spread, spread, len(values))
+    axes.plot(values, heights, "o", color=colour, markersize=4.5, clip_on=False)
+
+
+def _dress(axes: Axes, panel: Panel, num_rows: int) -> None:
+    """The axis of one measure, and the line of real images with its name on it."""
+    if panel.logarithmic:
+        axes.set_xscale("log")
+    axes.set(xlabel=panel.label, xlim=panel.limits, ylim=(num_rows - 0.4, -0.6))
+    if panel.ticks is not None:
+        axes.set_xticks(list(panel.ticks), list(panel.ticks.values()))
+        axes.minorticks_off()
+    if panel.real is not None:
+        axes.axvline(panel.real, color=UNUSED, linestyle="--", linewidth=1.2, zorder=0)
+        at = axes.get_xaxis_transform()
+        axes.text(panel.real, 1.0, "real images", transform=at, ha="center", va="bottom", fontsize=9, color="#555555")
+    hide_top_and_right(axes)
+    axes.tick_params(axis="y", length=0)
+
+
+def _name_rows(axes: Axes, rows: Sequence[tuple[str, str]]) -> None:
+    """Headings in bold, the names of their rows below."""
+    axes.set_yticks(range(len(rows)), [name or heading for heading, name in rows], fontsize=9.5)
+    for label, (_, name) in zip(axes.get_yticklabels(), rows, strict=True):
+        if not name:
+            label.set_fontweight("bold")
+            label.set_color(INK)
+
+
+def plane_figure(
+    groups: Mapping[str, Mapping[str, str]],
+    modes: Mapping[str, Sequence[float]],
+    off_mode: Mapping[str, Sequence[float]],
+    ours: Sequence[str],
+) -> Figure:
+    """Modes found and points off all modes of every kind of run on the plane."""
+    floor = 5e-5  # a share of 0 has no place on a logarithmic axis
+    shown = {kind: [max(share, floor) for share in shares] for kind, shares in off_mode.items()}
+    ticks = {floor: "none", 1e-3: "0.1 %", 1e-2: "1 %", 1e-1: "10 %", 1: "100 %"}
+    found = Panel("modes found, of 8", modes, limits=(0, 8.5))
+    off = Panel("share of points off all modes", shown, logarithmic=True, limits=(floor / 1.3, 1.2), ticks=ticks)
+    return grouped_figure(groups, [found, off], ours)
+
+
+def in_between_figure(models: Mapping[str, Sequence[Run]], rows: Mapping[str, Sequence[str]]) -> Figure:
+    """The share of images in between, models in groups, a row for random samples and for each kind of walk."""
+    groups: dict[str, dict[str, str]] = {}
+    values = {}
+    for model, keys in rows.items():
+        groups[model] = {}
+        for key in keys:
+            title = MEASURES[key].title
+            groups[model][f"{model} {key}"] = "random samples" if key == "in_between" else title.strip()
+            values[f"{model} {key}"] = values_of(models[model], key)
+    ours = list(groups[next(iter(rows))])
+    real = next(iter(models.values()))[0]["in_between_real"]
+    return grouped_figure(groups, [Panel("share of images in between", values, real, limits=(0, 0.35))], ours)
+
+
+def two_ablations_figure(studies: Mapping[str, Mapping[str, Sequence[Run]]]) -> Figure:
+    """Three measures of every model, data sets in groups; `studies[title][model]` are its runs."""
+    groups: dict[str, dict[str, str]] = {}
+    score: dict[str, list[float]] = {}
+    distance: dict[str, list[float]] = {}
+    recall: dict[str, list[float]] = {}
+    for title, models in studies.items():
+        groups[title] = {f"{title} {model}": model for model in models}
+        for model, runs in models.items():
+            row = f"{title} {model}"
+            score[row] = [run["inception_score"] / run["inception_score_real"] for run in runs]
+            distance[row] = values_of(runs, "frechet_distance")
+            recall[row] = values_of(runs, "recall")
+    panels = [
+        Panel("Inception Score, of real images' →", score, limits=(0.5, 1.02)),
+        Panel("← Frechet distance", distance, logarithmic=True, ticks={15: "15", 30: "30", 60: "60", 120: "120"}),
+        Panel("recall →", recall, limits=(0, 1)),
+    ]
+    ours = [row for row in score if row.endswith(f" {OURS}")]
+    return grouped_figure(groups, panels, ours)
+
+
+def plane_groups() -> dict[str, dict[str, str]]:
+    """The runs of results/plane.json that notebook 7 shows: heading, kind, and what was changed."""
+    return {
+        "the method": {"memory": "MemoryGAN"},
+        "a part taken out, or another in its place": {
+            "generator without key": "the generator is told no key",
+            "lambda 0": "no information term (λ = 0)",
+            "the paper's term": "density instead of posterior term",
+            "one slot vouches": "1 slot may vouch, not 8",
+            "two slots vouch": "2 slots may vouch, not 8",
+            "no blur": "no noise on D's inputs",
+        },
+        "another number": {
+            "kappa 5": "κ = 5, not 15",
+            "kappa 60": "κ = 60, not 15",
+            "32 slots": "32 slots, not 128",
+        },
+        "harder data": {
+            "memory, sigma 0.05": "modes half as wide",
+            "memory, unequal modes": "every other mode 3 times as frequent",
+        },
+        "InfoGAN: a one-hot code, no memory": {
+            "one-hot": "8 codes for the 8 modes",
+            "one-hot, 5 codes": "5 codes",
+            "one-hot, 12 codes": "12 codes",
+            "one-hot, unequal modes": "8 codes, unequal modes",
+        },
+    }
 
 
 def ablation_figure(runs: list[Run]) -> Figure:
     """Both scores of every model, a dot for each seed; the grey lines are real test images."""
     models = of_model(runs)
-    figure = Figure(figsize=(9, 0.38 * len(models) + 1.0), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    for axes, measure in ((left, "inception_score"), (right, "frechet_distance")):
-        for place, same in enumerate(models.values()):
-            colour = REAL if place == 0 else GENERATED
-            axes.plot([run[measure] for run in same], [place] * len(same), "o", color=colour, markersize=6)
-        axes.axvline(runs[0][f"{measure}_real"], color=UNUSED, linestyle="--", linewidth=1.2)
-        axes.grid(axis="y", color="#EEEEEE")
-        hide_top_and_right(axes)
-    left.set(xlabel="Inception Score (higher is better)", xlim=(0, 10.5))
-    left.set_yticks(range(len(models)), list(models))
-    left.invert_yaxis()
-    right.set(xlabel="Frechet distance to training images (lower is better)", xscale="log")
-    right.set_xticks([15, 30, 60, 120, 240], ["15", "30", "60", "120", "240"])
-    right.minorticks_off()
-    return figure
+    scores = {name: values_of(same, "inception_score") for name, same in models.items()}
+    distances = {name: values_of(same, "frechet_distance") for name, same in models.items()}
+    panels = [
+        Panel("Inception Score (higher is better)", scores, runs[0]["inception_score_real"], limits=(0, 10.5)),
+        Panel(
+            "Frechet distance to training images (lower is better)",
+            distances,
+            runs[0]["frechet_distance_real"],
+            logarithmic=True,
+            ticks={tick: f"{tick}" for tick in (15, 30, 60, 120, 240)},
+        ),
+    ]
+    return grouped_figure({"three seeds each": {name: name for name in models}}, panels, [OURS])
 
 
-def walk_rates(runs: list[Run], models: list[str]) -> dict[str, dict[str, list[float]]]:
-    """For each of `models` the share of images in between on each kind of walk, one number for each seed."""
-    by_model = of_model(runs)
-    return {name: _walk_rates_of_one_model(by_model[name]) for name in models}
-
-
-def _walk_rates_of_one_model(runs: list[Run]) -> dict[str, list[float]]:
-    measures = {"random samples": "in_between"}
-    for kind in WALKS:
-        measures[kind] = f"in_between_{kind}"
-    rates = {}
-    for kind, measure in measures.items():
-        if runs[0].get(measure) is not None:  # a model without slots has no walks across them
-            rates[kind] = [run[measure] for run in runs]
-    return rates
+# ------------------------------------------------------------------ checks
 
 
 @attempt
@@ -220,3 +364,46 @@ def check_switch(answer: Any) -> str:
         if not torch.equal(key, keys[end]):
             raise Wrong(f"At t = {time} the key should be that of end {end}.")
     return "Between two slots there is nothing that could be asked for."
+
+
+def chance_of(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The share of all ways to deal these numbers into two groups of their sizes that favour the first at least as much.
+
+    Favour is the difference of the means; this is the exact one-sided permutation test.
+    """
+    return _share_of_deals(ours, theirs, lambda difference, seen: difference >= seen - 1e-12)
+
+
+def _share_of_deals(ours: Sequence[float], theirs: Sequence[float], counts: Callable[[float, float], bool]) -> float:
+    together = [*ours, *theirs]
+    seen = sum(ours) / len(ours) - sum(theirs) / len(theirs)
+    deals = list(itertools.combinations(range(len(together)), len(ours)))
+    hits = 0
+    for deal in deals:
+        first = sum(together[place] for place in deal)
+        difference = first / len(ours) - (sum(together) - first) / len(theirs)
+        hits += counts(difference, seen)
+    return hits / len(deals)
+
+
+@attempt
+def check_chance(answer: Callable[[Sequence[float], Sequence[float]], float]) -> str:
+    """Exercise 7.3: the exact permutation test of two lists of scores."""
+    cases = [([9.1, 9.2, 9.4], [7.6, 7.8, 8.0]), ([1.0, 4.0, 6.0, 7.0], [2.0, 3.0, 5.0]), ([1.0, 2.0], [1.0, 2.0])]
+    for ours, theirs in cases:
+        got = float(answered(answer(list(ours), list(theirs))))
+        right = chance_of(ours, theirs)
+        two_sided = _share_of_deals(ours, theirs, lambda difference, seen: abs(difference) >= abs(seen) - 1e-12)
+        strict = _share_of_deals(ours, theirs, lambda difference, seen: difference > seen + 1e-12)
+        mistakes = [
+            Mistake(strict, "A deal that favours ours exactly as much counts too; the real one is among them."),
+            Mistake(1 - strict, "You count the deals that favour ours at most as much."),
+            Mistake(two_sided, "You count deals that favour theirs as well."),
+        ]
+        if np.isclose(got, right, atol=1e-9):
+            continue
+        for mistake in mistakes:
+            if np.isclose(got, mistake.result, atol=1e-9):
+                raise Wrong(f"For {ours} against {theirs}: {got:.3f}. {mistake.reason}")
+        raise Wrong(f"For {ours} against {theirs} you get {got:.3f}; {right:.3f} is right.")
+    return "The test is exact: it tries every deal."

@@ -130,6 +130,10 @@ def test_figures_are_drawn_from_the_results():
     assert len(forgetting.two_causes(curves).axes) == 2
     lines = forgetting.forgetting_curves(curves, ["sigmoid", "memory"]).axes[0].lines
     assert [line.get_label() for line in lines] == ["sigmoid", "memory"]
+    ends = forgetting.forgetting_curves(curves, ["sigmoid", "sigmoid + R1", "memory"]).axes[0].texts
+    assert {end.get_text() for end in ends} == {"sigmoid", "sigmoid + R1", "memory"}
+    heights = sorted(end.xyann[1] for end in ends)
+    assert min(np.diff(heights)) >= 0.079  # names do not overlap
     with pytest.raises(ValueError, match="no curve"):
         forgetting.forgetting_curves(curves, ["an elephant"])
     assert forgetting.kinds_of_digits(kinds(0)).axes

@@ -1,12 +1,17 @@
-"""Notebook 07: what its tables say is in the results file, and its checks recognise wrong answers."""
+"""Notebook 07: what its tables say is in the results files, and its checks recognise wrong answers."""
 
 import math
 
+import numpy as np
 import pytest
+from scipy.stats import permutation_test
 
+from memgan.lab.studies.result_file import load_study
 from walkthrough import nb07_verdict as verdict
 
-RUNS, TUNING = verdict.load_runs(), verdict.load_tuning()
+DIGITS = verdict.of_model(verdict.load_runs("ablation-digits"))
+FASHION = verdict.of_model(verdict.load_runs("ablation-fashion-mnist-slim"))
+MNIST = verdict.of_model(verdict.load_runs("seeds-mnist-5k"))
 
 
 def said(capsys, check, answer):
@@ -14,57 +19,105 @@ def said(capsys, check, answer):
     return capsys.readouterr().out
 
 
-def test_every_model_has_the_same_three_seeds():
-    assert {tuple(run["seed"] for run in same) for same in verdict.of_model(RUNS).values()} == {(0, 1, 2)}
+def dots(axes):
+    return sum(len(line.get_xdata()) for line in axes.lines if line.get_marker() == "o")
 
 
-def test_table_shows_mean_and_range():
-    scores = sorted(run["inception_score"] for run in RUNS if run["configuration"] == "memoryGAN")
-    line = next(line for line in verdict.ablation_table(RUNS).splitlines() if line.startswith("memoryGAN"))
-    assert f"{math.fsum(scores) / 3:.2f} ({scores[0]:.2f} to {scores[-1]:.2f})" in line
+@pytest.mark.parametrize(("models", "seeds"), [(DIGITS, 3), (FASHION, 3), (MNIST, 6)])
+def test_every_model_has_the_same_seeds(models, seeds):
+    assert {tuple(run["seed"] for run in same) for same in models.values()} == {tuple(range(seeds))}
+
+
+@pytest.mark.parametrize("name", ["ablation-digits", "ablation-fashion-mnist-slim"])
+def test_every_model_was_tuned_with_the_same_effort_and_runs_at_the_best_it_found(name):
+    study = load_study(verdict.RESULTS / f"study-{name}.json")
+    tried = verdict.of_model(study["tuning"])
+    for model, runs in verdict.of_model(study["runs"]).items():
+        assert [run["candidate"] for run in tried[model]] == list(study["candidates"])
+        best = max(tried[model], key=lambda run: run["inception_score"])
+        assert {run["candidate"] for run in runs} == {best["candidate"]}
+        assert not {run["seed"] for run in tried[model]} & {run["seed"] for run in runs}
+
+
+def test_table_has_the_range_of_every_model_and_the_real_images():
+    heading, seeds, first, walks = verdict.range_table(MNIST, ["inception_score", "in_between_slot"]).splitlines()
+    assert heading.split() == ["MemoryGAN", "DCGAN", "real"]
+    assert seeds.split() == ["seeds", "6", "6"]
+    scores = [sorted(run["inception_score"] for run in runs) for runs in MNIST.values()]
+    ranges = [word for low, *_, high in scores for word in (f"{low:.2f}", "to", f"{high:.2f}")]
+    assert first.split() == ["Inception", "Score", *ranges, f"{MNIST['DCGAN'][0]['inception_score_real']:.2f}"]
+    assert walks.split()[:3] == ["inside", "a", "slot"]
+    assert len(walks.split()) == 6  # a DCGAN has no slots, and real images no walks
+
+
+def test_table_shows_one_number_where_all_agree_and_refuses_unknown_measures():
+    assert (
+        verdict.range_table({"a": [{"classes_covered": 10}]}, ["classes_covered"]).splitlines()[-1].split()[-1] == "10"
+    )
+    with pytest.raises(KeyError):
+        verdict.range_table(MNIST, ["beauty"])
 
 
 def test_tables_fit_beside_a_notebooks_margin():
-    tables = verdict.ablation_table(RUNS), verdict.tuning_table(TUNING, RUNS, verdict.load_candidates())
-    assert max(len(line) for table in tables for line in table.splitlines()) < 75
+    three = {name: DIGITS[name] for name in ("MemoryGAN", "without EM", "without MCGN")}
+    assert max(len(line) for line in verdict.range_table(three, list(verdict.MEASURES)).splitlines()) <= 80
 
 
-def test_every_model_was_tuned_with_the_same_effort_and_runs_at_the_best_it_found():
-    candidates = verdict.load_candidates()
-    table = verdict.tuning_table(TUNING, RUNS, candidates).splitlines()
-    tried = verdict.of_model(TUNING)
-    assert len(table) == 1 + len(tried)
-    for name, runs in tried.items():
-        assert [run["candidate"] for run in runs] == list(candidates)
-        best = max(runs, key=lambda run: run["inception_score"])
-        assert {run["candidate"] for run in RUNS if run["configuration"] == name} == {best["candidate"]}
-        line = next(line for line in table if line.startswith(f"{name} "))
-        assert f"{best['inception_score']:.2f}*" in line and line.count("*") == 1
+def test_figures_have_a_dot_for_every_run():
+    assert [dots(axes) for axes in verdict.headline_figure(MNIST).axes] == [12] * 4
+    assert [dots(axes) for axes in verdict.ablation_figure(verdict.load_runs()).axes] == [21] * 2
+    assert [dots(axes) for axes in verdict.two_ablations_figure({"a": DIGITS, "b": FASHION}).axes] == [36] * 3
+    rows = {"MemoryGAN": ["in_between", "in_between_keys"], "DCGAN": ["in_between"]}
+    assert [dots(axes) for axes in verdict.in_between_figure(MNIST, rows).axes] == [18]
 
 
-def test_tuning_and_runs_have_no_seed_in_common():
-    assert not {run["seed"] for run in TUNING} & {run["seed"] for run in RUNS}
+def test_groups_stand_under_their_headings_in_order():
+    groups = {"first": {"a": "row a"}, "second": {"b": "row b", "c": "row c"}}
+    values = {"a": [1.0, 2.0], "b": [3.0]}  # c has none
+    axes = verdict.grouped_figure(groups, [verdict.Panel("x", values)], ["a"]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["first", "row a", "second", "row b", "row c"]
+    assert dots(axes) == 3
 
 
-def test_walk_rates_are_those_of_the_runs():
-    rates = verdict.walk_rates(RUNS, ["memoryGAN"])["memoryGAN"]
-    assert rates["keys"] == [run["in_between_keys"] for run in RUNS if run["configuration"] == "memoryGAN"]
-    assert list(rates) == ["random samples", "slot", "switch", "keys"]
+def test_plane_shows_every_kind_of_run_of_memorygan():
+    kinds = [kind for names in verdict.plane_groups().values() for kind in names]
+    assert len(set(kinds)) == len(kinds)
+    values = {kind: [0.0, 1.0] for kind in kinds}
+    assert [dots(axes) for axes in verdict.plane_figure(verdict.plane_groups(), values, values, []).axes] == [
+        2 * len(kinds)
+    ] * 2
 
 
-def test_table_of_seeds_has_every_seed_and_the_real_images():
-    runs = verdict.load_seeds()
-    head, first, *rest = verdict.seeds_table(runs).splitlines()
-    assert head.split() == [word for run in runs for word in ("seed", str(run["seed"]))] + ["real"]
-    scores = [run["inception_score"] for run in runs] + [runs[0]["inception_score_real"]]
-    assert first.split() == ["Inception", "Score", *(f"{score:.2f}" for score in scores)]
-    assert max(len(line) for line in (head, first, *rest)) < 75
+def test_published_settings_and_costs_are_those_of_the_results():
+    published = verdict.load_published()
+    assert [len(runs) for runs in published.values()] == [6, 6]
+    assert max(run["inception_score"] for run in published["all as published"]) < 3
+    for row in verdict.load_costs().values():
+        assert math.isclose(row["memory"] / row["step"], row["share"], rel_tol=0.2)
 
 
-def test_figure_has_a_dot_for_every_run():
-    for axes in verdict.ablation_figure(RUNS).axes:
-        dots = [line for line in axes.lines if line.get_marker() == "o"]
-        assert sum(len(line.get_xdata()) for line in dots) == len(RUNS)
+def test_chance_is_scipys_permutation_test():
+    ours, theirs = [9.0, 8.0, 7.5, 8.2], [7.9, 7.0, 8.1]
+    expected = permutation_test(
+        (ours, theirs), lambda a, b: np.mean(a) - np.mean(b), alternative="greater", n_resamples=np.inf
+    )
+    assert verdict.chance_of(ours, theirs) == pytest.approx(expected.pvalue)
+    assert verdict.chance_of([4, 5, 6], [1, 2, 3]) == pytest.approx(1 / 20)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (verdict.chance_of, "Right."),
+        (lambda a, b: verdict.chance_of(b, a), "Not yet."),
+        (lambda a, b: 1 / math.comb(len(a) + len(b), len(a)), "is right"),
+        (lambda a, b: 0.0, "counts too"),
+        (lambda a, b: 2 * verdict.chance_of(a, b), "favour theirs"),
+        (lambda a, b: ..., "Not answered"),
+    ],
+)
+def test_check_of_the_permutation_test(capsys, answer, words):
+    assert words in said(capsys, verdict.check_chance, answer)
 
 
 @pytest.mark.parametrize(
