@@ -41,14 +41,14 @@ show(
         }
     ),
     "Figure 5.1. Three generators after the same 1,200 steps on MNIST. Each row is one slot of the memory, and all rows have "
-    "the same twelve noises. On the right every row is one kind of digit in varied handwriting: the generator obeys. On the left "
-    "and in the middle it mostly follows the noise, so that the columns look alike.",
-    "Three sheets of eight rows and twelve columns. On the right each row shows one digit. In the two others the digit changes "
-    "along each row, many are malformed, and images below each other resemble each other.",
+    "the same twelve noises. Left: both slot and noise change the digit. Middle: all rows are equal, so the generator does not "
+    "listen to the slot at all. Right: every row is one digit, and the noise changes its strokes. This generator obeys.",
+    "Three sheets of eight rows and twelve columns. Left, digits and malformed digits that change along each row. Middle, eight "
+    "times the same row of twelve different shapes, many of which are no digits. Right, each row shows one digit.",
 )
 
 # %% [markdown]
-# The paper's term is derived from a correct inequality, and with the paper's own memory rule it fails here. This notebook derives it, finds out what goes wrong, and derives a second term from the same inequality, with which the same training works. Most of this walkthrough uses the second one.
+# The term in the middle is the paper's. It is derived from a correct inequality, and with the paper's own memory rule it fails here: it is worse than no term. This notebook derives it, finds out what goes wrong, and derives a second term from the same inequality, with which the same training works. Most of this walkthrough uses the second one.
 #
 # You need [notebook 2](02_vmf_posterior.ipynb) (the vMF distribution, the posterior) and [notebook 4](04_memory_update.ipynb) (what $h$ counts). Reading takes about 25 minutes, running about half a minute.
 
@@ -274,7 +274,7 @@ for at in range(0, 121, 20):
     print(f"{found.degrees[at]:7.0f}  {row}")
 
 # %% [markdown]
-# This is why the two terms bear such different weights. What the density pulls at is never at rest before it stands *on* its key, and that leaves no room for variety inside a slot. Its weight has to be kept tiny, so that the other losses are heard. The posterior's pull ends by itself, so its weight can be large: the preset has $\lambda = 1.4$, and the paper $0.01$.
+# This is why the two terms bear such different weights. What the density pulls at is never at rest before it stands *on* its key, and that leaves no room for variety inside a slot. Its weight has to be kept tiny, so that the other losses are heard. The posterior's pull ends by itself, so its weight can be large: the preset has $\lambda = 1.4$, and the paper $0.01$ or less.
 #
 # ## Both on the same settings
 #
@@ -292,7 +292,7 @@ two_keys = [cosine_of_two_keys(gan) for gan in (density, posterior)]
 print(f"two keys: {two_keys[0]:.2f}               {two_keys[1]:.2f}")
 
 # %% [markdown]
-# With the posterior the cosine grows as well, but the keys move apart, and the memory recognises the slot in a third of the images. (A guess would be right in about one of fifty.)
+# With the posterior the cosine grows as well, but the keys stay apart, and the right slot gets about a third of the probability. (With the density it gets as much as every other slot.)
 #
 # What becomes of this after 1,200 steps, a minute and a half of one core, was measured by [`scripts/measure_bounds.py`](../scripts/measure_bounds.py). Some measures, each in a sentence:
 #
@@ -305,7 +305,7 @@ print(f"two keys: {two_keys[0]:.2f}               {two_keys[1]:.2f}")
 # %%
 runs = nb05.load_runs()
 columns = {"inception_score": ".2f", "frechet_distance": ".0f", "slot_purity": ".2f", "slots_in_use": ".0f", "variety": ".2f"}
-print(nb05.bound_tables(runs, ["density", "no term", "posterior"], columns))
+print(nb05.run_table(runs, ["density", "no term", "posterior"], columns))
 
 # %% [markdown]
 # (The classifier is a small network, trained on the labels of the same 4,000 digits and right on 98 % of the test digits. MemoryGAN itself never sees a label.)
@@ -332,7 +332,7 @@ show(
 # %%
 tuned = ["density", "density, Z 4", "density, lambda 0.1", "density, lambda 0.1, Z 4", "posterior", "posterior, Z 4"]
 first_seed = {name: runs[name][:1] for name in tuned}
-print(nb05.bound_tables(first_seed, tuned, columns | {"cosine": ".2f", "bound": ".2f"}))
+print(nb05.run_table(first_seed, tuned, columns | {"cosine": ".2f", "bound": ".2f"}))
 
 # %% [markdown]
 # *The last two columns are the cosine of a generated query and its key, and the bound $H(c) - I_\text{post}$ in nats (one seed each).* TUNED
@@ -343,7 +343,7 @@ print(nb05.bound_tables(first_seed, tuned, columns | {"cosine": ".2f", "bound": 
 # So the slot should decide the class and the noise the style. How far that goes can be read off Figure 5.4, and the pretrained model, with more steps and twice the channels, goes further:
 
 # %%
-print(nb05.bound_tables(runs, ["pretrained"], columns))
+print(nb05.run_table(runs, ["pretrained"], columns))
 row = runs["pretrained"][0]
 print(f"the class is known from the slot to {row['class_from_slot']:.2f}, from the noise to {row['class_from_noise']:.2f}")
 print(f"variance of the pixels: slot {row['variance_slot']:.2f}, noise {row['variance_noise']:.2f}, both {row['variance_both']:.2f}")
@@ -403,12 +403,12 @@ show(
 # %%
 show(
     nb05.sheets({"": "slots-least-pure.png"}, size=6.5, aspect=0.27),
-    "Figure 5.6. The four least pure of 48 slots, one in each row, sixteen noises each. LEASTPURE",
+    "Figure 5.6. The four least pure of 48 slots, one in each row, sixteen noises each. The classifier is torn between 5 and 8, 9 and 7, 4 and 9, and 3, 8 and 5, and so is the eye: each of these shapes lies between two digits.",
     "Four rows of sixteen generated digits.",
 )
 
 # %% [markdown]
-# A posterior also has blind spots of its own. It asks only that a slot can be told from its *rivals*. A slot with a strange image is told most easily of all, so the term protects it, and only the discriminator works against it. And the term measures what $\mu$ can tell. If $\mu$ can tell two slots by a stray pixel, the term is satisfied.
+# The posterior asks only that a slot can be told from its *rivals*. It does not ask for a good digit: a slot of a strange shape is told easily. And it measures what $\mu$ can tell. If $\mu$ told two slots by a stray pixel, the term would be satisfied.
 #
 # ## A detour: the sign of the constant
 #

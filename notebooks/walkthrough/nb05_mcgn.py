@@ -29,7 +29,7 @@ __all__ = [
     "Design",
     "Pulls",
     "agreement",
-    "bound_tables",
+    "run_table",
     "check_density_loss",
     "check_key_share",
     "check_posterior_loss",
@@ -237,24 +237,24 @@ def pulls(memory: VMFMemory, slot: int, number: int = 121) -> Pulls:
     return Pulls(angle.rad2deg(), lengths["density"], lengths["posterior"], probability)
 
 
-def pull_figure(found: Pulls, degrees_of_real: float) -> Figure:
+def pull_figure(found: Pulls, degrees_at_rest: float) -> Figure:
     """Both pulls, and the posterior of the own slot, against the angle between query and key."""
     figure = Figure(figsize=(8.4, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(found.degrees, found.density, color=VERMILION, linewidth=2)
     left.plot(found.degrees, found.posterior, color=REAL, linewidth=2)
-    at = round(0.62 * len(found.degrees))
-    x = float(found.degrees[at])
-    left.text(x, float(found.density[at]) * 1.08, "density ", color=VERMILION, ha="right", va="bottom")
-    left.text(x, float(found.posterior[at]) * 0.9, " posterior", color=REAL, ha="left", va="top")
+    third = len(found.degrees) // 3
+    x = float(found.degrees[third])
+    left.text(x - 1, float(found.density[third]) + 0.3, "density", color=VERMILION, ha="right")
+    left.text(float(found.degrees[-1]) * 0.68, float(found.posterior[2 * third]) * 0.7, "posterior", color=REAL)
     left.set(ylabel="pull of the loss on the query", ylim=(0, None))
     right.plot(found.degrees, found.probability, color="black", linewidth=2)
     right.set(ylabel="probability of the own slot, p(c | x)", ylim=(0, 1.03))
     for axes in (left, right):
-        axes.axvline(degrees_of_real, color=UNUSED, linestyle="--", linewidth=1)
+        axes.axvline(degrees_at_rest, color=UNUSED, linestyle="--", linewidth=1)
         axes.set(xlabel="degrees from the query to its own key", xlim=(0, float(found.degrees[-1])))
         hide_top_and_right(axes)
-    right.text(degrees_of_real, 0.04, " real queries are so far\n from their key", color="#555555", fontsize=9)
+    right.text(degrees_at_rest - 0.8, 0.3, "generated queries\nrest here", ha="right", color="#555555", fontsize=9)
     return figure
 
 
@@ -269,7 +269,9 @@ def load_runs() -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def bound_tables(runs: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str], columns: Mapping[str, str]) -> str:
+def run_table(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str], columns: Mapping[str, str]
+) -> str:
     """A table of the runs `names`, a row for each seed; `columns` are the measures and how each is written."""
     head = f"{'run':{25}}seed" + "".join(f"{name.replace('_', ' '):>{len(name) + 2}}" for name in columns)
     lines = [head]
