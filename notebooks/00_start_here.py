@@ -11,7 +11,7 @@
 #
 # **The question:** what can an ordinary GAN not do, and how could a *memory* help?
 #
-# Each row below shows images that one *slot* of a memory has asked for. Nobody told the networks that there are digits, or how many kinds. They found out, and wrote it down.
+# Each row below shows images that one *slot* of a memory has asked for. The training saw 4,000 images of digits. Nobody told it that they are digits, or that there are ten kinds.
 
 # %%
 import platform
@@ -45,7 +45,7 @@ show(
 # - written a memory of your own and trained a GAN with it,
 # - and seen which of the paper's claims hold in our experiments, which do not, and which were not tested.
 #
-# Everything runs on a CPU. This is what we have found on your machine (your versions may differ from ours):
+# Everything runs on a CPU. (The versions below are those that these pages were made with; yours will differ.)
 
 # %% tags=["nbval-ignore-output"]
 print("Python", platform.python_version(), "· PyTorch", torch.__version__)

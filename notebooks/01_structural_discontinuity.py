@@ -80,7 +80,9 @@ show(
 
 # %% tags=["nbval-close"] tolerance={"relative": 0.25, "absolute": 0.02}
 for step, (_, found) in moments.items():
-    print(f"step {step:4}: off all modes {found.off_mode:.3f}, largest slope {found.slope:5.1f}, modes hit {found.modes}")
+    print(
+        f"step {step:4}: off all modes {found.off_mode:.3f}, largest slope {found.slope:5.1f}, modes hit {found.modes}"
+    )
 
 # %% [markdown]
 # The seams become narrower, and the slope on them grows. The next section shows that this is the only way. Training can make the bridges steeper, but it cannot remove them.
@@ -286,7 +288,9 @@ print("fakes of steps 25, 50, 100, 200, 400 and 600 that the last D rejects, of 
 for run in forgetting.load_stationary():
     if run.gan == "dcgan":
         old = " ".join(f"{share:.2f}" for share in run.rejected)
-        print(f"seed {run.seed}: {old}; newest fakes {run.newest:.2f}; real training images accepted {run.accepted:.2f}")
+        print(
+            f"seed {run.seed}: {old}; newest fakes {run.newest:.2f}; real training images accepted {run.accepted:.2f}"
+        )
 
 # %% [markdown]
 # It rejects its early fakes, because bad fakes stay easy, and it rejects those of step 600 no less often than the newest. It does not simply reject everything, since it accepts nearly all real images. So forgetting is real, but it needs fakes that change in such a way that $D$ must trade one kind for the other. [Notebook 7](07_does_it_work.ipynb) asks whether a memory helps there.

@@ -101,7 +101,7 @@ def posterior_loss(keys, values, histogram, slots, queries, kappa):
     return F.cross_entropy(scores.masked_fill(values == 0, -torch.inf), slots)
 
 
-# %% tags=["nbval-close"] tolerance={"relative": 0.5, "absolute": 0.4}
+# %% tags=["nbval-close"] tolerance={"absolute": 0.4, "relative": 0.5}
 parts = nb06.Parts(read=read, replace=replace, em_step=em_step, sample=sample, information=posterior_loss)
 losses = nb06.Losses(discriminator=loss_of_d, generator=loss_of_g)
 sheet = nb06.train_own(parts, losses)
@@ -160,7 +160,7 @@ def probability_of_the_slot(weight_in_d, steps=60):
     return float(gan.memory.log_posterior_of(generated.slots, queries).exp().mean())
 
 
-# %% tags=["nbval-close"] tolerance={"relative": 0.4, "absolute": 0.1}
+# %% tags=["nbval-close"] tolerance={"absolute": 0.1, "relative": 0.4}
 for weight in (1.4, 0.0):
     print(f"weight {weight} in L_D: probability of the right slot {probability_of_the_slot(weight):.2f}")
 

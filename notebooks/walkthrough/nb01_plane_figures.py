@@ -21,7 +21,16 @@ from walkthrough import nb01_plane as plane
 from walkthrough.drawing import hide_top_and_right
 from walkthrough.nb01_isoperimetry import least_off_mode
 
-__all__ = ["MODE_COLOURS", "Series", "forbidden_region", "latent_square", "measures_by_kind", "rings", "slot_squares", "squares_over_time"]
+__all__ = [
+    "MODE_COLOURS",
+    "Series",
+    "forbidden_region",
+    "latent_square",
+    "measures_by_kind",
+    "rings",
+    "slot_squares",
+    "squares_over_time",
+]
 
 # Okabe & Ito's colours without their black, which is for the bridges, and a grey
 MODE_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#BBBBBB")

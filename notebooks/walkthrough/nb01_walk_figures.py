@@ -54,6 +54,7 @@ __all__ = [
     "middle_figure",
     "outcome",
     "pick",
+    "samples_figure",
     "share_figure",
     "shares",
     "stored_walks_figure",
@@ -71,6 +72,18 @@ def load_walks() -> dict[str, Any]:
     """What scripts/measure_walks.py found of a DCGAN on MNIST."""
     content: dict[str, Any] = json.loads((ROOT / "results" / "walks.json").read_text(encoding="utf-8"))
     return content
+
+
+def samples_figure() -> Figure:
+    """The sheet of figures/samples-dcgan.png."""
+    from matplotlib.image import imread
+
+    picture = imread(ROOT / "figures" / "samples-dcgan.png")
+    figure = Figure(figsize=(6.5, 6.5 * picture.shape[0] / picture.shape[1]), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.axis("off")
+    return figure
 
 
 def stored_walks_figure(found: Mapping[str, Any], titles: Sequence[str]) -> Figure:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -269,9 +268,7 @@ def load_runs() -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def run_table(
-    runs: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str], columns: Mapping[str, str]
-) -> str:
+def run_table(runs: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str], columns: Mapping[str, str]) -> str:
     """A table of the runs `names`, a row for each seed; `columns` are the measures and how each is written."""
     head = f"{'run':{25}}seed" + "".join(f"{name.replace('_', ' '):>{len(name) + 2}}" for name in columns)
     lines = [head]
@@ -447,7 +444,9 @@ def check_posterior_loss(answer: Callable[..., Tensor]) -> str:
     mistakes = [
         Mistake(-right, "The sign is the other way round: log p is negative, and the loss is its negative mean."),
         Mistake(right * len(slots), "An expectation is a mean over the batch, not a sum."),
-        Mistake(loss_from(scores + log_prior), "Your posterior runs over all slots: the generator draws real ones only."),
+        Mistake(
+            loss_from(scores + log_prior), "Your posterior runs over all slots: the generator draws real ones only."
+        ),
         Mistake(loss_from(real_only), "Your posterior forgets the prior: each score needs log(h + beta)."),
     ]
     _compare(loss, right, mistakes)
@@ -455,7 +454,9 @@ def check_posterior_loss(answer: Callable[..., Tensor]) -> str:
         raise Wrong("The loss has no gradient for the queries, so nothing could learn from it.")
     (gradient,) = torch.autograd.grad(loss, differentiable)
     if not bool(gradient.isfinite().all()):
-        raise Wrong("The value is right, but its gradient is not finite. Work with log_softmax instead of log of softmax.")
+        raise Wrong(
+            "The value is right, but its gradient is not finite. Work with log_softmax instead of log of softmax."
+        )
     return "Equal to memgan.posterior_information_loss, with a finite gradient."
 
 

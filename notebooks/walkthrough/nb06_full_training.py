@@ -76,8 +76,9 @@ def snapshots(name: str, labels: Sequence[str], width: float = 7.0) -> Figure:
     from matplotlib.image import imread
 
     picture = imread(ROOT / "figures" / name)
-    figure = Figure(figsize=(width, width * picture.shape[0] / picture.shape[1] * 0.92), layout="constrained")
-    axes = figure.subplots()
+    left = 0.11  # of the width, for the labels
+    figure = Figure(figsize=(width, width * (0.99 - left) * picture.shape[0] / picture.shape[1] + 0.05))
+    axes = figure.add_axes((left, 0.01, 0.99 - left, 0.98))
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     pitch = (picture.shape[0] + 1) / len(labels)
     axes.set_yticks([pitch * (row + 0.5) - 1 for row in range(len(labels))], labels)
@@ -95,20 +96,18 @@ def training_curves(history: Mapping[str, Sequence[float]], every: int = 1, wind
     """
     figure = Figure(figsize=(8.4, 2.8), layout="constrained")
     losses, scores = figure.subplots(1, 2)
-    lines = [
-        (losses, "discriminator_loss", REAL, "discriminator", 1),
-        (losses, "generator_loss", GENERATED, "generator", 1),
-        (scores, "real", REAL, "real images", 1),
-        (scores, "generated", GENERATED, "generated images", -1),
+    lines = [  # the last two: where on the line its label stands, as a share, and how far from it, in points
+        (losses, "discriminator_loss", REAL, "discriminator", 0.15, (0, -14)),
+        (losses, "generator_loss", GENERATED, "generator", 0.15, (40, 8)),
+        (scores, "real", REAL, "real images", 0.7, (0, 16)),
+        (scores, "generated", GENERATED, "generated images", 0.7, (0, -20)),
     ]
-    for axes, name, colour, label, side in lines:
+    for axes, name, colour, label, place, shift in lines:
         steps, means = _block_means(history[name], every, window)
         axes.plot(steps, means, color=colour, linewidth=1.5)
-        place = (3 * len(steps)) // 4
-        shift = (0, 9 * side)
-        axes.annotate(
-            label, (steps[place], means[place]), shift, textcoords="offset points", color=colour, ha="center", va="center"
-        )
+        at = int(place * len(steps))
+        point = (steps[at], means[at])
+        axes.annotate(label, point, shift, textcoords="offset points", color=colour, ha="center", va="center")
     losses.set_ylabel("loss (nats)")
     scores.set_ylabel("mean D(x)")
     scores.set_ylim(0, 1)
@@ -405,7 +404,9 @@ def _train(
         weighted = settings.training.mi_weight * gan.information(generated, queries, "posterior")
         _descend(optimisers.generator, losses.generator(gan.read(queries)) + weighted)
         if step % (steps // LOOKS) == 0:
-            rows.append((step, float(real.detach().mean()), float(fake.detach().mean()), float(gan.memory.slots_in_use())))
+            rows.append(
+                (step, float(real.detach().mean()), float(fake.detach().mean()), float(gan.memory.slots_in_use()))
+            )
     return rows
 
 

@@ -27,7 +27,9 @@ class Parts:
     replace: Callable[[VMFMemory, Tensor, int], None]  # memory, query [M], label: changes the memory in place
     em_step: Callable[[VMFMemory, Tensor, int], None]  # memory, queries [B, M], label: changes the memory in place
     sample: Callable[[Tensor, Tensor, int], Tensor] | None = None  # values, histogram, number: slots [number]
-    information: Callable[..., Tensor] | None = None  # keys, values, histogram, slots [B], queries [B, M], kappa: I_post
+    information: Callable[..., Tensor] | None = (
+        None  # keys, values, histogram, slots [B], queries [B, M], kappa: I_post
+    )
 
 
 class OwnMemory(VMFMemory):
