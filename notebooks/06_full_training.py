@@ -419,7 +419,7 @@ nb06.check_slopes({"saturating": ..., "non_saturating": ...})
 # %% [markdown]
 # ### 6.4 · Your own memory trains
 #
-# Copy what you wrote in exercises 3.2 (`read`), 4.2 (`replace`), 4.3 (`em_step`), 5.3 (`sample`) and 5.4 (`posterior_loss`) into this notebook and put the functions in the place of the dots. Two small MemoryGANs then train on MNIST from the same weights, for a quarter of a minute: one has your memory and your losses, and the other those of the package. They should do nearly the same, but not to the last digit. Why not?
+# Copy what you wrote in exercises 3.2 (`read`), 4.2 (`replace`), 4.3 (`em_step`), 5.3 (`sample`) and 5.4 (`posterior_loss`) into this notebook and put the functions in the place of the dots. Two small MemoryGANs then train on MNIST from the same weights, for about half a minute: one has your memory and your losses, and the other those of the package. They should do nearly the same, but not to the last digit. Why not?
 
 # %%
 parts = nb06.Parts(read=..., replace=..., em_step=..., sample=..., information=...)

@@ -109,7 +109,7 @@ sheet = nb06.train_own(parts, losses)
 # %%
 show(
     sheet,
-    "Samples after 90 steps: of the GAN with the memory above, and of the one with the package's.",
+    "Samples after 240 steps: of the GAN with the memory above, and of the one with the package's.",
     "Two rows of rough digits of one model, and two rows of the other; neither looks better.",
 )
 
@@ -165,11 +165,11 @@ for weight in (1.4, 0.0):
     print(f"weight {weight} in L_D: probability of the right slot {probability_of_the_slot(weight):.2f}")
 
 # %% [markdown]
-# SOL65
+# The generator alone gets part of the way, and both together get further in the same 60 steps. What is missing is the part of $\mu$: it does not learn to tell the slots.
 #
 # ### 6.6 · Harder: write before you read
 #
-# A query that has just been written stands on a slot of its own label, or has pulled such a slot towards itself. $D$ is then nearly 1 on the real half and nearly 0 on the generated half, whatever $\mu$ does. The loss is small and the clip acts, so little gradient is left for $\mu$: it is told that it has nothing to learn. With the pretrained model, 64 new digits and 64 generated ones:
+# A query that has just been written stands on a slot of its own label, or has pulled such a slot towards itself. So $D$ is pushed towards 1 on the real half and towards 0 on the generated half, whatever $\mu$ does. The loss is smaller, and so is the gradient: $\mu$ is told that there is less to learn than there is. With the pretrained model, 64 new digits and 64 generated ones:
 
 # %%
 gan, _ = load_pretrained("mnist-5k")

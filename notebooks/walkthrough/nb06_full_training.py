@@ -345,7 +345,7 @@ def check_slopes(answer: Any) -> str:
 
 
 SMALL = ["memory.num_slots=512", "networks.noise_dim=16"]  # of the GAN that the reader's memory trains
-LOOKS = 3  # how often the two trainings of `train_own` are looked at
+LOOKS = 4  # how often the two trainings of `train_own` are looked at
 
 
 class Losses(NamedTuple):
@@ -355,7 +355,7 @@ class Losses(NamedTuple):
     generator: Callable[[Tensor], Tensor]
 
 
-def train_own(parts: Parts, losses: Losses, steps: int = 90) -> Figure | None:
+def train_own(parts: Parts, losses: Losses, steps: int = 240) -> Figure | None:
     """Train two small MemoryGANs on MNIST from the same weights: one with the reader's parts and losses, one with memgan's.
 
     Prints what both do on the way, and returns a sheet of samples of both. Says so where a part is missing.
