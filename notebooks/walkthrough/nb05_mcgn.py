@@ -279,7 +279,7 @@ def run_table(runs: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[s
     return "\n".join(lines)
 
 
-def sheets(files: Mapping[str, str], size: float = 3.1, aspect: float = 0.78) -> Figure:
+def sheets(files: Mapping[str, str], size: float = 3.1, aspect: float = 0.73) -> Figure:
     """Sheets of figures/ side by side, by their titles: a slot in each row, the same noises in each."""
     from matplotlib.image import imread
 

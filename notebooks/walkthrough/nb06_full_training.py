@@ -198,10 +198,10 @@ def histogram_life(moments: Sequence[Moment]) -> Figure:
     shares = torch.stack([now.offered for now in moments])
     visible = shares.amax(dim=0) >= 0.01
     per_cent = shares[:, visible] * 100
-    per_cent = per_cent[:, per_cent.argmax(dim=0).argsort(stable=True)].T.numpy()
+    by_peak = per_cent[:, per_cent.argmax(dim=0).argsort(stable=True)].T
     figure = Figure(figsize=(8.6, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
-    image = left.pcolormesh(steps, np.arange(len(per_cent)), per_cent, cmap="Blues", vmin=0, vmax=4)
+    image = left.pcolormesh(steps, np.arange(len(by_peak)), by_peak, cmap="Blues", vmin=0, vmax=4)
     left.set(xlabel="training step", ylabel="slots, by the step of their peak")
     figure.colorbar(image, ax=left, label="drawn in so many of 100 images", extend="max")
     in_use = [float(torch.special.entr(now.offered.double()).sum().exp()) for now in moments]

@@ -31,7 +31,8 @@ def test_moment_is_a_copy_of_the_distribution_that_slots_are_drawn_from(gan):
     now = full_training.moment(5, gan.memory)
     assert now.real_slots == 256
     torch.testing.assert_close(now.offered, gan.memory.values.double() / 256)
-    assert len(full_training.histogram_life([now, now._replace(step=6)]).axes) == 3
+    peaked = now._replace(step=6, offered=torch.eye(512, dtype=torch.float64)[3])
+    assert len(full_training.histogram_life([now, peaked]).axes) == 3
 
 
 def test_progress_bar_yields_every_step_and_says_what_stays_true(monkeypatch):
