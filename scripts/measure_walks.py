@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from memgan.data import as_float, load_dataset
+from memgan.gan import AdversarialModel
 from memgan.lab.baselines.models import as_model, build_model
 from memgan.lab.evaluation import classifier_for, evaluate, walks
-from memgan.lab.evaluation.classifier import classify
+from memgan.lab.evaluation.classifier import Classifier, classify
 from memgan.lab.evaluation.registry import METRICS
 from memgan.lab.studies.provenance import commit
 from memgan.presets import PRESETS, Settings
@@ -33,6 +34,21 @@ def dcgan_settings() -> Settings:
     return settings.changed(changes)
 
 
+@torch.no_grad()
+def ends_of_one_class(gan: AdversarialModel, classifier: Classifier) -> walks.Ends:
+    """As many pairs of samples as `walks.walk` takes; the classifier is sure of both and gives them one class."""
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    while sum(len(noise) for noise in found) < walks.PAIRS:
+        noise = torch.rand(2 * walks.PAIRS, 2, gan.noise_dim, generator=generator) * 2 - 1
+        images = gan.generator(torch.zeros(len(noise) * 2, 0), noise.flatten(0, 1)).unflatten(0, (len(noise), 2))
+        confidence, classes = classify(classifier, images)
+        fit = (confidence >= walks.SURE).all(dim=1) & (classes[:, 0] == classes[:, 1])
+        found.append(noise[fit])
+    chosen = torch.cat(found)[: walks.PAIRS].transpose(0, 1)
+    return walks.Ends(torch.zeros(2, walks.PAIRS, 0), chosen)
+
+
 def main() -> None:
     settings = dcgan_settings()
     train = load_dataset(settings.dataset)
@@ -46,6 +62,7 @@ def main() -> None:
             print(step.number, float(step.real), float(step.generated), walks.base_rate(gan, classifier), flush=True)
     gan.eval()
     walked = walks.walk(gan, classifier, "noise")
+    control = walks.walk_between(gan, classifier, ends_of_one_class(gan, classifier), "noise")
     chosen = [walks.pick(walked, quantile) for quantile in (0.9, 0.5, 0.1)]
     write_sheet(walked.images[chosen].flatten(0, 1), walks.POINTS, SHEETS / "walks-dcgan.png")
     generated = gan.generate(48, generator=torch.Generator().manual_seed(0)).images
@@ -61,6 +78,7 @@ def main() -> None:
         "commit": commit(),
         "steps": settings.training.steps,
         "in_between": (walked.confidence < walks.IN_BETWEEN).double().mean(dim=0).tolist(),
+        "in_between_one_class": (control.confidence < walks.IN_BETWEEN).double().mean(dim=0).tolist(),
         "random": walks.base_rate(gan, classifier),
         "real": float((real_confidence < walks.IN_BETWEEN).double().mean()),
         "confidence": walked.confidence[chosen].tolist(),
