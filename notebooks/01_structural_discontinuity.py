@@ -67,14 +67,15 @@ print(gan.generator)
 print(gan.inference)
 
 # %% [markdown]
-# Both networks are small, and the noise $z$ is uniform on the square $(-1, 1)^2$. The discriminator ends in a sigmoid. The losses are $-\mathbb E \log D(x) - \mathbb E \log(1 - D(G(z)))$ for the discriminator and $-\mathbb E \log D(G(z))$ for the generator. Adam trains both with a rate of 0.002, with batches of 256, for 1,200 steps.
+# Both networks are small (a LeakyReLU with slope 0 is a ReLU), and the noise $z$ is uniform on the square $(-1, 1)^2$. The discriminator ends in a sigmoid. The losses are $-\mathbb E \log D(x) - \mathbb E \log(1 - D(G(z)))$ for the discriminator and $-\mathbb E \log D(G(z))$ for the generator. Adam trains both with a rate of 0.002, with batches of 256, for 1,200 steps.
 #
 # Does the bridge go away with more training? **Predict**, then look at four moments of the training:
 
 # %%
 show(
     squares_over_time({step: modes for step, (modes, _) in moments.items()}),
-    "Figure 1.2. The latent square of Figure 1.1 along the training. The seams become narrower.",
+    "Figure 1.2. The latent square of Figure 1.1 along the training. In the end the seams are narrow, though they do not become "
+    "narrower at every step.",
     "Four squares. After 100 steps nearly all is black; then coloured wedges grow, and the black between them shrinks to strips.",
 )
 
@@ -85,7 +86,7 @@ for step, (_, found) in moments.items():
     )
 
 # %% [markdown]
-# The seams become narrower, and the slope on them grows. The next section shows that this is the only way. Training can make the bridges steeper, but it cannot remove them.
+# In the end the seams are narrow, and the slope has grown with every line of the table. The next section shows that there is no other way. Training can make the bridges steeper, but it cannot remove them.
 #
 # ## How large must the bridges be?
 #

@@ -108,14 +108,21 @@ def middle_figure(found: Mapping[str, Any]) -> Figure:
     """The share of images in between at each step of the walks, beside random samples and real images."""
     figure = Figure(figsize=(6.4, 2.9), layout="constrained")
     axes = figure.subplots()
-    shares = found["in_between"]
-    axes.plot(range(len(shares)), shares, color=GENERATED, marker="o")
-    axes.annotate("on the walks", (5, shares[5]), (0, 7), textcoords="offset points", ha="center", color=GENERATED)
+    lines = [("in_between", "between two digits", GENERATED), ("in_between_one_class", "within a digit", REAL)]
+    for name, label, colour in lines:
+        if name in found:
+            shares = found[name]
+            axes.plot(range(len(shares)), shares, color=colour, marker="o")
+            axes.annotate(label, (5, shares[5]), (0, 7), textcoords="offset points", ha="center", color=colour)
+    last = len(found["in_between"]) - 1
     for name, label, style in [("random", "random samples of the GAN", "--"), ("real", "real test images", ":")]:
-        axes.axhline(found[name], color="black", linewidth=1, linestyle=style)
-        axes.text(len(shares) - 0.8, found[name], label, va="center")
-    axes.set(xlabel="image of the walk", ylabel="share in between", ylim=(-0.01, None), xlim=(-0.3, len(shares) + 3.5))
-    axes.set_xticks(range(len(shares)))
+        axes.plot([0, last], [found[name]] * 2, color="black", linewidth=1, linestyle=style)
+        axes.text(last + 0.2, found[name], label, va="center")
+    highest = max(found["random"], *found["in_between"])
+    axes.set(
+        xlabel="image of the walk", ylabel="share in between", ylim=(-0.01, 1.15 * highest), xlim=(-0.3, last + 4.5)
+    )
+    axes.set_xticks(range(last + 1))
     hide_top_and_right(axes)
     return figure
 

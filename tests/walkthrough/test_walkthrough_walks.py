@@ -163,5 +163,5 @@ def test_the_stored_walks_are_those_that_the_pictures_show():
         assert min(confidence[0], confidence[-1]) >= SURE
         assert classes[0] != classes[-1]
     assert len(stored_walks_figure(found, ["a", "b", "c"]).axes) == 6
-    assert len(middle_figure(found).axes[0].get_lines()) == 3
+    assert len(middle_figure(found).axes[0].get_lines()) >= 3
     assert samples_figure().axes
