@@ -199,7 +199,7 @@ show(
 )
 
 # %% [markdown]
-# Now 150 **walks**. Both ends of a walk are samples of which the classifier is sure, and it names two different digits. We go from one noise to the other in a straight line, with nine images on the way.
+# Now 150 **walks**. Both ends of a walk are samples of which the classifier is sure, and it names two different digits. We go from one noise to the other in a straight line, with nine images on the way. For comparison, 150 other walks join two sure samples of the *same* digit.
 
 # %%
 found = walks.load_walks()
@@ -226,17 +226,19 @@ show(
 show(
     walks.middle_figure(found),
     "Figure 1.6. The share of images that are in between, at each image of the walk. The ends are 0 by choice.",
-    "A curve over the eleven images of the walk, 0 at both ends and highest in the middle; lines for random samples and for real images.",
+    "Two curves over the eleven images of the walk, 0 at both ends. That between two digits is higher in the middle than that "
+    "within a digit. Lines for random samples and for real images.",
 )
 
 # %%
-print("on the walks:  ", " ".join(f"{share:.2f}" for share in found["in_between"]))
+print("between digits:", " ".join(f"{share:.2f}" for share in found["in_between"]))
+print("within a digit:", " ".join(f"{share:.2f}" for share in found["in_between_one_class"]))
 print(f"random samples: {found['random']:.2f}   real test images: {found['real']:.2f}")
 
 # %% [markdown]
-# The middle of a walk is in between in 27 of 100 cases, nine times as often as a real digit. Both ends are clear digits, so it is the way between them that fails, as the argument says.
+# The middle of a walk between two digits is in between in 27 of 100 cases, nine times as often as a real digit. Both ends are clear digits, so it is the way between them that fails. The walks within a digit have ends that were chosen in the same way, and their middle is in between in 1 of 150 cases. So this generator draws clear digits, and goes smoothly from one handwriting to another. It fails where it has to cross from one digit to the next. (Two samples of one digit may also lie nearer to each other in the latent space than two of different digits; that is a part of the difference which we did not take out.)
 #
-# But look at the dashed line, too. A *random* sample is in between nearly as often as the middle of a walk. So the bridges are not a rarity that one finds by walking. They are a share of everything that this generator draws. A number for walks without this base rate beside it would mislead. And how much of the base rate is bridges, and how much is poor drawing, this measurement cannot say.
+# Now look at the dashed line. A *random* sample is in between nearly as often as the middle of a walk. So the bridges are not a rarity that one finds by walking. They are a share of everything that this generator draws. A number for walks without this base rate beside it would mislead. How much of the base rate is bridges, and how much is poor drawing, this measurement cannot say.
 #
 # ## The second problem: forgetting
 #
@@ -302,7 +304,7 @@ for run in forgetting.load_stationary():
 #
 # - The continuous image of a connected set is connected. So a GAN that reaches several separate modes from one latent space also draws what lies between them.
 # - For $m$ equally likely modes, that share is at least $1 - m\,\Phi(\Phi^{-1}(1/m) - g/1.596L)$. More training makes the bridges steeper and narrower; it cannot remove them.
-# - On digits, the middle between two clear samples is often no clear digit, and so are random samples: always give the base rate.
+# - On digits, the middle between two clear samples of different digits is no clear digit in 27 of 100 cases, and between two of one digit in 1 of 150. Random samples are nearly as bad as the first: always give the base rate.
 # - A discriminator's loss mentions only present fakes. In an experiment designed to provoke forgetting, it forgets within five steps; in ordinary training here it did not.
 # - Both problems suggest a memory: a *discrete* choice for the generator, and a record of what was seen for the discriminator.
 #
