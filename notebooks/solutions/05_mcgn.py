@@ -9,14 +9,16 @@
 # %% [markdown]
 # # 5 · The generator that is told what to draw: solutions
 #
-# To the exercises of [notebook 5](../05_mcgn.ipynb).
+# The exercises stand at the end of [notebook 5](../05_mcgn.ipynb#Exercises). There are other ways to solve them.
 
 # %%
 import torch
+import torch.nn.functional as F
 
-from memgan import VMFMemory
+from memgan import load_pretrained
+from memgan.gan import posterior_information_loss
 from memgan.training import prepare
-from walkthrough import nb05_mcgn as mcgn
+from walkthrough import nb05_mcgn as nb05
 
 prepare(seed=0)
 
@@ -26,55 +28,77 @@ prepare(seed=0)
 # $h v = (2, 0, 4, 2)$, and its sum is 8.
 
 # %%
-mcgn.check_probabilities([2 / 8, 0, 4 / 8, 2 / 8])
+nb05.check_probabilities([2 / 8, 0, 4 / 8, 2 / 8])
 
 # %% [markdown]
-# ### 5.2 · Write the draw
+# ### 5.2 · A louder key
 #
-# The first slot whose running sum is *above* $u$ times the total. "Above", not "at least": an interval of length zero is then never hit.
+# The key's squared length becomes 64, and that of the noise is $16 \cdot 1/3$ on average. The images of a slot would be more alike, because the first layer would hear little else than the key.
+
+# %%
+nb05.check_key_share(64 / (64 + 16 / 3))
+
+# %% [markdown]
+# ### 5.3 · Your own memory: sample
+#
+# PyTorch draws from weights that need not sum to 1. It never returns a place with weight 0.
 
 
 # %%
-def draw(histogram: torch.Tensor, values: torch.Tensor, u: float) -> int:
-    cumulative = (histogram.double() * values).cumsum(dim=0)
-    return int((cumulative > u * cumulative[-1]).nonzero()[0])
+def sample(values, histogram, number):
+    return torch.multinomial(histogram * values, number, replacement=True)
 
 
-mcgn.check_sampler(draw)
-
-# %% [markdown]
-# ### 5.3 · A louder key
-#
-# The key's squared length becomes 64; that of the noise is $4 \cdot 1/3$ on average.
-
-# %%
-mcgn.check_key_share(64 / (64 + 4 / 3))
+nb05.check_sample(sample)
 
 # %% [markdown]
-# ### 5.4 · Write the bound
+# ### 5.4 · Your own memory: the two information losses
 #
-# A softmax over slots of $\kappa K \cdot \mu + \log p$; slots with $p = 0$ drop out, since $\log 0 = -\infty$.
+# The first is the mean of row-wise dot products. The second is a cross-entropy over slots. A slot with $v = 0$ gets the score $-\infty$, and so the probability 0.
 
 
 # %%
-def bound(memory: VMFMemory, slots: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
-    p = memory.histogram.double() * memory.values
-    p = p / p.sum()
-    log_r = (memory.kappa * queries.double() @ memory.keys.double().T + p.log()).log_softmax(dim=1)
-    return torch.special.entr(p).sum() + log_r[torch.arange(len(slots)), slots].mean()
+def density_loss(keys, queries, kappa):
+    return -kappa * (keys * queries).sum(dim=1).mean()
 
 
-mcgn.check_bound(bound)
+def posterior_loss(keys, values, histogram, slots, queries, kappa):
+    scores = kappa * queries @ keys.T + (histogram + 1e-8).log()
+    scores = scores.masked_fill(values == 0, -torch.inf)
+    return F.cross_entropy(scores, slots)
+
+
+nb05.check_density_loss(density_loss)
+nb05.check_posterior_loss(posterior_loss)
 
 # %% [markdown]
-# ### 5.5 · Write the slot's share
+# ### 5.5 · Harder: the gradient on paper
 #
-# The mean of a row is what the slot does whatever the noise.
-
+# Write $s_j = \kappa K_j \cdot \mu + \log(h_j + \beta)$. Then $I_\text{post} = -s_c + \log \sum_j e^{s_j}$. The gradient of the first term is $-\kappa K_c$. The gradient of the second is $\sum_j \kappa K_j\, e^{s_j} / \sum_l e^{s_l} = \kappa \sum_j p_j K_j$.
 
 # %%
-def slot_share(values: torch.Tensor) -> float:
-    return float(values.mean(dim=1).var(correction=0) / values.var(correction=0))
+gan, _ = load_pretrained("mnist-5k")
+memory = gan.memory
+_, slots = memory.sample(3, torch.Generator().manual_seed(0))
+queries = F.normalize(memory.keys[slots] + 0.1 * torch.randn(3, 64, generator=torch.Generator().manual_seed(1)), dim=1)
+queries.requires_grad_()
+(gradient,) = torch.autograd.grad(3 * posterior_information_loss(memory, slots, queries), queries)
+queries = queries.detach()
 
+scores = memory.kappa * queries @ memory.keys.T + (memory.histogram + memory.beta).log()
+p = scores.masked_fill(memory.values == 0, -torch.inf).softmax(dim=1)
+on_paper = -memory.kappa * (memory.keys[slots] - p @ memory.keys)
+along = on_paper - (on_paper * queries).sum(dim=1, keepdim=True) * queries  # the loss normalises its queries
+print("largest difference:", f"{float((gradient - along).abs().max()):.6f}")
+print("lengths:", [round(length, 2) for length in along.norm(dim=1).tolist()])
 
-mcgn.check_slot_share(slot_share)
+# %% [markdown]
+# With two slots and the query half-way, $p = 1/2$ each, and the bracket is $(K_c - K_j)/2$. Its length is half the distance of the two keys, so the pull is $\kappa \lVert K_c - K_j \rVert / 2$, and it points straight across from the rival to the own key.
+#
+# ### 5.6 · Harder: generated slots as rivals
+#
+# The probability would then be $p(c \mid x) = p(c \mid x, v=1) \cdot p(v=1 \mid x)$, so that
+#
+# $$-\log p(c \mid x) = -\log p(c \mid x, v=1) - \log p(y=1 \mid x).$$
+#
+# The new part is $-\log D(x)$, up to the top $k$ and the clip: the non-saturating loss of the generator, weighted by $\lambda$. For the generator it would only raise the weight of a loss that it has already. For the discriminator it would be wrong, because the term stands in $L_D$ as well, and would reward $\mu$ for taking generated images for real ones.

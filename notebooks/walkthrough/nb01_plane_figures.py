@@ -21,7 +21,16 @@ from walkthrough import nb01_plane as plane
 from walkthrough.drawing import hide_top_and_right
 from walkthrough.nb01_isoperimetry import least_off_mode
 
-__all__ = ["MODE_COLOURS", "Series", "forbidden_region", "latent_square", "measures_by_kind", "rings", "slot_squares"]
+__all__ = [
+    "MODE_COLOURS",
+    "Series",
+    "forbidden_region",
+    "latent_square",
+    "measures_by_kind",
+    "rings",
+    "slot_squares",
+    "squares_over_time",
+]
 
 # Okabe & Ito's colours without their black, which is for the bridges, and a grey
 MODE_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#BBBBBB")
@@ -78,6 +87,17 @@ def latent_square(
     square.set_title("the mode of $G(z)$ for each $z$", fontsize=10.5)
     if slope is not None:
         _slope(figure, next(panels), np.asarray(slope))
+    return figure
+
+
+def squares_over_time(modes: Mapping[int, ArrayLike]) -> Figure:
+    """The latent square after some numbers of steps, side by side."""
+    figure = Figure(figsize=(2.3 * len(modes), 2.55), layout="constrained")
+    panels = figure.subplots(1, len(modes), squeeze=False)[0]
+    for axes, (step, square) in zip(panels, modes.items(), strict=True):
+        _square(axes, np.asarray(square))
+        axes.set_title(f"step {step}", fontsize=10.5)
+        axes.set(xticks=[], yticks=[])
     return figure
 
 

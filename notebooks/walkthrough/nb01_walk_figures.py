@@ -1,8 +1,15 @@
-"""Pictures of walks between two samples of a generator; `memgan.lab.evaluation.walks` takes the walks."""
+"""Pictures of walks between two samples of a generator; `memgan.lab.evaluation.walks` takes the walks.
 
+Those of notebook 1 were taken by scripts/measure_walks.py.
+"""
+
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -43,10 +50,14 @@ __all__ = [
     "confidence_figure",
     "find_ends",
     "in_between",
+    "load_walks",
+    "middle_figure",
     "outcome",
     "pick",
+    "samples_figure",
     "share_figure",
     "shares",
+    "stored_walks_figure",
     "walk",
     "walk_between",
     "walk_figure",
@@ -54,6 +65,66 @@ __all__ = [
 ]
 
 PALE_BLUE = "#9CC9E3"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load_walks() -> dict[str, Any]:
+    """What scripts/measure_walks.py found of a DCGAN on MNIST."""
+    content: dict[str, Any] = json.loads((ROOT / "results" / "walks.json").read_text(encoding="utf-8"))
+    return content
+
+
+def samples_figure() -> Figure:
+    """The sheet of figures/samples-dcgan.png."""
+    from matplotlib.image import imread
+
+    picture = imread(ROOT / "figures" / "samples-dcgan.png")
+    figure = Figure(figsize=(6.5, 6.5 * picture.shape[0] / picture.shape[1]), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.axis("off")
+    return figure
+
+
+def stored_walks_figure(found: Mapping[str, Any], titles: Sequence[str]) -> Figure:
+    """The walks of figures/walks-dcgan.png, each with the classifier's confidence and class below its images."""
+    from matplotlib.image import imread
+
+    picture = imread(ROOT / "figures" / "walks-dcgan.png")
+    pitch = (picture.shape[0] + 1) // len(titles)
+    figure = Figure(figsize=(7.5, 1.75 * len(titles)), layout="constrained")
+    panels = figure.subplots(2 * len(titles), 1, height_ratios=[1.1, 1] * len(titles))
+    for row, title in enumerate(titles):
+        strip, bars = panels[2 * row : 2 * row + 2]
+        strip.imshow(picture[row * pitch : (row + 1) * pitch - 1], cmap="gray", vmin=0, vmax=1)
+        strip.set_title(title, fontsize=10, loc="left")
+        strip.axis("off")
+        _bars(bars, torch.tensor(found["confidence"][row]), torch.tensor(found["classes"][row]))
+    panels[-1].set_xlabel("image of the walk, from one end (0) to the other (10)")
+    return figure
+
+
+def middle_figure(found: Mapping[str, Any]) -> Figure:
+    """The share of images in between at each step of the walks, beside random samples and real images."""
+    figure = Figure(figsize=(6.4, 2.9), layout="constrained")
+    axes = figure.subplots()
+    lines = [("in_between", "between two digits", GENERATED), ("in_between_one_class", "within a digit", REAL)]
+    for name, label, colour in lines:
+        if name in found:
+            shares = found[name]
+            axes.plot(range(len(shares)), shares, color=colour, marker="o")
+            axes.annotate(label, (5, shares[5]), (0, 7), textcoords="offset points", ha="center", color=colour)
+    last = len(found["in_between"]) - 1
+    for name, label, style in [("random", "random samples of the GAN", "--"), ("real", "real test images", ":")]:
+        axes.plot([0, last], [found[name]] * 2, color="black", linewidth=1, linestyle=style)
+        axes.text(last + 0.2, found[name], label, va="center")
+    highest = max(found["random"], *found["in_between"])
+    axes.set(
+        xlabel="image of the walk", ylabel="share in between", ylim=(-0.01, 1.15 * highest), xlim=(-0.3, last + 4.5)
+    )
+    axes.set_xticks(range(last + 1))
+    hide_top_and_right(axes)
+    return figure
 
 
 def walk_figure(walks: Mapping[str, Walk], indices: Sequence[int]) -> Figure:

@@ -1,46 +1,57 @@
-"""The generator that is told a slot: what decides the class and what the style, the bound, figures, exercises.
+"""Notebook 5: a slot and a noise are crossed, the two information bounds, figures, and the checks of the exercises.
 
 A design crosses every slot with every noise, so that what the slot does and what the noise does can be told apart:
-images [S, R, ...] of S slots (rows) and R noises (columns).
+images [S, R, ...] of S slots (rows) and R noises (columns). Long trainings were made by scripts/measure_bounds.py.
 """
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from memgan import MemoryGAN, VMFMemory, vmf
+from memgan import MemoryGAN, VMFMemory, information_loss, vmf
+from memgan.data import as_float
+from memgan.gan import posterior_information_loss
 from memgan.lab.evaluation.classifier import Classifier
-from memgan.plots import REAL, UNUSED
+from memgan.plots import REAL, UNUSED, image_grid
 from walkthrough.drawing import SKY_BLUE, VERMILION, hide_top_and_right
 from walkthrough.lesson import Mistake, Wrong, answered, attempt
 
 __all__ = [
     "Design",
+    "Pulls",
     "agreement",
-    "check_bound",
+    "run_table",
+    "check_density_loss",
     "check_key_share",
+    "check_posterior_loss",
     "check_probabilities",
-    "check_sampler",
-    "check_slot_share",
+    "check_sample",
+    "cosine_of_real",
     "crossed",
     "information_bound",
-    "sampled_and_expected",
+    "load_runs",
+    "pull_figure",
+    "pulls",
     "shared_information",
+    "shares_figure",
     "shares_of_variance",
-    "sign_figure",
-    "style_and_class",
-    "tight_kappa",
+    "sheets",
+    "slot_rows",
     "two_signs",
     "usage",
-    "usage_figure",
+    "variety",
 ]
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULT = ROOT / "results" / "bounds.json"
 
 
 class Design(NamedTuple):
@@ -145,6 +156,25 @@ def shared_information(classes: Tensor) -> float:
     return float(1 - conditional_entropy / torch.special.entr(marginal).sum())
 
 
+def variety(images: Tensor, real: Tensor, labels: Tensor) -> float:
+    """How varied the images of a slot are: their mean variance a pixel, as a share of that of real images of a class.
+
+    `images` [S, R, C, H, W] are of S slots; `real` [n, C, H, W] have the classes `labels` [n].
+    """
+    of_classes = [real[labels == label].var(dim=0, correction=0).mean() for label in labels.unique()]
+    return float(images.var(dim=1, correction=0).mean() / torch.stack(of_classes).mean())
+
+
+@torch.no_grad()
+def cosine_of_real(gan: MemoryGAN, images: Tensor) -> float:
+    """The mean cosine between the query of a real image and the key of its most probable real slot."""
+    memory = gan.memory
+    queries = gan.inference(images)
+    scores = memory.kappa * queries @ memory.keys.T + memory.slot_probabilities().log().to(queries.dtype)
+    best = scores.argmax(dim=1)
+    return float((queries * memory.keys[best]).sum(dim=1).mean())
+
+
 # ---------------------------------------------------------------- the sign of the constant
 
 
@@ -168,89 +198,143 @@ def tight_kappa(kappas: Tensor, bounds: Tensor) -> float:
     return float(kappas[bounds.argmax()])
 
 
-def sign_figure(kappas: Tensor, right: Tensor, printed: Tensor, information: float, true_kappa: float) -> Figure:
-    """Left the right bound, close up; right both bounds; and the information that they must stay under."""
-    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
-    close_up, both = figure.subplots(1, 2)
-    for axes, limits in [(close_up, (0, 1.6)), (both, (-2, 32))]:
-        axes.axhline(information, color="black", linewidth=1.2, linestyle="--", label="the information itself")
-        axes.plot(kappas, right, color=REAL, linewidth=2, label=r"$+\log C_M(\kappa)$: a lower bound")
-        label = r"$-\log C_M(\kappa)$, as printed"
-        axes.plot(kappas, printed, color=VERMILION, linewidth=2, linestyle="-.", label=label)
-        axes.axvline(true_kappa, color=UNUSED, linewidth=1, linestyle=":")
-        axes.text(true_kappa, limits[0], r" true $\kappa$", color="#555555", fontsize=9, va="bottom")
-        axes.set(xlabel=r"$\kappa$ of the variational posterior", ylabel="nats", ylim=limits)
-        hide_top_and_right(axes)
-    both.legend(frameon=False, loc="upper left")
-    return figure
+# ---------------------------------------------------------------- how hard each bound pulls
 
 
-# ---------------------------------------------------------------- figures
+class Pulls(NamedTuple):
+    """What the two bounds do to a query on its way from the key of a rival to the key of its own slot."""
+
+    degrees: Tensor  # [n], from the query to its own key
+    density: Tensor  # [n], length of the gradient of I_hat along the sphere
+    posterior: Tensor  # [n], of I_post
+    probability: Tensor  # [n], p(c|x) of its own slot among the real ones
 
 
-def sampled_and_expected(expected: Sequence[float], counts: Tensor, values: Sequence[int]) -> Figure:
-    """Bars of p(c=i|v=1) beside the share of draws that fell on each slot."""
-    figure = Figure(figsize=(5.6, 2.8), layout="constrained")
-    axes = figure.subplots()
-    place = np.arange(len(expected))
-    share = (counts / counts.sum()).numpy()
-    axes.bar(place - 0.2, list(expected), width=0.38, color=REAL, label=r"$p(c=i \mid v_c=1)$ (11)")
-    axes.bar(place + 0.2, share, width=0.38, color=SKY_BLUE, hatch="//", label="share of the draws")
-    axes.set_xticks(place, [f"slot {slot}\nv = {value}" for slot, value in enumerate(values)])
-    axes.set(ylabel="probability")
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    hide_top_and_right(axes)
-    return figure
+def pulls(memory: VMFMemory, slot: int, number: int = 121) -> Pulls:
+    """The gradients of both losses at `number` queries between the nearest real key and the key of `slot`."""
+    own = memory.keys[slot]
+    cosines = memory.keys @ own
+    never_drawn = memory.slot_probabilities() < 1e-4
+    cosines[never_drawn] = -1
+    cosines[slot] = -1
+    rival = memory.keys[cosines.argmax()]
+    across = F.normalize(rival - (rival @ own) * own, dim=0)
+    angle = torch.linspace(0, float((rival @ own).acos()), number)
+    points = angle.cos().unsqueeze(1) * own + angle.sin().unsqueeze(1) * across
+    slots = torch.full((number,), slot)
+    losses = {
+        "density": lambda q: information_loss(own.expand_as(q), q, memory.kappa),
+        "posterior": lambda q: posterior_information_loss(memory, slots, q),
+    }
+    lengths = {}
+    for name, loss in losses.items():
+        queries = points.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(number * loss(queries), queries)  # the losses are means
+        along = gradient - (gradient * points).sum(dim=1, keepdim=True) * points
+        lengths[name] = along.norm(dim=1)
+    probability = memory.log_posterior_of(slots, points).exp()
+    return Pulls(angle.rad2deg(), lengths["density"], lengths["posterior"], probability)
 
 
-def usage_figure(probabilities: Tensor, in_use: float) -> Figure:
-    """p(c|v=1) of the real slots, most probable first, on a logarithmic axis; slots at 0 are left out."""
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    axes = figure.subplots()
-    ordered = probabilities[probabilities > 1e-7].sort(descending=True).values.numpy()
-    axes.bar(np.arange(1, len(ordered) + 1), ordered, width=1.0, color=REAL)
-    axes.axvline(in_use, color="black", linestyle="--", linewidth=1)
-    text = f"{in_use:.0f} slots in use: exp of the entropy"
-    axes.text(in_use + 3, float(ordered[0]) * 0.7, text, fontsize=9, va="top")
-    axes.set(yscale="log", xlabel="real slots, most probable first", ylabel=r"$p(c \mid v_c = 1)$", ylim=(1e-6, None))
-    hide_top_and_right(axes)
-    return figure
-
-
-def style_and_class(designs: Mapping[str, Design]) -> Figure:
-    """Left, what the class depends on; right, what the pixels depend on; a group of bars for each training."""
-    figure = Figure(figsize=(8.6, 3.3), layout="constrained")
+def pull_figure(found: Pulls, degrees_at_rest: float) -> Figure:
+    """Both pulls, and the posterior of the own slot, against the angle between query and key."""
+    figure = Figure(figsize=(8.4, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    information = []
-    variance = []
-    for design in designs.values():
-        of_slot = shared_information(design.classes)
-        of_noise = shared_information(design.classes.T)
-        information.append([of_slot, of_noise])
-        variance.append(shares_of_variance(design.images))
-    grouped_bars(left, information, ["slot c", "noise z"], list(designs))
-    left.set(ylabel="share of the class's entropy\nthat is known from it", ylim=(0, 1))
-    grouped_bars(right, variance, ["slot c", "noise z", "both together"], list(designs))
-    right.set(ylabel="share of the variance of the pixels", ylim=(0, 1))
-    right.legend(frameon=False, loc="upper right")
+    left.plot(found.degrees, found.density, color=VERMILION, linewidth=2)
+    left.plot(found.degrees, found.posterior, color=REAL, linewidth=2)
+    third = len(found.degrees) // 3
+    x = float(found.degrees[third])
+    left.text(x - 1, float(found.density[third]) + 0.3, "density", color=VERMILION, ha="right")
+    left.text(float(found.degrees[-1]) * 0.68, float(found.posterior[2 * third]) * 0.7, "posterior", color=REAL)
+    left.set(ylabel="pull of the loss on the query", ylim=(0, None))
+    right.plot(found.degrees, found.probability, color="black", linewidth=2)
+    right.set(ylabel="probability of the own slot, p(c | x)", ylim=(0, 1.03))
+    for axes in (left, right):
+        axes.axvline(degrees_at_rest, color=UNUSED, linestyle="--", linewidth=1)
+        axes.set(xlabel="degrees from the query to its own key", xlim=(0, float(found.degrees[-1])))
+        hide_top_and_right(axes)
+    right.text(degrees_at_rest - 0.8, 0.3, "generated queries\nrest here", ha="right", color="#555555", fontsize=9)
     return figure
 
 
-def grouped_bars(axes: Axes, groups: Sequence[Sequence[float]], names: Sequence[str], labels: Sequence[str]) -> None:
-    """For each of `names` a bar of each group, side by side; every other group is hatched."""
-    width = 0.8 / len(groups)
-    middle = (len(groups) - 1) / 2
-    for number, (heights, label) in enumerate(zip(groups, labels, strict=True)):
-        place = np.arange(len(names)) + (number - middle) * width
-        if number % 2 == 0:
-            colour = REAL
-            hatch = ""
-        else:
-            colour = VERMILION
-            hatch = "//"
-        axes.bar(place, heights, width=width * 0.92, label=label, edgecolor="white", color=colour, hatch=hatch)
-    axes.set_xticks(np.arange(len(names)), names)
-    hide_top_and_right(axes)
+# ---------------------------------------------------------------- the long trainings
+
+
+def load_runs() -> dict[str, list[dict[str, Any]]]:
+    """The runs of scripts/measure_bounds.py by name, those of all seeds of a name in a list."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for run in json.loads(RESULT.read_text(encoding="utf-8"))["runs"]:
+        found.setdefault(run["run"], []).append(run)
+    return found
+
+
+def run_table(runs: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str], columns: Mapping[str, str]) -> str:
+    """A table of the runs `names`, a row for each seed; `columns` are the measures and how each is written."""
+    head = f"{'run':{25}}seed" + "".join(f"{name.replace('_', ' '):>{len(name) + 2}}" for name in columns)
+    lines = [head]
+    for name in names:
+        for run in runs[name]:
+            cells = "".join(f"{run[column]:>{len(column) + 2}{style}}" for column, style in columns.items())
+            lines.append(f"{name:25}{run['seed']:4}{cells}")
+    return "\n".join(lines)
+
+
+def sheets(files: Mapping[str, str], size: float = 3.1, aspect: float = 0.73) -> Figure:
+    """Sheets of figures/ side by side, by their titles: a slot in each row, the same noises in each."""
+    from matplotlib.image import imread
+
+    figure = Figure(figsize=(size * len(files), aspect * size), layout="constrained")
+    for axes, (title, name) in zip(np.atleast_1d(figure.subplots(1, len(files))), files.items(), strict=True):
+        axes.imshow(imread(ROOT / "figures" / name), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    return figure
+
+
+def shares_figure(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Who decides what: bars of the class's entropy and of the pixels' variance, stacked by slot, noise and both."""
+    figure = Figure(figsize=(8.4, 0.42 * len(runs) + 1.2), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    names = list(runs)
+    for place, run in enumerate(runs.values()):
+        left.barh(place + 0.2, run["class_from_slot"], height=0.38, color=REAL)
+        left.barh(place - 0.2, run["class_from_noise"], height=0.38, color=VERMILION)
+        start = 0.0
+        for part, colour in [("slot", REAL), ("noise", VERMILION), ("both", SKY_BLUE)]:
+            width = run[f"variance_{part}"]
+            right.barh(place, width, left=start, height=0.7, color=colour, edgecolor="white")
+            if width > 0.09:
+                text_colour = "white" if part == "slot" else "black"
+                right.text(start + width / 2, place, part, ha="center", va="center", color=text_colour, fontsize=9)
+            start += width
+    last = list(runs.values())[-1]
+    top = len(names) - 1
+    left.text(last["class_from_slot"] + 0.02, top + 0.2, "from the slot", color=REAL, va="center", fontsize=9)
+    left.text(last["class_from_noise"] + 0.02, top - 0.2, "from the noise", color=VERMILION, va="center", fontsize=9)
+    left.set_yticks(range(len(names)), names)
+    left.set(xlabel="share of the class that is known from it", xlim=(0, 1.25), xticks=[0, 0.5, 1])
+    right.set(xlabel="share of the variance of the pixels", xlim=(0, 1))
+    for axes in (left, right):
+        hide_top_and_right(axes)
+    return figure
+
+
+@torch.no_grad()
+def slot_rows(gan: MemoryGAN, slots: Sequence[int], images: Tensor, slot_of_image: Tensor) -> Figure:
+    """A row for each of `slots`: four real `images` [n, C, H, W] that belong to it, a gap, eight generated ones."""
+    noise = torch.rand(8, gan.noise_dim, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    rows = []
+    for slot in slots:
+        real = as_float(images[slot_of_image == slot][:4])
+        gap = torch.ones_like(real[:1])
+        rows += [real, gap, gan.generator(gan.memory.keys[slot].expand(8, -1), noise)]
+    labels = [f"slot {slot}" for slot in slots]
+    figure = image_grid(torch.cat(rows), 13, row_labels=labels, width=6.6)
+    (axes,) = figure.axes
+    for text, place in [("real images of the slot", 4 / 26), ("generated for its key", 18 / 26)]:
+        axes.text(place, 1.01, text, transform=axes.transAxes, ha="center", va="bottom")
+    return figure
 
 
 # ---------------------------------------------------------------- exercises
@@ -279,32 +363,40 @@ def check_probabilities(answer: Sequence[float]) -> str:
 
 
 @attempt
-def check_sampler(answer: Callable[[Tensor, Tensor, float], int]) -> str:
-    """Exercise 2: a function (histogram [N], values [N], u in [0, 1)) -> slot."""
-    mass = torch.tensor([3.0, 1.0, 0.0, 6.0, 2.0, 4.0])
+def check_sample(answer: Callable[[Tensor, Tensor, int], Tensor]) -> str:
+    """Your own memory: a function (values [N], histogram [N], number) -> slots [number], drawn by (11)."""
     values = torch.tensor([0, 1, 1, 1, 0, 1])
-    uniforms = torch.arange(1100, dtype=torch.float64) / 1100
-    drawn = torch.tensor([int(answered(answer(mass, values, u))) for u in uniforms.tolist()])
+    histogram = torch.tensor([3.0, 1.0, 0.0, 6.0, 2.0, 4.0])
+    number = 40_000
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        drawn = answered(answer(values, histogram, number))
+        again = answer(values, histogram, number)
+    if not isinstance(drawn, Tensor) or drawn.shape != (number,) or drawn.is_floating_point():
+        shape = f"shape {list(drawn.shape)} and {drawn.dtype}" if isinstance(drawn, Tensor) else type(drawn).__name__
+        raise Wrong(f"It should return {number} places of slots, a tensor of whole numbers; it returns {shape}.")
     not_real = drawn[values[drawn] == 0]
     if len(not_real) > 0:
-        raise Wrong(f"For some u it returns slot {int(not_real[0])}, which has v = 0.")
+        raise Wrong(f"It returns slot {int(not_real[0])}, which has v = 0.")
     if bool((drawn == 2).any()):
-        raise Wrong("For some u it returns slot 2, whose h is 0: mind the boundary, use a strict comparison.")
-    share = torch.bincount(drawn, minlength=6) / len(drawn)
-    expected = mass * values / (mass * values).sum()
-    if not torch.allclose(share, expected, atol=2e-3):
+        raise Wrong("It returns slot 2, whose h is 0. If you use a running sum, mind the boundary.")
+    if torch.equal(drawn, again):
+        raise Wrong("Two calls return the same slots: they should be drawn at random.")
+    share = torch.bincount(drawn, minlength=6) / number
+    expected = histogram * values / (histogram * values).sum()
+    if not torch.allclose(share, expected, atol=0.012):
         raise Wrong(f"The shares are {share.numpy().round(3)}, expected {expected.numpy().round(3)}.")
-    return "Each slot is returned for exactly its share of the u."
+    return "Each real slot comes as often as its count says."
 
 
 @attempt
 def check_key_share(answer: float) -> str:
-    """Exercise 3: the key's share of the first layer's variance, if the key were scaled by sqrt(M), M = 64, Z = 4."""
+    """The key's share of the first layer's variance, if the key were scaled by sqrt(M), M = 64, Z = 16."""
     key = 64  # squared lengths
-    noise = 4 / 3
+    noise = 16 / 3
     mistakes = [
         Mistake(1 / (1 + noise), "That is the share of the unscaled key. Its squared length becomes 64."),
-        Mistake(64 / 68, "The squared length of z is not 4: a uniform number on (-1, 1) has mean square 1/3."),
+        Mistake(64 / 80, "The squared length of z is not 16: a uniform number on (-1, 1) has mean square 1/3."),
         Mistake(8 / (8 + math.sqrt(noise)), "Those are lengths. Variances go with squared lengths."),
     ]
     for mistake in mistakes:
@@ -312,65 +404,75 @@ def check_key_share(answer: float) -> str:
             raise Wrong(mistake.reason)
     if abs(answer - key / (key + noise)) > 5e-3:
         raise Wrong("Not this. Share = |key|^2 / (|key|^2 + E|z|^2), with |key|^2 = 64 after scaling.")
-    return "About 0.98: the noise would be a whisper, and the images of a slot nearly all alike."
+    return "About 0.92: the first layer would hardly hear the noise."
 
 
 @attempt
-def check_bound(answer: Callable[[VMFMemory, Tensor, Tensor], Tensor]) -> str:
-    """Exercise 4: a function (memory, slots [n], queries [n, M]) -> the bound on I(c; x) in nats."""
+def check_density_loss(answer: Callable[[Tensor, Tensor, float], Tensor]) -> str:
+    """Your own memory: a function (keys [B, M], queries [B, M], kappa) -> I_hat (14)."""
     memory, slots, queries = small_case()
-    given = float(answered(answer(memory, slots, queries)))
-    right = information_bound(memory, slots, queries)
-    if abs(given - right) < 1e-4:
-        return "Equal to information_bound to 1e-4, and not above H(c)."
-    for mistake in _mistakes_of_the_bound(memory, slots, queries):
-        if abs(given - mistake.result) < 1e-4:
-            raise Wrong(mistake.reason)
-    raise Wrong(f"Got {given:.4f} nats, expected {right:.4f} (H(c) is {entropy(usage(memory)):.4f}).")
-
-
-def _mistakes_of_the_bound(memory: VMFMemory, slots: Tensor, queries: Tensor) -> list[Mistake]:
-    entropy_of_real = entropy(usage(memory))
-    entropy_of_all = entropy(usage_of_all(memory))
-    log_r = _mean_log_r(memory, slots, queries, usage(memory).log())
-    log_r_of_all = _mean_log_r(memory, slots, queries, usage_of_all(memory).log())
-    log_r_without_prior = _mean_log_r(memory, slots, queries, memory.values.log())  # log 0 for generated slots
-    return [
-        Mistake(log_r, "The entropy H(c) is missing."),
-        Mistake(entropy_of_real - log_r, "E log r has the wrong sign: log r is negative, and is added to H(c)."),
-        Mistake(
-            entropy_of_real + log_r_of_all,
-            "Your r spreads over all slots; the generator draws from those with v = 1 only.",
-        ),
-        Mistake(entropy_of_all + log_r_of_all, "Your r and your entropy are over all slots; is c not a real one?"),
-        Mistake(
-            entropy_of_real + log_r_without_prior,
-            "Your r forgets that slots are not equally probable: put p(c|v=1) in.",
-        ),
+    keys = memory.keys[slots]
+    loss = torch.as_tensor(answered(answer(keys, queries, 6.0)))
+    _refuse_no_scalar(loss)
+    right = information_loss(keys, queries, 6.0)
+    mistakes = [
+        Mistake(-right, "The sign is the other way round: the loss is smallest where queries meet their keys."),
+        Mistake(right / 6, "The concentration kappa is missing."),
+        Mistake(right * len(slots), "An expectation is a mean over the batch, not a sum."),
+        Mistake(-6 * (keys @ queries.T).mean(), "Each query meets every key; it should meet its own one only."),
     ]
+    _compare(loss, right, mistakes)
+    return "Equal to memgan.information_loss."
 
 
 @attempt
-def check_slot_share(answer: Callable[[Tensor], float]) -> str:
-    """Exercise 5: a function (values [S, R]) -> the share of the variance due to the slot."""
-    values = torch.randn(5, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64).cumsum(dim=0)
-    given = float(answered(answer(values)))
-    slot, noise, _ = shares_of_variance(values.unsqueeze(2))
-    if abs(given - slot) < 1e-6:
-        return "Equal to shares_of_variance to 1e-6."
-    not_divided = slot * float(values.var(correction=0))
-    by_one_less = float(values.mean(dim=1).var() / values.var())
+def check_posterior_loss(answer: Callable[..., Tensor]) -> str:
+    """Your own memory: a function (keys, values, histogram, slots [B], queries [B, M], kappa) -> I_post (15)."""
+    memory, slots, queries = small_case()
+    arguments = (memory.keys, memory.values, memory.histogram, slots, queries, 6.0)
+    differentiable = queries.clone().requires_grad_()
+    loss = torch.as_tensor(answered(answer(*arguments[:4], differentiable, 6.0)))
+    _refuse_no_scalar(loss)
+    right = posterior_information_loss(memory, slots, queries)
+    scores = 6.0 * queries @ memory.keys.T
+    log_prior = (memory.histogram + 1e-8).log()
+    real_only = scores.masked_fill(memory.values == 0, -torch.inf)
+
+    def loss_from(all_scores: Tensor) -> Tensor:
+        return F.cross_entropy(all_scores, slots)
+
     mistakes = [
-        Mistake(noise, "This is the noise's share: average over the noises (dim=1) first, then take the variance."),
-        Mistake(not_divided, "This is the slot's variance itself: divide by the variance of all values."),
+        Mistake(-right, "The sign is the other way round: log p is negative, and the loss is its negative mean."),
+        Mistake(right * len(slots), "An expectation is a mean over the batch, not a sum."),
         Mistake(
-            by_one_less, "Nearly: both variances must divide by the number of values (correction=0), not by one less."
+            loss_from(scores + log_prior), "Your posterior runs over all slots: the generator draws real ones only."
         ),
+        Mistake(loss_from(real_only), "Your posterior forgets the prior: each score needs log(h + beta)."),
     ]
+    _compare(loss, right, mistakes)
+    if loss.grad_fn is None:
+        raise Wrong("The loss has no gradient for the queries, so nothing could learn from it.")
+    (gradient,) = torch.autograd.grad(loss, differentiable)
+    if not bool(gradient.isfinite().all()):
+        raise Wrong(
+            "The value is right, but its gradient is not finite. Work with log_softmax instead of log of softmax."
+        )
+    return "Equal to memgan.posterior_information_loss, with a finite gradient."
+
+
+def _refuse_no_scalar(loss: Tensor) -> None:
+    if loss.ndim > 0:
+        raise Wrong(f"A loss is one number; yours has shape {list(loss.shape)}: take the mean over the batch.")
+
+
+def _compare(loss: Tensor, right: Tensor, mistakes: Sequence[Mistake]) -> None:
+    """Raise `Wrong` unless `loss` is `right`, with the reason where it is one of the `mistakes`."""
+    if torch.allclose(loss, right.to(loss.dtype), atol=1e-4):
+        return
     for mistake in mistakes:
-        if abs(given - mistake.result) < 1e-6:
+        if torch.allclose(loss, mistake.result.to(loss.dtype), atol=1e-4):
             raise Wrong(mistake.reason)
-    raise Wrong(f"Got {given:.4f}, expected {slot:.4f}.")
+    raise Wrong(f"Expected {float(right):.4f}, yours is {float(loss):.4f}.")
 
 
 def small_case() -> tuple[VMFMemory, Tensor, Tensor]:
@@ -383,9 +485,3 @@ def small_case() -> tuple[VMFMemory, Tensor, Tensor]:
     keys, slots = memory.sample(40, generator)
     queries = F.normalize(keys + 0.4 * torch.randn(40, 3, generator=generator), dim=1)
     return memory, slots, queries
-
-
-def usage_of_all(memory: VMFMemory) -> Tensor:
-    """The share of each slot in the histogram, real or not, [N], in float64."""
-    mass = memory.histogram.double()
-    return mass / mass.sum()

@@ -1,67 +1,130 @@
-"""Notebook 06: one step seen from inside, the life of the histogram, images sorted by a rule, and its exercises."""
+"""Notebook 6: one step seen from inside, the stored run, the life of the histogram, what D accepts, and the exercises.
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+The run of 1,600 steps was made by scripts/measure_training.py.
+"""
+
+import copy
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from IPython.display import display
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm.notebook import tqdm
 
 from memgan import VMFMemory
-from memgan.gan import MemoryGAN, discriminator_loss
-from memgan.plots import GENERATED, REAL
+from memgan.data import as_float, load_dataset
+from memgan.gan import MemoryGAN, discriminator_loss, generator_loss
+from memgan.plots import GENERATED, REAL, image_grid
+from memgan.presets import PRESETS, Settings
+from memgan.runs import build
+from memgan.training import adam_optimisers, prepare
 from walkthrough.drawing import hide_top_and_right
 from walkthrough.lesson import Mistake, Wrong, answered, attempt
 from walkthrough.nb05_mcgn import usage
+from walkthrough.own_memory import OwnGAN, OwnMemory, Parts
 
 __all__ = [
+    "Losses",
     "Moment",
+    "Parts",
+    "acceptance_figure",
+    "chances_figure",
     "check_counts",
     "check_discriminator_loss",
+    "check_generator_loss",
     "check_slopes",
-    "check_slots_in_use",
-    "effective_number",
+    "discriminate",
+    "fewer_slots",
     "histogram_life",
-    "latent_squares",
+    "load_scores",
+    "load_training",
     "moment",
+    "snapshots",
     "traced_shapes",
+    "train_own",
     "training_curves",
     "watched",
 ]
 
+ROOT = Path(__file__).resolve().parents[2]
+RESULT = ROOT / "results" / "training.json"
+PRETRAINED = ROOT / "results" / "study-seeds-mnist-5k-long.json"
 
-def training_curves(history: Mapping[str, Sequence[float]], window: int = 25) -> Figure:
-    """Losses and mean D on real and generated images against the step, as running means over `window` steps.
 
-    `history` holds equally long series named discriminator_loss, generator_loss, real and generated.
+# ---------------------------------------------------------------- the stored run
+
+
+def load_training() -> dict[str, Any]:
+    """What scripts/measure_training.py kept of the run of 1,600 steps."""
+    content: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8"))
+    return content
+
+
+def load_scores() -> dict[str, float]:
+    """The scores of the pretrained model, as `memgan study` measured them."""
+    runs = json.loads(PRETRAINED.read_text(encoding="utf-8"))["runs"]
+    return {name: value for name, value in runs[0].items() if isinstance(value, float | int)}
+
+
+def snapshots(name: str, labels: Sequence[str], width: float = 7.0) -> Figure:
+    """A sheet of figures/ with a label beside each of its rows, which are equally high."""
+    from matplotlib.image import imread
+
+    picture = imread(ROOT / "figures" / name)
+    left = 0.11  # of the width, for the labels
+    figure = Figure(figsize=(width, width * (0.99 - left) * picture.shape[0] / picture.shape[1] + 0.05))
+    axes = figure.add_axes((left, 0.01, 0.99 - left, 0.98))
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    pitch = (picture.shape[0] + 1) / len(labels)
+    axes.set_yticks([pitch * (row + 0.5) - 1 for row in range(len(labels))], labels)
+    axes.set(xticks=[])
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return figure
+
+
+def training_curves(history: Mapping[str, Sequence[float]], every: int = 1, window: int = 25) -> Figure:
+    """Losses and mean D on real and generated images against the step, each a mean over `window` steps.
+
+    `history` holds equally long series named discriminator_loss, generator_loss, real and generated, whose entries lie
+    `every` steps apart.
     """
-    figure = Figure(figsize=(8, 2.8), layout="constrained")
+    figure = Figure(figsize=(8.4, 2.8), layout="constrained")
     losses, scores = figure.subplots(1, 2)
-    _running_mean(losses, history["discriminator_loss"], window, REAL, "discriminator loss")
-    _running_mean(losses, history["generator_loss"], window, GENERATED, "generator loss")
+    lines = [  # the last two: where on the line its label stands, as a share, and how far from it, in points
+        (losses, "discriminator_loss", REAL, "discriminator", 0.15, (0, -14)),
+        (losses, "generator_loss", GENERATED, "generator", 0.15, (40, 8)),
+        (scores, "real", REAL, "real images", 0.7, (0, 16)),
+        (scores, "generated", GENERATED, "generated images", 0.7, (0, -20)),
+    ]
+    for axes, name, colour, label, place, shift in lines:
+        steps, means = _block_means(history[name], every, window)
+        axes.plot(steps, means, color=colour, linewidth=1.5)
+        at = int(place * len(steps))
+        point = (steps[at], means[at])
+        axes.annotate(label, point, shift, textcoords="offset points", color=colour, ha="center", va="center")
     losses.set_ylabel("loss (nats)")
-    _running_mean(scores, history["real"], window, REAL, "real")
-    _running_mean(scores, history["generated"], window, GENERATED, "generated")
-    scores.set_ylabel("mean D(x), probability of real")
+    scores.set_ylabel("mean D(x)")
     scores.set_ylim(0, 1)
     for axes in (losses, scores):
         axes.set_xlabel("training step")
-        axes.legend(frameon=False)
+        axes.set_xlim(0, None)
         hide_top_and_right(axes)
     return figure
 
 
-def _running_mean(axes: Axes, series: Sequence[float], window: int, colour: str, label: str) -> None:
-    """The mean of the last `window` numbers of `series` at each step, from the first step that has as many."""
+def _block_means(series: Sequence[float], every: int, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """The means of blocks of `window` steps that do not overlap, and the middle of each block."""
     values = np.asarray(series, dtype=float)
-    width = min(window, len(values))
-    means = np.convolve(values, np.ones(width) / width, mode="valid")
-    axes.plot(np.arange(width, len(values) + 1), means, color=colour, label=label)
+    size = max(1, min(window // every, len(values)))
+    blocks = values[: len(values) // size * size].reshape(-1, size).mean(axis=1)
+    steps = (np.arange(len(blocks)) + 0.5) * size * every
+    return steps, blocks
 
 
 class Moment(NamedTuple):
@@ -70,7 +133,6 @@ class Moment(NamedTuple):
     step: int
     offered: Tensor  # [N] p(c=i|v=1) of (11)
     real_slots: int  # how many carry v = 1
-    age: float  # mean over all slots, in writes
 
 
 def moment(step: int, memory: VMFMemory) -> Moment:
@@ -79,7 +141,6 @@ def moment(step: int, memory: VMFMemory) -> Moment:
         step,
         offered=usage(memory),
         real_slots=int(memory.values.sum()),
-        age=float(memory.ages.double().mean()),
     )
 
 
@@ -90,11 +151,6 @@ def watched(steps: Iterable[Any], total: int) -> tqdm:
     shown["text/plain"] = f"A progress bar of {total} training steps."
     display(shown, raw=True)
     return bar
-
-
-def effective_number(probabilities: Tensor) -> float:
-    """exp of the entropy of `probabilities` [N]: how many slots, equally often drawn, would be as varied."""
-    return float(torch.special.entr(probabilities.double()).sum().exp())
 
 
 def traced_shapes(gan: MemoryGAN, images: Tensor) -> list[str]:
@@ -120,37 +176,88 @@ def traced_shapes(gan: MemoryGAN, images: Tensor) -> list[str]:
     return lines
 
 
-@torch.no_grad()
-def latent_squares(gan: MemoryGAN, slots: Tensor, side: int = 5) -> Tensor:
-    """Images [S, side^2, C, H, W] of `slots` [S]: z1 grows along a row, z2 from the last row up, the rest is 0."""
-    places = (2 * torch.arange(side) + 1) / side - 1  # the middles of `side` equal parts of (-1, 1)
-    noise = torch.zeros(side, side, gan.noise_dim)
-    noise[..., 0] = places
-    noise[..., 1] = places.flip(0).unsqueeze(1)
-    noise = noise.flatten(0, 1).repeat(len(slots), 1)
-    keys = gan.memory.keys[slots].repeat_interleave(side**2, dim=0)
-    return gan.generator(keys, noise).unflatten(0, (len(slots), side**2))
+def fewer_slots(gan: MemoryGAN, number: int) -> MemoryGAN:
+    """A copy of `gan` that keeps only the `number` real slots that are drawn most, for a widget that stays small."""
+    busiest = gan.memory.slot_probabilities().topk(number).indices
+    settings = gan.memory.settings
+    memory = VMFMemory(number, settings.key_dim, min(settings.top_k, number), kappa=settings.kappa)
+    memory.keys.copy_(gan.memory.keys[busiest])
+    memory.values.fill_(1)
+    memory.ages.copy_(gan.memory.ages[busiest])
+    memory.histogram.copy_(gan.memory.histogram[busiest])
+    return MemoryGAN(memory, gan.inference, gan.generator, image_shape=gan.image_shape).eval()
 
 
 def histogram_life(moments: Sequence[Moment]) -> Figure:
-    """How often each slot is offered to the generator, and how many are in use, against the training step."""
+    """Left, how often each slot is drawn, step by step; right, how many are in use.
+
+    Slots that are never drawn with 1 % or more are left out. The others are ordered by the step at which they are drawn
+    most, the earliest at the bottom.
+    """
     steps = np.array([now.step for now in moments])
     shares = torch.stack([now.offered for now in moments])
-    visible = shares.amax(dim=0) >= 0.003  # the others would only make the picture pale
-    per_cent = shares[:, visible].T.numpy() * 100
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    visible = shares.amax(dim=0) >= 0.01
+    per_cent = shares[:, visible] * 100
+    by_peak = per_cent[:, per_cent.argmax(dim=0).argsort(stable=True)].T
+    figure = Figure(figsize=(8.6, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
-    image = left.pcolormesh(steps, np.arange(len(per_cent)), per_cent, cmap="Blues", vmin=0, vmax=2)
-    left.set(xlabel="training step", ylabel="slots once offered 0.3 % or more", title="how often each is offered")
-    figure.colorbar(image, ax=left, label="p(c | v = 1) (%)", extend="max")
-    in_use = [effective_number(now.offered) for now in moments]
-    right.plot(steps, [now.real_slots for now in moments], color=REAL, label="slots called real")
-    right.plot(steps, in_use, color=GENERATED, linestyle="--", label="of these in use")
-    right.set(xlabel="training step", ylabel="number of slots", title="how many are in use")
-    right.set_ylim(bottom=0)
-    right.legend(frameon=False)
+    image = left.pcolormesh(steps, np.arange(len(by_peak)), by_peak, cmap="Blues", vmin=0, vmax=4)
+    left.set(xlabel="training step", ylabel="slots, by the step of their peak")
+    figure.colorbar(image, ax=left, label="drawn in so many of 100 images", extend="max")
+    in_use = [float(torch.special.entr(now.offered.double()).sum().exp()) for now in moments]
+    right.plot(steps, in_use, color=REAL, linewidth=2)
+    right.set(xlabel="training step", ylabel="slots in use", ylim=(0, None))
     hide_top_and_right(right)
     return figure
+
+
+# ---------------------------------------------------------------- what D accepts
+
+
+@torch.no_grad()
+def discriminate(gan: MemoryGAN, images: Tensor) -> Tensor:
+    """D(x), [n], of `images` [n, C, H, W], bytes or in [-1, 1], some at a time."""
+    return torch.cat([gan.discriminate(as_float(part)) for part in images.split(500)])
+
+
+def chances_figure(chances: Mapping[str, Tensor], colours: Mapping[str, str]) -> Figure:
+    """The distribution of D for each set of images, one panel below the other, each with a scale of its own."""
+    figure = Figure(figsize=(6.6, 0.95 * len(chances) + 0.6), layout="constrained")
+    panels = figure.subplots(len(chances), 1, sharex=True)
+    for axes, (name, values) in zip(panels, chances.items(), strict=True):
+        heights, edges = np.histogram(values.numpy(), bins=20, range=(0, 1))
+        axes.bar(edges[:-1], heights / len(values), width=0.048, align="edge", color=colours[name])
+        axes.axvline(0.5, color="black", linewidth=0.8, linestyle="--")
+        axes.text(1.0, 0.95, name, ha="right", va="top", color=colours[name], transform=axes.transAxes)
+        axes.set(ylim=(0, 1.1 * heights.max() / len(values)), yticks=[], xlim=(0, 1))
+        hide_top_and_right(axes)
+        axes.spines["left"].set_visible(False)
+    panels[-1].set_xlabel("D(x)")
+    return figure
+
+
+def acceptance_figure(moments: Sequence[Mapping[str, float]]) -> Figure:
+    """The shares of seen, unseen and generated images with D above one half, against the step (logarithmic)."""
+    figure = Figure(figsize=(6.2, 2.9), layout="constrained")
+    axes = figure.subplots()
+    steps = [now["step"] for now in moments]
+    for name, label, colour, style in [
+        ("seen", "training images", REAL, "-"),
+        ("unseen", "unseen real images", REAL, "--"),
+        ("fakes", "generated images", GENERATED, "-"),
+    ]:
+        values = [now[name] for now in moments]
+        axes.plot(steps, values, color=colour, linestyle=style, marker="o", markersize=4)
+        axes.text(steps[-1] * 1.12, values[-1], label, color=colour, va="center")
+    axes.set(xscale="log", xlabel="training step", ylabel="share with D(x) > 1/2", ylim=(0, 1.03))
+    axes.set_xlim(20, steps[-1] * 8)
+    axes.set_xticks(steps, [str(step) for step in steps])
+    axes.minorticks_off()
+    hide_top_and_right(axes)
+    return figure
+
+
+# ---------------------------------------------------------------- exercises
 
 
 @attempt
@@ -203,21 +310,24 @@ def check_counts(answer: Any) -> str:
 
 
 @attempt
-def check_slots_in_use(answer: Any) -> str:
-    """The effective number of slots that the generator is offered."""
-    histogram = torch.tensor([4.0, 4.0, 4.0, 4.0, 8.0])
-    values = torch.tensor([1, 1, 1, 1, 0])
-    number = float(answered(answer(histogram, values)))
-    if math.isclose(number, math.log(4), abs_tol=1e-4):
-        raise Wrong("That is the entropy, in nats; its exponential is a number of slots.")
-    if 4.5 < number <= 5:
-        raise Wrong("Slots with v = 0 are never offered: multiply h by v before you divide by the sum.")
-    if not math.isclose(number, 4, abs_tol=1e-4):
-        raise Wrong(f"Four real slots, equally often offered, are 4 in use; yours says {number:.4f}.")
-    uneven = float(answer(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([1, 1, 0])))
-    if not math.isclose(uneven, effective_number(torch.tensor([0.25, 0.75])), abs_tol=1e-4):
-        raise Wrong(f"Equal shares are right, but for shares 1/4 and 3/4 it is 1.7548; yours says {uneven:.4f}.")
-    return "The same as `effective_number`."
+def check_generator_loss(answer: Any) -> str:
+    """(13), non-saturating, without the information term, from D on generated images."""
+    generated = torch.tensor([0.2, 0.4, 0.1])
+    loss = torch.as_tensor(answered(answer(generated)))
+    if loss.ndim > 0:
+        raise Wrong(f"A loss is one number; yours has shape {list(loss.shape)}: take the mean over the batch.")
+    right = generator_loss(generated, "non_saturating")
+    mistakes = [
+        Mistake(-right, "The sign is the other way round: G minimises, and its loss is smallest where D is near 1."),
+        Mistake(generator_loss(generated, "saturating"), "That is the saturating loss; exercise 6.3 compares the two."),
+        Mistake(right * 3, "An expectation is a mean over the batch, not a sum."),
+    ]
+    for mistake in mistakes:
+        if torch.isclose(loss, mistake.result):
+            raise Wrong(mistake.reason)
+    if not torch.isclose(loss, right):
+        raise Wrong(f"For D = {generated.tolist()} it is {right:.4f}, yours is {loss:.4f}.")
+    return "Equal to memgan.gan.generator_loss."
 
 
 @attempt
@@ -232,3 +342,76 @@ def check_slopes(answer: Any) -> str:
         if abs(given - size) > 0.02 * size:
             raise Wrong(f"{kind}: the derivative of the loss with respect to D at 0.01 is not {given:g} in size.")
     return "Where D is sure of a fake, the non-saturating loss pulls a hundred times as hard."
+
+
+SMALL = ["memory.num_slots=512", "networks.noise_dim=16"]  # of the GAN that the reader's memory trains
+LOOKS = 4  # how often the two trainings of `train_own` are looked at
+
+
+class Losses(NamedTuple):
+    """The reader's losses; each of `discriminator` and `generator` takes what D says."""
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+
+
+def train_own(parts: Parts, losses: Losses, steps: int = 240) -> Figure | None:
+    """Train two small MemoryGANs on MNIST from the same weights: one with the reader's parts and losses, one with memgan's.
+
+    Prints what both do on the way, and returns a sheet of samples of both. Says so where a part is missing.
+    """
+    if ... in (*vars(parts).values(), *losses):
+        print("Not answered yet: put your functions in the place of the dots.")
+        return None
+    settings = PRESETS["mnist-5k"].changed(SMALL)
+    images = as_float(load_dataset(settings.dataset).images)
+    prepare(seed=0)
+    packages = build(settings)
+    own_memory = OwnMemory(settings.memory, parts)
+    own_memory.load_state_dict(packages.memory.state_dict())
+    networks = copy.deepcopy((packages.inference, packages.generator))
+    own = OwnGAN(own_memory, *networks, image_shape=packages.image_shape)
+    memgans = Losses(discriminator_loss, lambda generated: generator_loss(generated, "non_saturating"))
+    models = {"yours": (own, losses), "memgan": (packages, memgans)}
+    rows = {name: _train(gan, used, images, settings, steps) for name, (gan, used) in models.items()}
+    print("step   yours: D(real)  D(generated)  slots   memgan: D(real)  D(generated)  slots")
+    for yours, theirs in zip(rows["yours"], rows["memgan"], strict=True):
+        cells = [f"{real:14.2f}  {generated:12.2f}  {slots:5.0f}" for _, real, generated, slots in (yours, theirs)]
+        print(f"{yours[0]:4}   {cells[0]}   {cells[1]}")
+    draw = [gan.eval().generate(32, generator=torch.Generator().manual_seed(0)).images for gan, _ in models.values()]
+    return image_grid(torch.cat(draw), 16, row_labels=["yours", "", "memgan", ""], width=7)
+
+
+def _train(
+    gan: MemoryGAN, losses: Losses, images: Tensor, settings: Settings, steps: int
+) -> list[tuple[int, float, float, float]]:
+    """`memgan.training.training_step`, with the losses given; (step, D(real), D(generated), slots in use) at times."""
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    optimisers = adam_optimisers(gan, settings.training)
+    rows = []
+    for step in range(1, steps + 1):
+        batch = images[torch.randint(len(images), (64,), generator=generator)]
+        with torch.no_grad():
+            generated = gan.generate(64)
+        queries = torch.cat([gan.inference(batch), gan.inference(generated.images)])
+        weighted = settings.training.mi_weight * gan.information(generated, queries[64:], "posterior")
+        labels = torch.tensor([1] * 64 + [0] * 64)
+        real, fake = gan.read_write(queries, labels).chunk(2)
+        _descend(optimisers.discriminator, losses.discriminator(real, fake) + weighted)
+        generated = gan.generate(64)
+        queries = gan.inference(generated.images)
+        weighted = settings.training.mi_weight * gan.information(generated, queries, "posterior")
+        _descend(optimisers.generator, losses.generator(gan.read(queries)) + weighted)
+        if step % (steps // LOOKS) == 0:
+            rows.append(
+                (step, float(real.detach().mean()), float(fake.detach().mean()), float(gan.memory.slots_in_use()))
+            )
+    return rows
+
+
+def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of one network: the other network's gradients are cleared before its own step."""
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()

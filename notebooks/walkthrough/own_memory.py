@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from memgan import VMFMemory
+from memgan import MemoryGAN, VMFMemory
+from memgan.gan import Generated, Information
 from memgan.memory import MemorySettings
 from walkthrough.circle import finds_its_label, slots_of
 
-__all__ = ["OwnMemory", "Parts"]
+__all__ = ["OwnGAN", "OwnMemory", "Parts"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Parts:
     replace: Callable[[VMFMemory, Tensor, int], None]  # memory, query [M], label: changes the memory in place
     em_step: Callable[[VMFMemory, Tensor, int], None]  # memory, queries [B, M], label: changes the memory in place
     sample: Callable[[Tensor, Tensor, int], Tensor] | None = None  # values, histogram, number: slots [number]
+    information: Callable[..., Tensor] | None = (
+        None  # keys, values, histogram, slots [B], queries [B, M], kappa: I_post
+    )
 
 
 class OwnMemory(VMFMemory):
@@ -75,3 +79,16 @@ class OwnMemory(VMFMemory):
             return super().sample(num_samples, generator)
         slots = self.parts.sample(self.values, self.histogram, num_samples)
         return self.keys[slots], slots
+
+
+class OwnGAN(MemoryGAN):
+    """A MemoryGAN on an `OwnMemory`, whose second information loss is the reader's, where there is one. (15)"""
+
+    def information(self, generated: Generated, queries: Tensor, bound: Information = "density") -> Tensor:
+        """I_hat (14), or the reader's I_post (15), of `generated` images and their `queries` [B, M]."""
+        memory = self.memory
+        assert isinstance(memory, OwnMemory)
+        if bound == "density" or memory.parts.information is None:
+            return super().information(generated, queries, bound)
+        contents = (memory.keys.clone(), memory.values.clone(), memory.histogram.clone())
+        return memory.parts.information(*contents, generated.slots, queries, memory.kappa)

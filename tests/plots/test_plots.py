@@ -101,31 +101,33 @@ HISTORY = {
 }
 
 
-def test_training_curves_are_running_means_at_the_last_of_their_steps():
-    lines = [line for axes in training_curves(HISTORY, window=3).axes for line in axes.get_lines()]
+def test_training_curves_are_means_of_blocks_at_their_middles():
+    lines = [line for axes in training_curves(HISTORY, window=2).axes for line in axes.get_lines()]
     for line, series in zip(lines, HISTORY.values(), strict=True):
         steps, values = line.get_data()
-        assert list(steps) == [3, 4, 5]
-        assert list(values) == pytest.approx([sum(series[i : i + 3]) / 3 for i in range(3)])
+        assert list(steps) == [1, 3]
+        assert list(values) == pytest.approx([sum(series[:2]) / 2, sum(series[2:4]) / 2])
 
 
 def test_training_curves_of_fewer_steps_than_the_window():
     (line, *_) = training_curves({name: series[:2] for name, series in HISTORY.items()}).axes[0].get_lines()
-    assert [list(data) for data in line.get_data()] == [[2], [1.25]]
+    assert [list(data) for data in line.get_data()] == [[1], [1.25]]
 
 
 def test_every_axis_of_the_curves_is_labelled_and_every_line_is_named():
     figure = training_curves(HISTORY, window=2)
     for axes in figure.axes:
         assert "step" in axes.get_xlabel() and axes.get_ylabel()
-        assert len(axes.get_legend().get_texts()) == len(axes.get_lines()) == 2
+        assert len(axes.texts) == len(axes.get_lines()) == 2
     assert "nats" in figure.axes[0].get_ylabel()
     assert figure.axes[1].get_ylim() == (0, 1)
 
 
 def test_real_is_blue_and_generated_is_orange():
-    colours = {line.get_label(): to_hex(line.get_color()) for line in training_curves(HISTORY).axes[1].get_lines()}
-    assert colours == {"real": REAL.lower(), "generated": GENERATED.lower()}
+    axes = training_curves(HISTORY).axes[1]
+    colours = {text.get_text(): to_hex(text.get_color()) for text in axes.texts}
+    assert colours == {"real images": REAL.lower(), "generated images": GENERATED.lower()}
+    assert [to_hex(line.get_color()) for line in axes.get_lines()] == [REAL.lower(), GENERATED.lower()]
     for colour, name in PALETTE.items():
         red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
         assert {"blue": blue > green > red, "orange": red > green > blue, "grey": red == green == blue}[name]

@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 
+from memgan.gan import generator_loss
 from memgan.presets import PRESETS
 from memgan.runs import build
 from walkthrough import nb06_full_training as full_training
+from walkthrough.own_memory import Parts
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +27,12 @@ def test_traced_shapes_are_those_of_the_preset_and_nothing_changes(gan):
     assert all(torch.equal(before[name], tensor) for name, tensor in gan.memory.state_dict().items())
 
 
-def test_effective_number_counts_equal_shares():
-    for number in (1, 3, 7):
-        assert full_training.effective_number(torch.full((number,), 1 / number)) == pytest.approx(number)
-
-
 def test_moment_is_a_copy_of_the_distribution_that_slots_are_drawn_from(gan):
     now = full_training.moment(5, gan.memory)
     assert now.real_slots == 256
     torch.testing.assert_close(now.offered, gan.memory.values.double() / 256)
-    assert len(full_training.histogram_life([now, now._replace(step=6)]).axes) == 3
+    peaked = now._replace(step=6, offered=torch.eye(512, dtype=torch.float64)[3])
+    assert len(full_training.histogram_life([now, peaked]).axes) == 3
 
 
 def test_progress_bar_yields_every_step_and_says_what_stays_true(monkeypatch):
@@ -45,12 +43,42 @@ def test_progress_bar_yields_every_step_and_says_what_stays_true(monkeypatch):
     assert "application/vnd.jupyter.widget-view+json" in shown[0]
 
 
-def test_latent_square_has_z1_along_and_z2_upward(gan):
-    squares = full_training.latent_squares(gan.eval(), torch.tensor([4, 9]), side=3)
-    assert squares.shape == (2, 9, 1, 16, 16)
-    for place, (z1, z2) in {0: (-2 / 3, 2 / 3), 4: (0, 0), 5: (2 / 3, 0), 7: (0, -2 / 3)}.items():
-        image = gan.generator(gan.memory.keys[9:10], torch.tensor([[z1, z2, 0.0, 0.0]]))[0]
-        torch.testing.assert_close(squares[1, place], image.detach(), rtol=0, atol=1e-5)
+def test_fewer_slots_are_the_real_ones_that_are_drawn_most(gan):
+    gan.memory.histogram.copy_(torch.rand(512, generator=torch.Generator().manual_seed(0)))
+    small = full_training.fewer_slots(gan, 5)
+    busiest = gan.memory.slot_probabilities().argsort(descending=True)[:5]
+    torch.testing.assert_close(small.memory.keys, gan.memory.keys[busiest])
+    torch.testing.assert_close(small.memory.histogram, gan.memory.histogram[busiest])
+    assert small.memory.values.tolist() == [1] * 5
+    assert not small.training
+
+
+def test_curves_are_means_of_blocks_of_steps():
+    history = {
+        name: [1.0, 3.0, 5.0, 7.0, 9.0] for name in ("discriminator_loss", "generator_loss", "real", "generated")
+    }
+    (line, *_) = full_training.training_curves(history, every=10, window=20).axes[0].get_lines()
+    assert [list(data) for data in line.get_data()] == [[10, 30], [2, 6]]
+
+
+def test_figures_are_drawn():
+    values = {"a": torch.rand(9), "b": torch.rand(9)}
+    assert len(full_training.chances_figure(values, {"a": "blue", "b": "orange"}).axes) == 2
+    moments = [{"step": step, "seen": 0.9, "unseen": 0.8, "fakes": 0.2} for step in (25, 50)]
+    assert len(full_training.acceptance_figure(moments).axes[0].get_lines()) == 3
+
+
+def test_d_of_bytes_is_that_of_the_same_images_as_numbers(gan):
+    images = torch.randint(0, 256, (7, 1, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    expected = gan.eval().discriminate(images / 127.5 - 1).detach()
+    torch.testing.assert_close(full_training.discriminate(gan, images), expected)
+
+
+def test_own_training_says_what_is_missing(capsys):
+    parts = Parts(read=..., replace=..., em_step=..., sample=..., information=...)
+    losses = full_training.Losses(discriminator=..., generator=...)
+    assert full_training.train_own(parts, losses) is None
+    assert "Not answered" in capsys.readouterr().out
 
 
 def said(capsys, check, answer):
@@ -93,24 +121,20 @@ def test_check_of_the_counts(capsys, made, written, read, words):
     assert words in said(capsys, full_training.check_counts, answer)
 
 
-def plain_number(histogram, values):
-    mass = [h * v for h, v in zip(histogram.tolist(), values.tolist(), strict=True)]
-    return math.exp(-sum(m / sum(mass) * math.log(m / sum(mass)) for m in mass if m))
-
-
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (plain_number, "Right."),
-        (lambda h, v: math.log(plain_number(h, v)), "exponential"),
-        (lambda h, v: plain_number(h, torch.ones_like(v)), "multiply h by v"),
-        (lambda h, v: (h * v > 0).sum(), "1.7548"),
-        (lambda h, v: 9.0, "4 in use"),
-        (lambda h, v: ..., "Not answered"),
+        (lambda g: generator_loss(g, "non_saturating"), "Right."),
+        (lambda g: g.log().mean(), "sign"),
+        (lambda g: (1 - g).log().mean(), "saturating loss"),
+        (lambda g: -g.log().sum(), "not a sum"),
+        (lambda g: -g.log(), "one number"),
+        (lambda g: 0.0, "yours is 0.0000"),
+        (lambda g: ..., "Not answered"),
     ],
 )
-def test_check_of_the_slots_in_use(capsys, answer, words):
-    assert words in said(capsys, full_training.check_slots_in_use, answer)
+def test_check_of_the_generator_loss(capsys, answer, words):
+    assert words in said(capsys, full_training.check_generator_loss, answer)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from gan_builders import tiny_gan
 from scipy.special import ive
 from sklearn.metrics import mutual_info_score
 
+from memgan.gan import information_loss, posterior_information_loss
 from memgan.lab.evaluation.classifier import Classifier
 from walkthrough import nb05_mcgn as mcgn
 from walkthrough.nb05_mcgn import small_case
@@ -88,11 +89,52 @@ def test_shared_information_is_that_of_scikit_learn():
     assert mcgn.shared_information(classes) == pytest.approx(expected)
 
 
+def test_variety_is_one_for_slots_that_vary_as_classes_do():
+    real = torch.randn(400, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(400) % 2
+    slots = torch.stack([real[labels == 0], real[labels == 1]])
+    assert mcgn.variety(slots, real, labels) == pytest.approx(1.0)
+    assert mcgn.variety(slots / 2, real, labels) == pytest.approx(0.25)
+    assert mcgn.variety(slots[:, :1].expand_as(slots), real, labels) == pytest.approx(0.0)
+
+
+def test_cosine_of_real_images_is_that_to_their_most_probable_real_slot():
+    gan = tiny_gan().eval()
+    images = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    memory = gan.memory
+    cosines = []
+    for query in gan.inference(images).detach():
+        scores = memory.kappa * memory.keys @ query + (memory.histogram * memory.values).log()
+        cosines.append(float(memory.keys[int(scores.argmax())] @ query))
+    assert mcgn.cosine_of_real(gan, images) == pytest.approx(sum(cosines) / 6, abs=1e-5)
+
+
+def test_pulls_are_the_gradients_on_paper():
+    memory, _, _ = small_case()
+    slot = int(memory.slot_probabilities().argmax())
+    found = mcgn.pulls(memory, slot, number=9)
+    angle = torch.deg2rad(found.degrees)
+    torch.testing.assert_close(found.density, memory.kappa * angle.sin(), atol=1e-4, rtol=1e-4)
+    assert float(found.posterior[0]) < float(found.posterior[-1])
+    assert float(found.probability[0]) == float(found.probability.max())
+
+
+def test_a_table_has_a_row_for_each_seed():
+    runs = {"a": [{"run": "a", "seed": 0, "score": 1.25}, {"run": "a", "seed": 1, "score": 2.0}]}
+    lines = mcgn.run_table(runs, ["a"], {"score": ".1f"}).splitlines()
+    assert [line.split() for line in lines[1:]] == [["a", "0", "1.2"], ["a", "1", "2.0"]]
+    assert len({len(line) for line in lines}) == 1
+
+
 def test_figures_are_drawn():
-    gan, classifier = tiny_gan().eval(), Classifier(3, 4, 10).eval()
-    design = mcgn.crossed(gan, classifier, num_slots=4, num_noises=3)
-    assert len(mcgn.style_and_class({"with": design, "without": design}).axes) == 2
-    assert mcgn.usage_figure(mcgn.usage(gan.memory), 3.0).axes
+    gan = tiny_gan().eval()
+    shares = {"class_from_slot": 0.9, "class_from_noise": 0.1}
+    variance = {"variance_slot": 0.6, "variance_noise": 0.1, "variance_both": 0.3}
+    assert len(mcgn.shares_figure({"a": shares | variance, "b": shares | variance}).axes) == 2
+    slot = int(gan.memory.slot_probabilities().argmax())
+    assert len(mcgn.pull_figure(mcgn.pulls(gan.memory, slot, number=30), 20.0).axes) == 2
+    images = torch.zeros(5, 3, 4, 4, dtype=torch.uint8)
+    assert mcgn.slot_rows(gan, [slot], images, torch.full((5,), slot)).axes
 
 
 @pytest.mark.parametrize(
@@ -111,70 +153,90 @@ def test_check_of_probabilities_names_the_mistake(answer, word, capsys):
     assert word in said(capsys)
 
 
-def sampler(mass, strict=True):
-    def draw(histogram, values, u):
-        cumulative = mass(histogram.double(), values).cumsum(0)
-        hit = cumulative > u * cumulative[-1] if strict else cumulative >= u * cumulative[-1]
-        return int(hit.nonzero()[0])
-
-    return draw
+def by_weight(weight):
+    return lambda values, histogram, number: torch.multinomial(weight(values, histogram), number, replacement=True)
 
 
 @pytest.mark.parametrize(
     ("answer", "word"),
     [
-        (sampler(lambda h, v: h * v), "Right."),
-        (sampler(lambda h, v: h), "v = 0"),
-        (sampler(lambda h, v: h * v, strict=False), "v = 0"),
-        (sampler(lambda h, v: v.double()), "slot 2"),
-        (lambda h, v, u: ..., "Not answered"),
+        (by_weight(lambda v, h: h * v), "Right."),
+        (by_weight(lambda v, h: h), "v = 0"),
+        (by_weight(lambda v, h: v.float()), "slot 2"),
+        (by_weight(lambda v, h: (h * v) ** 2), "shares"),
+        (lambda v, h, n: torch.tensor([1, 3, 5]).repeat(n)[:n], "same slots"),
+        (lambda v, h, n: torch.rand(n), "whole numbers"),
+        (lambda v, h, n: [1] * n, "list"),
+        (lambda v, h, n: ..., "Not answered"),
     ],
 )
-def test_check_of_the_sampler_names_the_mistake(answer, word, capsys):
-    mcgn.check_sampler(answer)
+def test_check_of_the_sample_names_the_mistake(answer, word, capsys):
+    mcgn.check_sample(answer)
     assert word in said(capsys)
 
 
 @pytest.mark.parametrize(
-    ("answer", "word"), [(0.98, "Right."), (0.43, "unscaled"), (64 / 68, "1/3"), (0.874, "lengths"), (0.5, "Share =")]
+    ("answer", "word"), [(0.923, "Right."), (0.158, "unscaled"), (0.8, "1/3"), (0.776, "lengths"), (0.5, "Share =")]
 )
 def test_check_of_the_key_share_names_the_mistake(answer, word, capsys):
     mcgn.check_key_share(answer)
     assert word in said(capsys)
 
 
-def bound(memory, slots, queries, *, prior=True, real=True, entropy=1.0, sign=1.0):
-    weight = memory.histogram.double() if prior else torch.ones(7, dtype=torch.float64)
-    weight = weight * memory.values if real else weight
-    log_r = (6.0 * queries.double() @ memory.keys.double().T + weight.log()).log_softmax(dim=1)
-    hc = torch.special.entr(mcgn.usage(memory)).sum()
-    return entropy * hc + sign * log_r[torch.arange(len(slots)), slots].mean()
-
-
 @pytest.mark.parametrize(
-    ("changes", "word"),
+    ("answer", "word"),
     [
-        ({}, "Right."),
-        ({"entropy": 0.0}, "missing"),
-        ({"sign": -1.0}, "wrong sign"),
-        ({"real": False}, "all slots"),
-        ({"prior": False}, "equally probable"),
+        (information_loss, "Right."),
+        (lambda k, q, kappa: -information_loss(k, q, kappa), "sign"),
+        (lambda k, q, kappa: information_loss(k, q, 1.0), "concentration"),
+        (lambda k, q, kappa: -kappa * (k * q).sum(), "not a sum"),
+        (lambda k, q, kappa: -kappa * (k @ q.T).mean(), "every key"),
+        (lambda k, q, kappa: -kappa * (k * q).sum(dim=1), "one number"),
+        (lambda k, q, kappa: torch.tensor(0.0), "yours is 0.0000"),
+        (lambda k, q, kappa: ..., "Not answered"),
     ],
 )
-def test_check_of_the_bound_names_the_mistake(changes, word, capsys):
-    mcgn.check_bound(lambda *arguments: bound(*arguments, **changes))
+def test_check_of_the_density_loss_names_the_mistake(answer, word, capsys):
+    mcgn.check_density_loss(answer)
     assert word in said(capsys)
+
+
+def cross_entropy(keys, values, histogram, slots, queries, kappa, *, prior=True, real=True):
+    scores = kappa * queries @ keys.T
+    if prior:
+        scores = scores + (histogram + 1e-8).log()
+    if real:
+        scores = scores.masked_fill(values == 0, -torch.inf)
+    return torch.nn.functional.cross_entropy(scores, slots)
+
+
+def log_of_softmax(keys, values, histogram, slots, queries, kappa):
+    """Right in value; its gradient is not a number, because log 0 is met on the way."""
+    joint = (kappa * queries @ keys.T).exp() * histogram * values
+    log_p = (joint / joint.sum(dim=1, keepdim=True)).log()
+    chosen = torch.zeros_like(log_p).scatter(1, slots.unsqueeze(1), 1.0)
+    return -torch.where(chosen > 0, log_p, 0.0).sum(dim=1).mean()
 
 
 @pytest.mark.parametrize(
     ("answer", "word"),
     [
-        (lambda v: v.mean(1).var(correction=0) / v.var(correction=0), "Right."),
-        (lambda v: v.mean(0).var(correction=0) / v.var(correction=0), "noise's share"),
-        (lambda v: v.mean(1).var(correction=0), "divide by the variance"),
-        (lambda v: v.mean(1).var() / v.var(), "correction=0"),
+        (cross_entropy, "Right."),
+        (lambda *a: -cross_entropy(*a), "sign"),
+        (lambda *a: len(a[3]) * cross_entropy(*a), "not a sum"),
+        (lambda *a: cross_entropy(*a, real=False), "all slots"),
+        (lambda *a: cross_entropy(*a, prior=False), "prior"),
+        (lambda *a: cross_entropy(*a[:4], a[4].detach(), a[5]), "no gradient"),
+        (log_of_softmax, "not finite"),
+        (lambda *a: ..., "Not answered"),
     ],
 )
-def test_check_of_the_slot_share_names_the_mistake(answer, word, capsys):
-    mcgn.check_slot_share(answer)
+def test_check_of_the_posterior_loss_names_the_mistake(answer, word, capsys):
+    mcgn.check_posterior_loss(answer)
     assert word in said(capsys)
+
+
+def test_the_right_posterior_loss_is_a_cross_entropy_over_the_real_slots():
+    memory, slots, queries = small_case()
+    ours = cross_entropy(memory.keys, memory.values, memory.histogram, slots, queries, 6.0)
+    torch.testing.assert_close(ours, posterior_information_loss(memory, slots, queries), atol=1e-5, rtol=1e-5)

@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from memgan import VMFMemory
+from memgan.gan import MemoryGAN
 from memgan.memory import MemorySettings
-from walkthrough.own_memory import OwnMemory, Parts
+from memgan.networks import Generator, InferenceNetwork, NetworkSettings
+from walkthrough.own_memory import OwnGAN, OwnMemory, Parts
 
 SETTINGS = MemorySettings(num_slots=23, key_dim=5, top_k=3, kappa=7.0, alpha=0.8)
 
@@ -82,3 +84,19 @@ def test_it_draws_the_slots_that_the_reader_says(number):
     keys, slots = copy.deepcopy(own).sample(number)
     assert slots.tolist() == [place % 3 for place in range(number)]
     torch.testing.assert_close(keys, own.keys[slots])
+
+
+def test_the_readers_information_loss_is_asked_where_there_is_one():
+    def loss(keys, values, histogram, slots, queries, kappa):
+        scores = kappa * queries @ keys.T + (histogram + 1e-8).log()
+        return F.cross_entropy(scores.masked_fill(values == 0, -torch.inf), slots)
+
+    torch.manual_seed(0)
+    networks = NetworkSettings(image_size=8, width=4, hidden=0, noise_dim=3)
+    memory = OwnMemory(SETTINGS, Parts(read, replace, em_step, information=loss))
+    own = OwnGAN(memory, InferenceNetwork(networks, 5), Generator(networks, 5)).eval()
+    generated = own.generate(6)
+    queries = own.inference(generated.images)
+    for bound in ("density", "posterior"):
+        expected = MemoryGAN.information(own, generated, queries, bound)
+        torch.testing.assert_close(own.information(generated, queries, bound), expected, atol=1e-5, rtol=1e-5)

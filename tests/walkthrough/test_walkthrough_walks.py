@@ -17,9 +17,13 @@ from walkthrough.nb01_walk_figures import (
     confidence_figure,
     find_ends,
     in_between,
+    load_walks,
+    middle_figure,
     pick,
+    samples_figure,
     share_figure,
     shares,
+    stored_walks_figure,
     walk,
     walk_between,
     walk_figure,
@@ -149,3 +153,15 @@ def test_figures_say_what_they_show():
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == ["DCGAN: random samples", "DCGAN: noise to noise"]
     assert "confidence" in axes.get_xlabel()
+
+
+def test_the_stored_walks_are_those_that_the_pictures_show():
+    found = load_walks()
+    assert len(found["in_between"]) == 11
+    assert found["in_between"][0] == found["in_between"][-1] == 0  # the ends are sure
+    for confidence, classes in zip(found["confidence"], found["classes"], strict=True):
+        assert min(confidence[0], confidence[-1]) >= SURE
+        assert classes[0] != classes[-1]
+    assert len(stored_walks_figure(found, ["a", "b", "c"]).axes) == 6
+    assert len(middle_figure(found).axes[0].get_lines()) >= 3
+    assert samples_figure().axes
