@@ -21,6 +21,7 @@ import torch.nn.functional as F
 
 from memgan import VMFMemory, load_pretrained
 from memgan.plots import image_grid
+from memgan.widgets import Playground
 from walkthrough import show
 from walkthrough.nb00_dataflow import alt, dataflow
 
@@ -77,6 +78,16 @@ show(
 )
 
 # %% [markdown]
+# ## Watch both learn
+#
+# Before you read on, watch an ordinary GAN and a MemoryGAN learn the same points: eight separate heaps on a ring. Both are trained in this page. After about a thousand steps the ordinary GAN reaches all heaps, but its points form one connected piece, with bridges from heap to heap. MemoryGAN draws nothing in between.
+
+# %%
+Playground()
+
+# %% [markdown]
+# The menu *settings* takes out one part of the method at a time. You do not need to understand the parts yet: the next notebooks explain them one by one.
+#
 # ## The memory in ten lines
 #
 # Before any theory, use the memory once. The queries here are directions in the plane, so that we can think of them as points of a compass. The memory has 16 slots. We write 20 times: real samples point roughly east, and generated ones roughly west.

@@ -264,7 +264,7 @@ PRESETS = {
     ),
     "few_slots": Preset(
         "16 slots",
-        "Eight real slots for the ring's eight modes leave none to spare: modes share slots, and points lie in between.",
+        "Eight real slots for the ring's eight modes leave none to spare: modes share slots, and points lie between.",
         {"num_slots": 16},
     ),
 }
