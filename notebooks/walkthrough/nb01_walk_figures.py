@@ -108,12 +108,12 @@ def middle_figure(found: Mapping[str, Any]) -> Figure:
     """The share of images in between at each step of the walks, beside random samples and real images."""
     figure = Figure(figsize=(6.4, 2.9), layout="constrained")
     axes = figure.subplots()
-    lines = [("in_between", "between two digits", GENERATED), ("in_between_one_class", "within a digit", REAL)]
-    for name, label, colour in lines:
+    lines = [("in_between", "between two digits", GENERATED, 7), ("in_between_one_class", "within a digit", REAL, 20)]
+    for name, label, colour, above in lines:
         if name in found:
             shares = found[name]
             axes.plot(range(len(shares)), shares, color=colour, marker="o")
-            axes.annotate(label, (5, shares[5]), (0, 7), textcoords="offset points", ha="center", color=colour)
+            axes.annotate(label, (5, shares[5]), (0, above), textcoords="offset points", ha="center", color=colour)
     last = len(found["in_between"]) - 1
     for name, label, style in [("random", "random samples of the GAN", "--"), ("real", "real test images", ":")]:
         axes.plot([0, last], [found[name]] * 2, color="black", linewidth=1, linestyle=style)
