@@ -25,6 +25,7 @@ import torch
 from memgan.lab.baselines.models import as_model, build_model
 from memgan.presets import PRESETS
 from memgan.training import prepare
+from memgan.widgets import Playground
 from walkthrough import nb01_plane as plane, nb01_walk_figures as walks, show, source
 from walkthrough.nb01_discontinuity import check_bound, check_share, check_slope, check_staircase, latent, runs, series
 from walkthrough.nb01_isoperimetry import least_off_mode, margin, surroundings
@@ -88,6 +89,12 @@ for step, (_, found) in moments.items():
 # %% [markdown]
 # In the end the seams are narrow, and the slope has grown with every line of the table. The next section shows that there is no other way. Training can make the bridges steeper, but it cannot remove them.
 #
+# **Try it** with data of your own. In the left picture of the playground, the lines are a square grid of noise after the generator has moved it. Choose *paint your own*, paint two or three separate spots, and watch the grid: it stretches from spot to spot and never tears. (The right picture is a MemoryGAN, which the next notebooks explain.)
+
+# %%
+Playground()
+
+# %% [markdown]
 # ## How large must the bridges be?
 #
 # Let $L$ be the *Lipschitz constant* of $G$, its largest slope: $\|G(z) - G(z')\| \le L\,\|z - z'\|$ for all $z, z'$. Let there be $m$ modes, each hit with the same probability $a$, and let the discs of two modes be at least $g$ apart. The share that we want is $\text{off} = 1 - m a$.
