@@ -188,14 +188,14 @@ def test_presets_set_what_they_say_and_begin_again(browser, tmp_path):
 def test_a_reader_paints_with_the_mouse_and_with_the_keyboard(browser, tmp_path):
     with opened(browser, page_of(tmp_path)) as tab:
         tab.get_by_label("data", exact=True).select_option("painted")
-        assert "Paint something first" in tab.get_by_role("status").inner_text()
+        assert "Paint something first" in tab.get_by_role("status").first.inner_text()
         pad = tab.get_by_label("painting: arrow keys")
         pad.focus()
         for key in ("ArrowLeft", " ", "ArrowLeft", " "):
             tab.keyboard.press(key)
         by_keyboard = state(tab)["painted"]
         assert by_keyboard
-        assert tab.get_by_role("status").inner_text() == ""
+        assert tab.get_by_role("status").first.text_content() == ""
         box = pad.bounding_box()
         tab.mouse.move(box["x"] + 40, box["y"] + 40)
         tab.mouse.down()
@@ -216,7 +216,7 @@ def test_a_state_is_shared_by_the_address_and_restored_from_it(browser, tmp_path
         tab.get_by_label("seed", exact=True).fill("42")
         tab.get_by_label("data", exact=True).select_option("moons")
         tab.get_by_label("settings", exact=True).select_option(list(PRESETS)[-1])
-        tab.get_by_text("Share a state").click()
+        tab.get_by_text("Share these settings").click()
         tab.get_by_role("button", name="share this state").click()
         wanted, address = state(tab), tab.evaluate("() => location.href")
         assert json.loads(tab.get_by_label("state as JSON").input_value()) == wanted
@@ -227,15 +227,15 @@ def test_a_state_is_shared_by_the_address_and_restored_from_it(browser, tmp_path
         again.goto(path.as_uri() + "#playground=%7B%22seed%22%3A-4%7D")
         again.reload()
         again.wait_for_selector(".memgan")
-        assert "seed must be a whole number" in again.get_by_role("status").inner_text()
+        assert "seed must be a whole number" in again.get_by_role("status").first.inner_text()
         assert state(again) == default_state()
-        again.get_by_text("Share a state").click()
+        again.get_by_text("Share these settings").click()
         again.get_by_label("state as JSON").fill(json.dumps({"seed": 8}))
-        again.get_by_role("button", name="take over this state").click()
+        again.get_by_role("button", name="restore this state").click()
         assert state(again) == default_state() | {"seed": 8}
         again.get_by_label("state as JSON").fill("{nonsense")
-        again.get_by_role("button", name="take over this state").click()
-        assert "This is no state" in again.get_by_role("status").inner_text()
+        again.get_by_role("button", name="restore this state").click()
+        assert "it is not JSON" in again.get_by_role("status").last.inner_text()
         assert Playground(wanted).state == wanted
 
 

@@ -61,9 +61,11 @@ export function drawMemory(canvas, { memory, real, flashes, chosen, probe }) {
     const [left, top] = placeOf(places[2 * chosen], places[2 * chosen + 1]);
     context.strokeStyle = inkOf(canvas);
     context.lineWidth = 4;
+    context.setLineDash([10, 6]);
     context.beginPath();
     context.arc(left, top, radiusOf(memory, chosen) + 12, 0, 2 * Math.PI);
     context.stroke();
+    context.setLineDash([]);
   }
 }
 
@@ -178,9 +180,10 @@ function drawMark(context, value, left, top, radius) {
   context.stroke();
 }
 
-function drawProbe(context, canvas, memory, { point, posterior }) {
+function drawProbe(context, canvas, memory, { point, posterior, slots }) {
   const [left, top] = placeOf(...point);
-  posterior.forEach((probability, slot) => {
+  slots.forEach((slot) => {
+    const probability = posterior[slot];
     if (probability < 0.01 || Number.isNaN(memory.places[2 * slot])) return;
     const [x, y] = placeOf(memory.places[2 * slot], memory.places[2 * slot + 1]);
     context.strokeStyle = `rgb(${(memory.values[slot] === 1 ? REAL : GENERATED).join(" ")})`;

@@ -6,10 +6,11 @@ import { SIDE, drawPainting, pointAt } from "./draw.js";
 // `changed(text)` is called with the painting after each stroke; `show(text)` puts one on the pad.
 export function paintingPad(changed) {
   const canvas = element("canvas", { width: SIDE, height: SIDE, className: "plane" });
-  const pad = element("div", { className: "pad", tabIndex: 0, role: "application", "aria-label": "painting: arrow keys move, space paints or erases" }, canvas);
+  const pad = element("div", { className: "pad", tabIndex: 0, role: "application", "aria-label": "painting: arrow keys move, the space bar paints, or erases where erase is ticked" }, canvas);
   let cells = new Uint8Array(CELLS * CELLS);
   let cursor = null; // the keyboard's cell
   let brush = null; // while a stroke lasts: 1 paints, 0 erases
+  let last = null; // where the stroke was last
 
   const draw = () => drawPainting(canvas, cells, cursor);
   const finish = () => changed(textOf(cells));
@@ -20,10 +21,23 @@ export function paintingPad(changed) {
   });
   const erases = element("input", { type: "checkbox" });
 
-  // A brush two cells wide.
-  function dab(event) {
+  function place(event) {
     const box = canvas.getBoundingClientRect();
-    const [x, y] = pointAt(((event.clientX - box.left) / box.width) * SIDE, ((event.clientY - box.top) / box.height) * SIDE);
+    return pointAt(((event.clientX - box.left) / box.width) * SIDE, ((event.clientY - box.top) / box.height) * SIDE);
+  }
+  // From where the stroke was last, in steps of half a cell, so that a quick hand leaves no gaps.
+  function strokeTo(event) {
+    const [x, y] = place(event);
+    const [fromX, fromY] = last ?? [x, y];
+    const pieces = Math.max(1, Math.ceil(Math.hypot(x - fromX, y - fromY) / 0.075));
+    for (let piece = 1; piece <= pieces; piece++) {
+      dab(fromX + ((x - fromX) * piece) / pieces, fromY + ((y - fromY) * piece) / pieces);
+    }
+    last = [x, y];
+    draw();
+  }
+  // A brush two cells wide.
+  function dab(x, y) {
     for (const [dx, dy] of [
       [-0.04, -0.04],
       [0.11, -0.04],
@@ -33,18 +47,17 @@ export function paintingPad(changed) {
       const cell = cellAt(x + dx, y + dy);
       if (cell >= 0) cells[cell] = brush;
     }
-    draw();
   }
   pad.addEventListener("pointerdown", (event) => {
     pad.setPointerCapture(event.pointerId);
     brush = erases.checked ? 0 : 1;
     cursor = null;
-    dab(event);
+    last = null;
+    strokeTo(event);
   });
   pad.addEventListener("pointermove", (event) => {
     if (brush === null) return;
-    const all = event.getCoalescedEvents?.() ?? [];
-    for (const each of all.length > 0 ? all : [event]) dab(each);
+    strokeTo(event);
   });
   for (const end of ["pointerup", "pointercancel"]) {
     pad.addEventListener(end, () => {
@@ -63,7 +76,7 @@ export function paintingPad(changed) {
     const row = Math.max(0, Math.min(CELLS - 1, Math.floor(cursor / CELLS) + dy));
     cursor = row * CELLS + column;
     if (event.key === " ") {
-      cells[cursor] = 1 - cells[cursor];
+      cells[cursor] = erases.checked ? 0 : 1;
       finish();
     }
     draw();
@@ -74,7 +87,7 @@ export function paintingPad(changed) {
   });
 
   const tools = element("div", { className: "controls" }, element("label", { className: "toggle" }, erases, element("span", {}, "erase")), clear);
-  const caption = element("figcaption", {}, "Paint where the real points shall lie. Pieces that do not touch are its modes.");
+  const caption = element("figcaption", {}, "Paint where the real points should lie. Pieces that do not touch are its modes.");
   const show = (text) => {
     if (brush !== null) return; // in the middle of a stroke
     cells = cellsOf(text);

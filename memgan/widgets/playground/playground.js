@@ -32,12 +32,12 @@ function render({ model, el }) {
   parts.speed.select.addEventListener("change", () => change({ speed: parts.speed.select.value }));
   parts.seed.addEventListener("change", () => {
     const seed = Number(parts.seed.value);
-    if (Number.isInteger(seed) && seed >= 0 && seed < 2 ** 31) change({ seed });
-    else parts.seed.value = state().seed;
+    if (parts.seed.value !== "" && Number.isInteger(seed) && seed >= 0 && seed < 2 ** 31) return change({ seed });
+    say("The seed must be a whole number from 0 on.");
+    parts.seed.value = state().seed;
   });
   parts.preset.select.addEventListener("change", () => {
     const preset = given.presets[parts.preset.select.value];
-    parts.presetSays.textContent = preset.says;
     change({ settings: { ...given.initial.settings, ...preset.changes } });
     reset();
   });
@@ -57,28 +57,34 @@ function render({ model, el }) {
 
   parts.share.addEventListener("click", () => {
     parts.json.value = JSON.stringify(state());
-    if (!isAlone) return say("The text below holds the state; Playground(state) reads it in Python.");
+    if (!isAlone) return answer("The text below holds the state; Playground(state) reads it in Python.");
     history.replaceState(null, "", fragmentOf(state(), given.initial));
     const copied = navigator.clipboard?.writeText(location.href);
     const rest = "The address of this page now holds the state";
-    if (copied) copied.then(() => say(`${rest}, and it was copied.`), () => say(`${rest}.`));
-    else say(`${rest}.`);
+    if (copied) copied.then(() => answer(`${rest}, and it was copied.`), () => answer(`${rest}.`));
+    else answer(`${rest}.`);
   });
-  parts.restore.addEventListener("click", () => restore(() => JSON.parse(parts.json.value)));
+  parts.restore.addEventListener("click", () => restore(() => JSON.parse(parts.json.value), answer));
 
-  // Take over the state that `read` gives, and say what is wrong with it if it is none.
-  function restore(read) {
+  // Take over the state that `read` gives and begin again, and `tell` what is wrong with it if it is none.
+  function restore(read, tell) {
     try {
       const found = read();
       if (found === null) return;
       set(model, { state: checkedState(found, given) });
-      say("The state was restored.");
+      reset();
+      tell("The state was restored, and learning begins again.");
     } catch (error) {
-      say(`This is no state of a playground: ${error.message}.`);
+      const isUnreadable = error instanceof SyntaxError || error instanceof URIError;
+      tell(`This is no state of a playground: ${isUnreadable ? "it is not JSON" : error.message}.`);
     }
   }
+  const restoreFromAddress = () => restore(() => stateIn(location.hash), say);
   function say(text) {
     parts.status.textContent = text;
+  }
+  function answer(text) {
+    parts.answer.textContent = text;
   }
 
   // ------------------------------------------------ what goes to the worker
@@ -87,10 +93,12 @@ function render({ model, el }) {
     const wanted = state();
     if (!applied || applied.seed !== wanted.seed) worker.postMessage({ start: wanted });
     const isOther = applied?.distribution !== wanted.distribution || applied?.painted !== wanted.painted;
+    if (isOther && isEmpty(wanted)) real = [];
     if (isOther && !isEmpty(wanted)) {
       worker.postMessage({ change: { distribution: wanted.distribution, painted: wanted.painted } });
       real = shownPoints(distributionOf(wanted), REAL_POINTS);
     }
+    parts.withMemory.title.textContent = wanted.settings.memory ? "A MemoryGAN" : "A MemoryGAN without its memory";
     if (applied && JSON.stringify(applied.settings) !== JSON.stringify(wanted.settings)) worker.postMessage({ set: wanted.settings });
     applied = structuredClone(wanted);
     parts.data.select.value = wanted.distribution;
@@ -100,17 +108,19 @@ function render({ model, el }) {
     if (isOther) painting.show(wanted.painted);
     const preset = Object.entries(given.presets).find(([, { changes }]) => isSame({ ...given.initial.settings, ...changes }, wanted.settings));
     parts.preset.select.value = preset ? preset[0] : "own";
-    parts.presetSays.textContent = preset ? preset[1].says : "Your own settings.";
+    parts.presetSays.textContent = preset ? preset[1].says : "";
+    if (isOther) draw();
     settings.show(wanted.settings);
     run();
   }
 
   function run() {
     const nothing = isEmpty(state());
-    if (nothing) say("Paint something first: there is nothing to learn yet.");
+    if (nothing) say("Paint something first: until then there is nothing to learn.");
     else if (parts.status.textContent.startsWith("Paint")) say("");
     const playing = model.get("playing") && !view.isAway && !document.hidden && !nothing;
-    parts.play.textContent = model.get("playing") ? "pause" : "play";
+    parts.play.textContent = model.get("playing") && !nothing ? "pause" : "play";
+    parts.play.disabled = nothing;
     parts.step.disabled = nothing;
     worker.postMessage({ run: { playing, speed: state().speed } });
   }
@@ -179,7 +189,11 @@ function render({ model, el }) {
   parts.memory.addEventListener("pointermove", (event) => view.frame?.memory && choose(slotAt(view.frame.memory, ...place(parts.memory, event))));
   parts.memory.addEventListener("pointerleave", () => choose(null));
   for (const canvas of [parts.memory, parts.withMemory.canvas]) {
-    canvas.addEventListener("click", (event) => setProbe(pointAt(...place(canvas, event))));
+    canvas.addEventListener("click", (event) => {
+      const [x, y] = pointAt(...place(canvas, event));
+      const isTheSame = view.probe !== null && Math.hypot(x - view.probe[0], y - view.probe[1]) < 0.15;
+      setProbe(isTheSame ? null : [x, y]);
+    });
   }
   parts.memoryPad.addEventListener("keydown", (event) => {
     const steps = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowDown: [0, -0.1], ArrowUp: [0, 0.1] };
@@ -199,7 +213,10 @@ function render({ model, el }) {
   // ------------------------------------------------ its life
 
   if (STILL.matches) set(model, { playing: false });
-  if (isAlone) restore(() => stateIn(location.hash));
+  if (isAlone) {
+    restoreFromAddress();
+    window.addEventListener("hashchange", restoreFromAddress);
+  }
   const stops = [follow(model, ["state"], apply), follow(model, ["playing"], run)];
   const asked = (message) => {
     if (message.advance) advance(message.advance);
@@ -217,6 +234,7 @@ function render({ model, el }) {
     model.off("msg:custom", asked);
     seen.disconnect();
     document.removeEventListener("visibilitychange", run);
+    window.removeEventListener("hashchange", restoreFromAddress);
     cancelAnimationFrame(view.drawing);
     worker.terminate();
   };
@@ -240,9 +258,9 @@ function progressOf({ done, ordinary, withMemory }) {
 // ---------------------------------------------------------------- elements
 
 function layout(given) {
-  const play = element("button", { type: "button" }, "play");
+  const play = element("button", { type: "button", className: "play" }, "play");
   const step = button("one step", "step", () => {});
-  const reset = button("begin again", "reset", () => {});
+  const reset = button("reset and begin again", "reset", () => {});
   const count = element("span", { className: "count" });
   const data = menu("data", Object.entries(given.distributions), () => {});
   const speed = menu("speed", given.speeds.map((name) => [name, name]), () => {});
@@ -255,8 +273,9 @@ function layout(given) {
   const ordinary = panel("An ordinary GAN");
   const withMemory = panel("A MemoryGAN");
   const key =
-    "Small grey dots: real points. Large dots: generated points, MemoryGAN's in the colour of their slot. Ground: what D says, blue for real " +
-    "and orange for generated. Lines: a square grid of noise after the generator; MemoryGAN has one for each of its most used slots.";
+    "Small grey dots: real points. Large dots: generated points, MemoryGAN's in the colour of their slot. Background: what D " +
+    "says, blue for real and orange for generated. Lines: where the generator puts a square grid of noise; MemoryGAN has one for each of " +
+    "its most used slots. A change of the seed or of the menu \u201csettings\u201d begins again; all other changes act while it learns.";
   const memory = element("canvas", { width: SIDE, height: SIDE, className: "plane" });
   const memoryPad = element("div", { className: "pad look", tabIndex: 0, role: "application", "aria-label": "memory: arrow keys move the point whose posterior is shown, Escape takes it away" }, memory);
   const memoryFigure = element(
@@ -264,7 +283,7 @@ function layout(given) {
     {},
     element("figcaption", { className: "title" }, "The memory"),
     memoryPad,
-    element("figcaption", {}, "Blue circle: a real slot, at the mean of what it generates. Orange square: a generated slot, at the mean of the generated points most probably of it. Area: its histogram. A ring: it was replaced. Click for the posterior of a point."),
+    element("figcaption", {}, "Blue circle: a real slot, at the mean of what it generates. Orange square: a generated slot, at the mean of the generated points assigned to it. Area: how much it has counted. A ring for a moment: it was replaced. Click for the posterior of a point, and once more to take it away."),
   );
   const slot = element("input", { type: "number", min: 0, step: 1, "aria-label": "slot" });
   const details = element("dl", { className: "answers" });
@@ -279,8 +298,9 @@ function layout(given) {
   const settings = element("div", { className: "groups" });
   const share = button("share this state", "share", () => {});
   const json = element("textarea", { rows: 3, "aria-label": "state as JSON", spellcheck: false });
-  const restore = button("take over this state", "restore", () => {});
-  const status = element("p", { className: "note", role: "status" });
+  const restore = button("restore this state", "restore", () => {});
+  const status = element("p", { className: "note said", role: "status" });
+  const answer = element("p", { className: "note said", role: "status" });
   const nodes = [
     element("div", { className: "controls" }, play, step, reset, count, data.node, speed.node, element("label", { className: "menu" }, element("span", {}, "seed"), seed)),
     element("div", { className: "controls presets" }, preset.node),
@@ -291,9 +311,9 @@ function layout(given) {
     element("p", { className: "note" }, key),
     element("div", { className: "row panels" }, memoryFigure, side),
     element("details", {}, element("summary", {}, "Change parts of the method while it learns"), settings),
-    element("details", {}, element("summary", {}, "Share a state"), element("div", { className: "controls" }, share, restore), json),
+    element("details", {}, element("summary", {}, "Share these settings"), element("p", { className: "note" }, "Data, painting, seed and settings. Learning starts again from step 0."), element("div", { className: "controls" }, share, restore), answer, json),
   ];
-  return { nodes, play, step, reset, count, data, speed, seed, preset, presetSays, painting, ordinary, withMemory, memory, memoryPad, slot, details, posterior, settings, share, json, restore, status };
+  return { nodes, play, step, reset, count, data, speed, seed, preset, presetSays, painting, ordinary, withMemory, memory, memoryPad, slot, details, posterior, settings, share, json, restore, status, answer };
 }
 
 // One GAN: its picture, and the numbers under it.
@@ -312,16 +332,17 @@ function panel(name) {
     element("dt", {}, "mean D on generated points"),
     generated,
   );
-  const node = element("figure", {}, element("figcaption", { className: "title" }, name), canvas, numbers);
+  const title = element("figcaption", { className: "title" }, name);
+  const node = element("figure", {}, title, canvas, numbers);
   const decimal = (number) => (number === null ? "–" : number.toFixed(2));
   const show = (seen, done) => {
     modes.textContent = `${seen.modes} of ${seen.of}`;
     off.textContent = `${(100 * seen.off).toFixed(1)} %`;
     real.textContent = decimal(seen.real);
     generated.textContent = decimal(seen.generated);
-    canvas.setAttribute("aria-label", `${name} after ${done} steps: ${modes.textContent} modes found, ${off.textContent} of the points off all modes`);
+    canvas.setAttribute("aria-label", `${title.textContent} after ${done} steps: ${modes.textContent} modes found, ${off.textContent} of the points off all modes`);
   };
-  return { node, canvas, show };
+  return { node, canvas, title, show };
 }
 
 // What a slot holds, as terms and their values.
@@ -334,9 +355,9 @@ function details(memory, slot, points) {
     ["slot", String(slot)],
     ["value v", isReal ? "1, real" : "0, generated"],
     ["age a", `${memory.ages[slot]} ${memory.ages[slot] === 1 ? "step" : "steps"}`],
-    ["histogram h", memory.histogram[slot].toPrecision(3)],
-    [isReal ? "is drawn" : "is never drawn", isReal ? `${(100 * memory.probabilities[slot]).toFixed(1)} % of the time` : ""],
-    [isReal ? "its points" : "points most probably of it", `${points} of ${memory.slots.length}`],
+    ["histogram h", memory.histogram[slot] < 0.001 ? "nearly 0" : memory.histogram[slot].toPrecision(3)],
+    ["drawn", isReal ? `${(100 * memory.probabilities[slot]).toFixed(1)} % of the time` : "never"],
+    ["its points", `${points} of ${memory.slots.length}${isReal ? "" : " (assigned to it)"}`],
     ["key K", key.join(" ")],
   ];
   return rows.flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)]);
@@ -356,7 +377,7 @@ function posteriorOf(memory, probed, asked) {
     return element("tr", {}, element("td", {}, mark, String(slot)), element("td", {}, kind), element("td", {}, element("span", { className: "trough" }, fill), probability.toFixed(3)));
   });
   const head = element("tr", {}, ...["slot", "value", "posterior"].map((name) => element("th", { scope: "col" }, name)));
-  const title = element("p", { className: "note" }, `The point (${x}, ${y}): D = ${probed.d.toFixed(3)}, the share of real slots among its most probable ones.`);
+  const title = element("p", { className: "note" }, `The point (${x}, ${y}): D = ${probed.d.toFixed(3)}, the posterior of the real slots among these. Lines lead to them, as wide as the posterior.`);
   return [title, element("table", { className: "bars" }, element("thead", {}, head), element("tbody", {}, ...rows))];
 }
 

@@ -50,7 +50,7 @@ function range({ label, low, high, step, whole, logarithmic }, changed) {
 
 // Where a notebook is on this page: the site's own link to it, its neighbour in JupyterLab, or its name alone.
 function linkTo(notebook) {
-  const name = `notebook ${notebook.split("_")[0].replace(/^0/, "")}`;
+  const name = `notebook\u00a0${notebook.split("_")[0].replace(/^0/, "")}`;
   const onSite = document.querySelector(`a[href$="${notebook}.html"]`);
   if (onSite) return element("a", { href: onSite.href }, name);
   if (/\/tree\/.*\.ipynb$/.test(location.pathname)) return element("a", { href: `${notebook}.ipynb`, target: "_blank" }, name);

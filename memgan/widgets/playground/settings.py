@@ -131,7 +131,7 @@ CONTROLS = (
         "correct_in_top",
         "The memory",
         "slots that may vouch",
-        "A point is known if one of so many nearest slots has its label; otherwise it replaces a slot.",
+        "A point is known if any of this many most probable slots has its label; otherwise it replaces a slot.",
         "04_memory_update",
         default=8,
         low=1,
@@ -153,7 +153,7 @@ CONTROLS = (
         "generator_lr",
         "Training",
         "rate of G, MemoryGAN",
-        "Adam's learning rate for the generator; it falls to a tenth between steps 900 and 1,500.",
+        "Adam's rate. All rates fall to a tenth from step 900 to 1,500 after a start or a change of the data.",
         "01_structural_discontinuity",
         default=1e-3,
         low=1e-5,
@@ -189,7 +189,7 @@ CONTROLS = (
         "blur",
         "Training",
         "noise on D's inputs",
-        "Its size at the first step; it makes real and generated points overlap, and falls to 0 by step 1,050.",
+        "Its size at the first step. It makes real and generated points overlap, and falls to 0 within 1,050 steps.",
         "01_structural_discontinuity",
         default=0.5,
         low=0.0,
@@ -223,8 +223,8 @@ class Preset:
 
 PRESETS = {
     "default": Preset(
-        "all parts as they should be",
-        "On the ring, MemoryGAN finds all modes and draws nothing in between, but each mode narrower than it is.",
+        "the full method",
+        "On the ring, after about 1,500 steps, MemoryGAN has all modes and nothing in between, but each is too narrow.",
         {},
     ),
     "no_memory": Preset(
@@ -248,7 +248,7 @@ PRESETS = {
         {"information": "density", "mi_weight": 0.05},
     ),
     "one_vouches": Preset(
-        "only the nearest slot may vouch",
+        "only the most probable slot may vouch",
         "More points replace a slot instead of adding to one, so that slots live too briefly to mean one place.",
         {"correct_in_top": 1},
     ),
