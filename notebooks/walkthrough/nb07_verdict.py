@@ -67,8 +67,8 @@ def of_model(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """The runs of each model, models in the order of the file, under the names of the lesson."""
     models: dict[str, list[Run]] = {}
     for run in runs:
-        configuration = str(run["configuration"])
-        name = RENAMED.get(configuration, configuration)
+        stored: str = run["configuration"]
+        name = RENAMED.get(stored, stored)
         if name not in models:
             models[name] = []
         models[name].append(run)
