@@ -11,7 +11,7 @@
 #
 # **The question:** what can an ordinary GAN not do, and how could a *memory* help?
 #
-# Each row below shows images that one *slot* of a memory has asked for. The training saw 4,000 images of digits. Nobody told it that they are digits, or that there are ten kinds.
+# MemoryGAN keeps prototypes of images in a memory, and each place of the memory is called a *slot*. Each row below shows images that were generated from one slot. The training saw 4,000 images of digits. Nobody told it that they are digits, or that there are ten kinds.
 
 # %%
 import platform
@@ -57,7 +57,7 @@ print("a GPU for your own training:", "yes" if torch.cuda.is_available() else "n
 #
 # **Problem 1: one continuous latent space.** A generator is a continuous function. If you walk from one noise vector to another, its image changes continuously, say from a 1 to an 8. Somewhere on the way it is neither. The data come in separate classes, but the latent space has no gaps between them, so the generator must draw what lies between. The paper calls this *structural discontinuity*. [Notebook 1](01_structural_discontinuity.ipynb) proves it in three lines and measures it.
 #
-# **Problem 2: the discriminator forgets.** The loss of the discriminator asks only about the images that the generator draws *now*. Nothing in it mentions what was drawn a thousand steps ago. If the weights are needed for something new, the old knowledge goes. Notebook 1 shows when this happens, and when it does not.
+# **Problem 2: the discriminator forgets.** The loss of the discriminator asks only about the images that the generator draws *now*. Nothing in it mentions what was drawn a thousand steps ago. New gradients change the weights, and what they encoded about old images can be overwritten. Notebook 1 shows when this happens, and when it does not.
 #
 # ## The idea: remember
 #
@@ -73,14 +73,14 @@ print("a GPU for your own training:", "yes" if torch.cuda.is_available() else "n
 show(
     dataflow(),
     "Figure 0.2. One round through MemoryGAN. Black: an image is read and written. Blue: real images, and the keys that "
-    "stand for them. Orange: generated images. Each of the next notebooks lights up one of the boxes.",
+    "stand for them. Orange: generated images. Notebooks 2 to 6 each highlight the boxes that they are about.",
     alt(),
 )
 
 # %% [markdown]
 # ## Watch both learn
 #
-# Before you read on, watch an ordinary GAN and a MemoryGAN learn the same points: eight separate heaps on a ring. Both are trained in this page. After about a thousand steps the ordinary GAN reaches all heaps, but its points form one connected piece, with bridges from heap to heap. MemoryGAN draws nothing in between.
+# Before you read on, watch an ordinary GAN and a MemoryGAN learn the same points: eight separate clusters on a ring, which we call *modes*. Both are trained in this page. After about 1,500 steps the ordinary GAN reaches all modes, but its points form one connected piece, with bridges from mode to mode. MemoryGAN draws nothing in between, although its points fill only a part of each mode.
 
 # %%
 Playground()
@@ -120,7 +120,7 @@ for slot in posterior.topk(3).indices:
     print(f"{posterior[slot]:.3f}: {name:9} {degrees:2.0f} degrees away, count {memory.histogram[slot]:.5f}")
 
 # %% [markdown]
-# The slot of the real samples wins, although two others are nearer. Nothing was ever written to those two. They have been called generated from the start, and their counts are next to nothing. Bayes' rule weighs how near a slot is against how often it was met, and [notebook 2](02_vmf_posterior.ipynb) takes that apart.
+# The slot of the real samples wins, although two others are nearer. Nothing was ever written to those two. A new memory gives every slot a random key, a label and a tiny count, and these two were labelled as generated. Bayes' rule weighs how near a slot is against how often it was met, and [notebook 2](02_vmf_posterior.ipynb) takes that apart.
 #
 # The same memory also *offers* what the generator should draw, a slot that stands for something real:
 
@@ -143,11 +143,11 @@ print("offered keys that point east:     ", int((keys[:, 0] > 0.8).sum()))
 # | [6 Full training](06_full_training.ipynb) | does it learn handwritten digits? | 25 |
 # | [7 Does it work?](07_does_it_work.ipynb) | which of the paper's claims hold here? | 40 |
 #
-# The seconds are about those of one free CPU core, imports included. Each notebook takes 20 to 30 minutes to read. Three bonus notebooks go further: [b1](b1_life_long_memory.ipynb) on the memory that MemoryGAN descends from, [b2](b2_the_published_code.ipynb) on the code that the authors published, and [b3](b3_how_many_slots_and_what_kappa.ipynb) on the choice of the settings.
+# The seconds are about those of one free CPU core, imports included. Each notebook takes 10 to 40 minutes to read. Three bonus notebooks go further: [b1](b1_life_long_memory.ipynb) on the memory that MemoryGAN descends from, [b2](b2_the_published_code.ipynb) on the code that the authors published, and [b3](b3_how_many_slots_and_what_kappa.ipynb) on the choice of the settings.
 #
 # - **In order.** Each notebook uses what came before, and says so.
 # - **Predict, then run.** Where you read *Predict*, stop and answer before you look at the output. You learn most when your guess turns out to be wrong.
-# - **The code is the real one.** What has to do with the method is imported from `memgan`, the package that you can train with, and the notebook shows its source where you should read it. The shortest complete account of the method is [memgan/reference.py](../memgan/reference.py), in plain loops.
+# - **The code is the real one.** All code of the method is imported from `memgan`, the package that you can train with, and the notebook shows its source where you should read it. The shortest complete account of the method is [memgan/reference.py](../memgan/reference.py), in plain loops.
 # - **Numbers in brackets**, such as (4), are equations. They all stand on one page, [docs/notation.md](../docs/notation.md), with every symbol.
 # - **Sliders** show their picture at once. Run their cell to move them.
 # - **Exercises** stand at the end of each notebook from 1 on, and check themselves. The [solutions](solutions/01_structural_discontinuity.ipynb) are in a folder beside. From notebook 2 on, some of them are the parts of **your own memory**, with which you train a GAN in notebook 6.

@@ -54,7 +54,7 @@ show(
 #
 # The three lines say that there must be a bridge. They do not say how much of the latent space it takes: it might be a thin line that no sample ever hits. This notebook bounds that share from below, measures it, and looks at the same thing on handwritten digits. The last part is about the discriminator, and when it forgets.
 #
-# You need PyTorch, what a GAN is, and [notebook 0](00_start_here.ipynb). Reading takes about 20 minutes, running about 20 seconds.
+# You need PyTorch, what a GAN is, and [notebook 0](00_start_here.ipynb). Reading takes about 30 minutes, running about 20 seconds.
 #
 # ## The GAN on eight clusters
 #
@@ -87,7 +87,7 @@ for step, (_, found) in moments.items():
     )
 
 # %% [markdown]
-# In the end the seams are narrow, and the slope has grown with every line of the table. The next section shows that there is no other way. Training can make the bridges steeper, but it cannot remove them.
+# In the end the seams are narrow, and the slope has grown with every line of the table. The next section proves that a smaller share off the modes requires a larger slope. Training can make the bridges steeper, but it cannot remove them.
 #
 # **Try it** with data of your own. In the left picture of the playground, the lines are a square grid of noise after the generator has moved it. Choose *paint your own*, paint two or three separate spots, and watch the grid: it stretches from spot to spot and never tears. (The right picture is a MemoryGAN, which the next notebooks explain.)
 
@@ -101,7 +101,7 @@ Playground()
 #
 # **1. From uniform to normal.** Write each coordinate as $z = 2\Phi(u) - 1$, where $u$ is standard normal and $\Phi$ is its distribution function. Then $z$ is uniform. The slope of this map is $2\varphi(u) \le 2\varphi(0) = \sqrt{2/\pi} \approx 0.798$. So $x = G(z)$ is a function of a normal $u$ with a Lipschitz constant of at most $0.798\,L$, in any number of dimensions.
 #
-# **2. Room.** Let $A_i$ be all $u$ that are sent into disc $i$. Points of two discs are at least $g$ apart, so $A_i$ and $A_j$ are at least $g / (0.798 L)$ apart. Widen each $A_i$ by half of that,
+# **2. Distance.** Let $A_i$ be the set of all $u$ that $G$ sends into disc $i$. Points of two discs are at least $g$ apart, so $A_i$ and $A_j$ are at least $g / (0.798 L)$ apart. Widen each $A_i$ by half of that,
 #
 # $$s = \frac{g}{2 \cdot 0.798\, L} = \frac{g}{1.596\,L}.$$
 #
@@ -178,7 +178,7 @@ print(f"how many times the curve, the {len(full)} runs with all 8 modes: {min(ti
 # %% [markdown]
 # (The slope is the largest one on a grid of 160,000 points of the square. The true $L$ is that or a little more, so a true point lies a little to the *right* of the drawn one, further from the forbidden region. The error cannot hide a violation. The runs are stored in `results/plane.json`.)
 #
-# The GANs stay several times above the bound. It says what is *necessary*, and nothing promises that training gets there. It also shows the way out, in the assumption of **one connected piece**. If $G$ is first told which piece to draw, a discrete choice, and then gets noise within that piece, no bridge is needed. [Notebook 7](07_does_it_work.ipynb) trains MemoryGANs, which have such a choice, on the same data.
+# The GANs stay several times above the bound. It says what is *necessary*, and nothing promises that training gets there. The proof needs a latent space in **one connected piece**. A generator whose latent space is in several pieces can do without bridges. If $G$ is first told which piece to draw, a discrete choice, and then gets noise within that piece, no bridge is needed. [Notebook 7](07_does_it_work.ipynb) trains MemoryGANs, which have such a choice, on the same data.
 #
 # ## Is it so on digits?
 #
@@ -225,7 +225,7 @@ show(
 )
 
 # %% [markdown]
-# Do you agree with the classifier? It has only ever seen real digits and must choose one of ten, so it can be sure of a shape that you cannot read. What we count are its doubts, and yours would be more.
+# Do you agree with the classifier? It has only ever seen real digits and must choose one of ten, so it can be sure of a shape that you cannot read. We count the images about which the classifier is unsure. A person would probably be unsure about more of them.
 #
 # **Predict:** how often is the middle of a walk in between, compared with a random sample?
 
@@ -243,9 +243,9 @@ print("within a digit:", " ".join(f"{share:.2f}" for share in found["in_between_
 print(f"random samples: {found['random']:.2f}   real test images: {found['real']:.2f}")
 
 # %% [markdown]
-# The middle of a walk between two digits is in between in 27 of 100 cases, nine times as often as a real digit. Both ends are clear digits, so it is the way between them that fails. The walks within a digit have ends that were chosen in the same way, and their middle is in between in 1 of 150 cases. So this generator draws clear digits, and goes smoothly from one handwriting to another. It fails where it has to cross from one digit to the next. (Two samples of one digit may also lie nearer to each other in the latent space than two of different digits; that is a part of the difference which we did not take out.)
+# The middle of a walk between two digits is in between in 27 of 100 cases, nine times as often as a real digit. Both ends are clear digits, so it is the way between them that fails. The walks within a digit have ends that were chosen in the same way, and their middle is in between in 1 of 150 cases. Between two clear samples of the same digit, the images nearly always stay clear. It fails where it has to cross from one digit to the next. (Two samples of one digit may also lie nearer to each other in the latent space than two of different digits; that is a part of the difference which we did not take out.)
 #
-# Now look at the dashed line. A *random* sample is in between nearly as often as the middle of a walk. So the bridges are not a rarity that one finds by walking. They are a share of everything that this generator draws. A number for walks without this base rate beside it would mislead. How much of the base rate is bridges, and how much is poor drawing, this measurement cannot say.
+# Now look at the dashed line. A *random* sample is in between nearly as often as the middle of a walk. So the bridges are not a rarity that one finds by walking. They are a share of everything that this generator draws. Without this base rate, the number for walks would suggest that bridges are rarer than they are. How much of the base rate is bridges, and how much is poor drawing, this measurement cannot say.
 #
 # ## The second problem: forgetting
 #
@@ -305,13 +305,13 @@ for run in forgetting.load_stationary():
         )
 
 # %% [markdown]
-# It rejects its early fakes, because bad fakes stay easy, and it rejects those of step 600 no less often than the newest. It does not simply reject everything, since it accepts nearly all real images. So forgetting is real, but it needs fakes that change in such a way that $D$ must trade one kind for the other. [Notebook 7](07_does_it_work.ipynb) asks whether a memory helps there.
+# It rejects its early fakes, because bad fakes stay easy, and it rejects those of step 600 no less often than the newest. It does not simply reject everything, since it accepts nearly all real images. So forgetting is real, but in our tests $D$ forgot only where rejecting the new fakes conflicted with rejecting the old ones. [Notebook 7](07_does_it_work.ipynb) asks whether a memory helps there.
 #
 # ## In five lines
 #
 # - The continuous image of a connected set is connected. So a GAN that reaches several separate modes from one latent space also draws what lies between them.
 # - For $m$ equally likely modes, that share is at least $1 - m\,\Phi(\Phi^{-1}(1/m) - g/1.596L)$. More training makes the bridges steeper and narrower; it cannot remove them.
-# - On digits, the middle between two clear samples of different digits is no clear digit in 27 of 100 cases, and between two of one digit in 1 of 150. Random samples are nearly as bad as the first: always give the base rate.
+# - On digits, the middle between two clear samples of different digits is no clear digit in 27 of 100 cases, and between two of one digit in 1 of 150. Random samples are in between nearly as often as the first kind of walk, so a number for walks should be given together with that of random samples.
 # - A discriminator's loss mentions only present fakes. In an experiment designed to provoke forgetting, it forgets within five steps; in ordinary training here it did not.
 # - Both problems suggest a memory: a *discrete* choice for the generator, and a record of what was seen for the discriminator.
 #

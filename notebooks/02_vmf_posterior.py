@@ -46,7 +46,7 @@ show(
 # %% [markdown]
 # The lower picture is the whole discriminator of MemoryGAN: it has no output layer and no sigmoid. This notebook builds it, step by step: the bell, the weight, Bayes' rule, and the sum over the real slots.
 #
-# You need PyTorch and the idea of Bayes' rule. [Notebook 0](00_start_here.ipynb) has the notation, and equation numbers such as (4) are those of the [notation page](../docs/notation.md). Reading takes about 20 minutes, running about 10 seconds.
+# You need PyTorch and the idea of Bayes' rule. [Notebook 0](00_start_here.ipynb) has the notation, and equation numbers such as (4) are those of the [notation page](../docs/notation.md). Reading takes about 30 minutes, running about 10 seconds.
 #
 # ## Directions on a sphere
 #

@@ -65,7 +65,7 @@ for name, table in mass.items():
 # %% [markdown]
 # So $k = 32$ is enough for a memory that has learnt something: its counts lie in few slots, and queries lie near their keys. A memory that knows nothing would lose most of the posterior.
 #
-# You need [notebook 2](02_vmf_posterior.ipynb). Reading takes about 20 minutes, running half a minute.
+# You need [notebook 2](02_vmf_posterior.ipynb). Reading takes about 30 minutes, running half a minute.
 #
 # ## Most probable, not nearest
 #

@@ -48,7 +48,7 @@ show(
 #
 # First we look at both cases on four slots, and at the code. Then we derive the EM step, and see why it must forget. At the end you write both cases yourself.
 #
-# You need [notebook 2](02_vmf_posterior.ipynb) (the posterior) and [notebook 3](03_topk_approximation.ipynb) (the top k). Reading takes about 25 minutes, running about half a minute.
+# You need [notebook 2](02_vmf_posterior.ipynb) (the posterior) and [notebook 3](03_topk_approximation.ipynb) (the top k). Reading takes about 40 minutes, running about half a minute.
 #
 # ## What a slot holds
 #

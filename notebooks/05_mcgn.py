@@ -50,7 +50,7 @@ show(
 # %% [markdown]
 # The term in the middle is the paper's. It is derived from a correct inequality, and with the paper's own memory rule it fails here: it is worse than no term. This notebook derives it, finds out what goes wrong, and derives a second term from the same inequality, with which the same training works. Most of this walkthrough uses the second one.
 #
-# You need [notebook 2](02_vmf_posterior.ipynb) (the vMF distribution, the posterior) and [notebook 4](04_memory_update.ipynb) (what $h$ counts). Reading takes about 25 minutes, running about half a minute.
+# You need [notebook 2](02_vmf_posterior.ipynb) (the vMF distribution, the posterior) and [notebook 4](04_memory_update.ipynb) (what $h$ counts). Reading takes about 35 minutes, running about half a minute.
 
 # %%
 show(
@@ -63,7 +63,7 @@ show(
 # %% [markdown]
 # ## Drawing a slot
 #
-# The generator should draw what real images look like, and as often as they look like it. The memory knows both. The value $v_i = 1$ marks the slots of real images, and the count $h_i$ says how much data stands behind slot $i$. So slot $c$ is drawn with the probability
+# The generator should draw every kind of image that occurs in the data, each as often as it occurs. The memory knows both. The value $v_i = 1$ marks the slots of real images, and the count $h_i$ says how much data stands behind slot $i$. So slot $c$ is drawn with the probability
 #
 # $$c \sim p(c=i \mid v_c=1) = \frac{h_i v_i}{\sum_j h_j v_j} \tag{11}$$
 #
@@ -104,7 +104,7 @@ print("expected:       ", [round(60_000 * p) for p in by_hand])
 source(Generator.forward)
 
 # %% [markdown]
-# How loudly does the key speak in there? The first layer is linear, and its weights all have the same spread, so each input contributes to the variance of a feature in proportion to its square. The key has squared length 1. Each of the $Z$ noise numbers is uniform on $(-1, 1)$ and has the mean square 1/3. The key's share should therefore be $1/(1 + Z/3)$. We measure it on fresh generators:
+# How much of the output of the first layer depends on the key, compared with the noise? The first layer is linear, and its weights all have the same spread, so each input contributes to the variance of a feature in proportion to its square. The key has squared length 1. Each of the $Z$ noise numbers is uniform on $(-1, 1)$ and has the mean square 1/3. The key's share should therefore be $1/(1 + Z/3)$. We measure it on fresh generators:
 
 # %% tags=["nbval-close"] tolerance={"relative": 0.1}
 for noise_dim in (4, 16):
@@ -128,7 +128,7 @@ for noise_dim in (4, 16):
 #
 # $$\mathbb E \log p(K_c \mid x) = \mathbb E \log r(K_c \mid x) + \mathbb E_x\, \mathrm{KL}\big(p(\cdot \mid x)\,\|\,r(\cdot \mid x)\big) \;\ge\; \mathbb E \log r(K_c \mid x).$$
 #
-# So every choice of $r$ gives a lower bound of the information. InfoGAN trains a network to be $r$. Here we have something already: the query of the image, $\mu(x)$, is a direction.
+# So every choice of $r$ gives a lower bound of the information. InfoGAN trains a network to be $r$. MemoryGAN needs no further network, because the query of the image, $\mu(x)$, is a direction and already estimates the key.
 #
 # ### The paper's choice: a density around the query
 #
@@ -146,11 +146,11 @@ for noise_dim in (4, 16):
 source(information_loss)
 
 # %% [markdown]
-# In words: the query of a generated image should point where the key points that the image was made from.
+# In words: the query of a generated image should point in the same direction as the key that the image was made from.
 #
 # ## What goes wrong
 #
-# We train MNIST with this term for 120 steps, by the paper's own memory rule: any of the $k$ best slots may vouch for a label, all of $S_y$ is made young, and the oldest slot of all is replaced ([notebook 4](04_memory_update.ipynb)). Every tenth step we look at 500 generated images and ask two things: how close are their queries to their keys, as a cosine? And how probable does the memory find the right slot, if it may look at the image?
+# We train MNIST with this term for 120 steps, by the paper's own memory rule: a query counts as known if any of its $k$ best slots has its label, all slots of $S_y$ get the age 0, and a new query replaces the oldest slot whatever its label ([notebook 4](04_memory_update.ipynb)). Every tenth step we look at 500 generated images and ask two things: how close are their queries to their keys, as a cosine? And how probable does the memory find the right slot, if it may look at the image?
 
 # %%
 digits = load_dataset("mnist-5k")
@@ -214,7 +214,7 @@ for name, gan in models.items():
 # %% [markdown]
 # **All keys have become nearly the same.** Some of that comes from the young network, which maps all images to similar directions: without the term the cosine is 0.84. The density's term brings it to 0.98. The key of a slot is a running mean of the queries that were written into it, and the queries come from the network $\mu$ that this term trains. The easiest way to bring every query close to its key is to send all images to the same direction. The keys follow, every cosine is large, and no key can be told from another.
 #
-# The bound itself is not wrong. But we called $H(K_c)$ a constant, because no weight appears in it. In fact the keys are made by $\mu$, so $H(K_c)$ falls while $\hat I$ does, and the information does not grow. What is left out of the loss is just what would have noticed.
+# What went wrong? The derivation treats $K_c$ as a vector that is spread over the sphere, and it calls the entropy of this vector a constant because no weight appears in it. But the keys are made by $\mu$. When they come close together, the entropy of such a vector falls, so that the information does not grow although $\hat I$ falls. The loss leaves out this entropy, which is the term that would have grown worse. (A memory has finitely many keys, so that an image can say at most $\log N$ nats about its slot. With a density for $r$, the right side above says nothing about that number.)
 #
 # ## The second bound: which slot, not which vector
 #
@@ -275,7 +275,7 @@ for at in range(0, 121, 20):
     print(f"{found.degrees[at]:7.0f}  {row}")
 
 # %% [markdown]
-# This is why the two terms bear such different weights. What the density pulls at is never at rest before it stands *on* its key, and that leaves no room for variety inside a slot. Its weight has to be kept tiny, so that the other losses are heard. The posterior's pull ends by itself, so its weight can be large: the preset has $\lambda = 1.4$, and the paper $0.01$ or less.
+# This is why the two terms bear such different weights. The pull of the density is zero only when the query equals its key. So it pushes all images of a slot to one direction, and they can hardly differ. Its weight has to be kept tiny, so that the other losses are heard. The posterior's pull ends by itself, so its weight can be large: the preset has $\lambda = 1.4$, and the paper $0.01$ or less.
 #
 # ## Both on the same settings
 #
@@ -335,7 +335,7 @@ show(
 )
 
 # %% [markdown]
-# This is the turning point of the walkthrough. With the density, the generator takes everything from the noise: the whole class is known from $z$ and nothing of it from the slot. With the posterior it is the other way round, and Figure 5.1 shows both to the eye. Nobody told the networks what a digit is.
+# This is the turning point of the walkthrough. With the density, the generator takes everything from the noise: the whole class is known from $z$ and nothing of it from the slot. With the posterior it is the other way round, and Figure 5.1 shows both cases. Nobody told the networks what a digit is.
 #
 # Is the density only badly tuned? We change its weight and the number of noise dimensions:
 
@@ -412,7 +412,7 @@ show(
 )
 
 # %% [markdown]
-# A digit has about a hundred slots, one for each way of writing it. Nobody told the memory that there are ten digits, and it did not find out.
+# A digit has about a hundred slots, one for each way of writing it. The memory was not told that there are ten digits, and its slots do not form ten groups.
 #
 # To pick slots yourself, run `memgan explore mnist-5k`. It writes a page that shows every slot of this model, with its samples and its nearest real images.
 #
@@ -462,7 +462,7 @@ for kappa, with_plus, with_minus in zip(kappas, plus, minus, strict=True):
 # - A lower bound of the information between slot and image makes the generator obey. Any guess $r$ of the slot from the image gives such a bound.
 # - The paper's guess is a density around the query (14). It can be satisfied by making all keys equal, and with the paper's memory rule that is what happened here.
 # - The memory's own posterior over the real slots (15) pulls towards the own key and away from the rivals, and stops when the slot is known. On the same settings it trains.
-# - The slot then decides the class, and the noise is left with little. A slot is finer than a class: a digit has about a hundred.
+# - The slot then decides the class, and the noise changes only small details. A slot is finer than a class: a digit has about a hundred.
 #
 # ## Exercises
 #

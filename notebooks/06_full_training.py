@@ -45,7 +45,7 @@ show(
 # %%
 show(
     dataflow("losses"),
-    "Figure 6.2. Where we are: every box has had its notebook, and the losses join them.",
+    "Figure 6.2. Earlier notebooks explained every grey box. This one adds the losses.",
     alt("losses"),
 )
 
@@ -90,11 +90,11 @@ source(discriminator_loss)
 source(generator_loss)
 
 # %% [markdown]
-# The two forms agree on what is best. They differ where $D$ is sure of a fake, as it is at the beginning. There the first form is flat, and the generator learns nothing (exercise 6.3).
+# The two forms agree on what is best. They differ where $D$ is sure of a fake, as it is at the beginning. At $D = 0.01$ the slope of the first form is about 1 and that of the second is 100, so the first form learns more slowly there (exercise 6.3).
 #
 # The information term $I$ is (15), $I_\text{post} = -\mathbb E \log p(c \mid x, v=1)$, in this preset. The paper has (14), $\hat I = -\mathbb E[\kappa K_c \cdot \mu(G)]$. [Notebook 5](05_mcgn.ipynb) derives both.
 #
-# **Why does it stand in $D$'s loss, too?** The bound has two sides. The generator can make images of different slots differ. But the guess of the slot from the image is made by $\mu$, and if $\mu$ maps two different images to the same direction, the guess fails however different they are. In the derivation, the gap of the bound is $\mathrm{KL}(p \,\|\, r)$, and only $\mu$ can make $r$ better. InfoGAN does the same: its head $r$ belongs to the discriminator. The loss of $D$ therefore asks two things of the same query: to say real or generated, and to say which slot.
+# **Why is the information term in $D$'s loss, too?** It depends on two networks: $G$ makes the image, and $\mu$ tells the slot from it. The generator can make images of different slots differ. But the guess of the slot from the image is made by $\mu$, and if $\mu$ maps two different images to the same direction, the guess fails however different they are. In the derivation, the gap of the bound is $\mathrm{KL}(p \,\|\, r)$, and only $\mu$ can make $r$ better. InfoGAN does the same: its head $r$ belongs to the discriminator. The loss of $D$ therefore asks two things of the same query: to say real or generated, and to say which slot.
 #
 # ## One step, line by line
 #
@@ -144,7 +144,7 @@ for name, chances in {"before the write": before, "after it": after}.items():
     print(f"{name:16}: D(real) {r:.2f}, others {r_other:.2f}; D(generated) {g:.2f}, others {g_other:.2f}")
 
 # %% [markdown]
-# One write is enough, even for images that were not written, because at the beginning real and generated images are so different that they lie in different directions. The memory learns by *writing down*, and not by gradients. This is what "memorization precedes generation" means. What it knows is only as good as the queries, though, and they have to be learnt.
+# One write is enough, even for images that were not written, because at the beginning real and generated images are so different that they lie in different directions. The memory learns by *writing down*, and not by gradients. This is what "memorization precedes generation" means. The memory can tell apart only images whose queries differ, though, and $\mu$ has to learn to make them differ.
 #
 # ## The run
 #
@@ -190,7 +190,7 @@ show(
 #
 # ## The life of the histogram
 #
-# The count $h$ decides which slots the generator is given (11). **Predict:** which slots is it given at step 200, still those of the first steps?
+# The count $h$ decides which slots the generator is given (11). **Predict:** at step 200, is the generator still given the slots of the first steps?
 
 # %%
 show(
@@ -292,7 +292,7 @@ for name in ("training images", "unseen real images"):
 # %% [markdown]
 # **This discriminator treats unseen real digits as it treats those that it was trained on.** It accepts about the same share of both, and it tells both from generated images about equally well. So it has not memorised the training set.
 #
-# Why does it then reject a fifth of all real images? Because the generator has become good. If generated images had just the distribution of real ones, no discriminator could do better than $D = 1/2$ everywhere. Where the generator draws as many images of a kind as there are real ones, $D$ must be near one half, and half of the real images may fall below it. Here are the unseen digits with the lowest and with the highest $D$:
+# Why does it then reject a fifth of all real images? Because the generator has become good. If generated images had just the distribution of real ones, no discriminator could do better than $D = 1/2$ everywhere. Suppose that the generator draws 1s as often and as well as the data. The best $D$ then gives every 1 about one half, and small errors push many real 1s below it. Here are the unseen digits with the lowest and with the highest $D$:
 
 # %%
 order = chances["unseen real images"].argsort(stable=True)
@@ -326,7 +326,7 @@ for name, key in {"generated images": "", "unseen real images": "_real"}.items()
 # %% [markdown]
 # After 20,000 steps on 4,000 images, the generator draws what it has seen, with small changes. [Its card](../memgan/pretrained/mnist-5k.md) says so, too.
 #
-# **It could have been otherwise.** $D$ of the run of Figure 6.1 was asked about 1,000 training images, all test images and 1,000 of its own fakes at each of its moments:
+# **The shorter run does memorise.** The $D$ of the run of Figure 6.1 was asked about 1,000 training images, all test images and 1,000 of its own fakes at each of its moments:
 
 # %%
 show(
@@ -342,7 +342,7 @@ for now in run["moments"][1:]:
     print(f"{now['step']:5}  {now['seen']:8.2f}  {now['unseen']:6.2f}  {now['fakes']:9.2f}")
 
 # %% [markdown]
-# Up to step 200 seen and unseen images are treated alike. (Around step 400 $D$ accepts little of anything. Both networks still change fast, and what $D$ says goes up and down as a whole.) At the end $D$ accepts far more of the images that it was trained on. It has begun to memorise them: after 1,600 steps it has met each training image about 25 times. This is why it gets ahead again in Figure 6.3. The memory's slots are averages, but the inference network that makes the queries is free to learn single images.
+# Up to step 200 seen and unseen images are treated alike. (Around step 400 $D$ accepts little of anything. Here the networks are in evaluation mode, in which batch normalisation uses its running averages. While both networks change fast these averages lag behind, so that the numbers differ from those of the training in Figure 6.3.) At the end $D$ accepts far more of the images that it was trained on. It has begun to memorise them: after 1,600 steps it has met each training image about 25 times. In Figure 6.3 it gets ahead again at the same time. We have not tested whether this memorising is the reason, because the learning rates also begin to fall at step 800. The memory's slots are averages, but the inference network that makes the queries is free to learn single images.
 #
 # The pretrained model has met each image 320 times and shows nothing of the kind. It has R1, a penalty on the slope of $D$ at real images, which keeps $D$ from jumping between one image and its neighbours. That is the likely reason; we have not tested it alone.
 #
@@ -359,7 +359,7 @@ show(
 )
 
 # %% [markdown]
-# The least sure are shown on purpose. They are 32 of 1,000. Do not take the classifier's word for the rest. It has only ever seen real digits, it must choose one of ten classes, and it can be nearly sure of a shape that the eye cannot read. Look through the middle rows and count the images that you would not sign. So read "in between" in the table as a lower limit of the failures.
+# The least sure are shown on purpose. They are 32 of 1,000. Do not take the classifier's word for the rest. It has only ever seen real digits, it must choose one of ten classes, and it can be nearly sure of a shape that the eye cannot read. Count the images in the middle rows that you cannot read as a digit. So read "in between" in the table as a lower limit of the failures.
 #
 # ## Move z
 #
@@ -377,7 +377,7 @@ LatentExplorer(nb06.fewer_slots(gan, 64))
 # - The memory learns by writing: after one write it knows the batch. The networks learn by gradients, through the read.
 # - The information term stands in both losses, because $G$ must make slots look different and $\mu$ must be able to tell them.
 # - After 1,600 steps nearly all images are digits, and most slots draw one digit, although no label was used. Slots come and go on the way.
-# - $D$ rejects some real images because generated ones are like them. Without R1 it also begins to memorise the 4,000 training images; the pretrained $D$ treats unseen images as it treats those.
+# - $D$ rejects some real images because generated ones are like them. In the shorter run, which has no R1, it also begins to memorise the 4,000 training images. The pretrained $D$, which has R1, treats unseen images as it treats those.
 #
 # ## Exercises
 #

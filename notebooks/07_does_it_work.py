@@ -60,7 +60,7 @@ show(
 #
 # Every verdict is one of small networks on small data, trained on a CPU. It says what this implementation does, and not what the authors measured.
 #
-# You need the notebooks before this one. Reading takes about 25 minutes, running about a minute. Long trainings were run beforehand, and their numbers are read from files in [results](../results), which name settings and seeds. [Studies](../docs/studies.md) has the commands that made them.
+# You need the notebooks before this one. Reading takes about 35 minutes, running about a minute. Long trainings were run beforehand, and their numbers are read from files in [results](../results), which name settings and seeds. [Studies](../docs/studies.md) has the commands that made them.
 #
 # ## How the evidence was gathered
 #
@@ -70,7 +70,7 @@ show(
 #
 # - The **Inception Score** is high if the classifier is sure of each image and all classes occur equally often. Ten classes allow at most 10.
 # - The **Frechet distance** compares the classifier's inner features of generated and of training images: the distance of their means and covariances. It is 0 if both agree.
-# - **Precision** is the share of generated images that lie as close to training images as those lie to each other. **Recall** is the share of training images that lie as close to generated ones. Precision asks for quality, and recall for variety.
+# - **Precision** is the share of generated images that are as near to some training image as training images are to their own neighbours, measured in the features of the classifier. **Recall** is the share of training images that lie as close to generated ones. Precision asks for quality, and recall for variety.
 #
 # Each table gives the lowest and the highest value over the seeds, and in its last column what real test images score.
 #
@@ -108,7 +108,7 @@ picture = plane_figures.slot_squares(squares, [f"{p:.1%}" for p in probability[b
 show(
     picture,
     "Figure 7.2. The latent squares of the 16 busiest slots; above each, how often it is drawn. Colours and numbers "
-    "name the mode that a point of the square is mapped to, and black is no mode. No square has to reach two modes.",
+    "name the mode that a point of the square is mapped to, and black is no mode. Each square has one colour: every $z$ of a slot lands in the same mode, so that no square has to reach two modes.",
     "Sixteen small squares, each filled with one colour and one number. Several modes have more than one slot.",
 )
 
@@ -141,7 +141,7 @@ for heading, names in groups.items():
         print(f"    {name:37} {sum(bad)} of {len(bad):2}   {max(off_mode[kind]):.3f}")
 
 # %% [markdown]
-# The unchanged method has no such seed in ten. Five changes spoil all five seeds: to give the generator no key, to leave out the information term, to use the density in its place, and to let only one or two slots vouch. The other settings matter less.
+# The unchanged method has no such seed in ten. Five changes miss modes, or put more than 5 % of the points off the modes, on at least four of five seeds: the generator is given no key, the information term is left out, the density takes its place, only one slot may vouch, and only two may vouch. The other settings matter less.
 #
 # Two more things are in the table. First, **unequal modes** are harder: where every other mode is three times as frequent, two seeds of five lose rare modes and draw bridges. Second, **InfoGAN** does as well with a one-hot code of the right size. But somebody has to know the size. With 5 codes the bridges are back on every seed, and with 12 on two of five. InfoGAN's code also draws each mode equally often, while the memory follows the data:
 
@@ -196,7 +196,7 @@ show(
 )
 
 # %% [markdown]
-# Across slots nothing lies between, *by construction*: the key jumps. Between keys there are broken shapes. The generator never draws there in ordinary use, because it is only ever given keys of slots. So the memory does not fill the gaps between classes. It makes the latent space have gaps, too.
+# Across slots nothing lies between, *by construction*: the key jumps. Between keys there are broken shapes. The generator never draws there in ordinary use, because it is only ever given keys of slots. So the memory does not make the images between classes good. The generator is given only the keys of slots, so that it is never asked for one in between.
 #
 # And the measure is too kind. In the last row you and I would call several shapes broken, but the classifier doubts only one of them. The share between keys is therefore lower than what you would count yourself. Use it to compare models, and not as a count of broken images.
 #
@@ -235,7 +235,7 @@ print("MNIST\n" + range_table({"MemoryGAN": mnist["MemoryGAN"]}, slots))
 print("\nFashion-MNIST\n" + range_table({"posterior term": fashion, "density term": density}, slots))
 
 # %% [markdown]
-# (*Slots in use* is the exponential of the entropy of the slot probabilities: so many equally frequent slots would be as varied.)
+# (*Slots in use* is the number of equally frequent slots that would have the same entropy.)
 #
 # On MNIST nearly every slot draws one digit. But the images of a slot are almost the same image, so hundreds of slots share the work, and $z$ has little left to do. On Fashion-MNIST it is the other way round: $z$ does more, a few dozen slots carry the images, and they mix classes more often. The paper's density term does no better, although these runs took 50 epochs instead of 21.
 #
@@ -287,7 +287,7 @@ print(f"the classifier is right on {fashion[0]['classifier_accuracy']:.1%} of th
 # - *without EM*: a key moves halfway between itself and the query, as in Kaiser et al.
 # - *without MCGN*: the memory discriminates, and the generator sees noise only.
 # - *DCGAN*: no memory.
-# - *InfoGAN*: no memory, and the generator is given a one-hot code of so many values.
+# - *InfoGAN*: no memory, and the generator is given a one-hot code with 10 or 64 values.
 #
 # The study exists for the small digits (650 steps) and for Fashion-MNIST (4 epochs). Both were run before this project had the posterior term, so MemoryGAN has **the paper's density term** here. Nobody has repeated them with the posterior term.
 
@@ -348,7 +348,7 @@ print(
 )
 
 # %% [markdown]
-# On both data sets MemoryGAN rejects **fewer** of its old fakes than the DCGAN rejects of its own, on every seed. Part of this is no fault: the DCGAN's fakes are worse, and bad fakes are easy to reject. But the table gives no sign that the memory helps. Nor does it show that the DCGAN forgets: it rejects more of its old fakes than of its newest ones. The last column of MNIST is the model of the package, with more channels and 20,000 steps. Its fakes are better still, and fewer of them are rejected, old or new.
+# On both data sets MemoryGAN rejects **fewer** of its old fakes than the DCGAN rejects of its own, on every seed. Part of the difference is no fault of the memory, because the DCGAN's fakes are worse, and bad fakes are easy to reject. But the table gives no sign that the memory helps. Nor does it show that the DCGAN forgets: it rejects more of its old fakes than of its newest ones. The last column of MNIST is the model of the package, with more channels and 20,000 steps. Its fakes are better still, and fewer of them are rejected, old or new.
 #
 # The discriminators also reject a fifth to a third of the real test images. Is that because they have learnt the training images by heart? We ask the discriminator that comes with the package:
 
@@ -422,7 +422,7 @@ for size, names in {
         print(f"    {variant:27}" + "".join(f"{share:7.2f}" for share in last))
 
 # %% [markdown]
-# Exercise 7.1 asks you to read the causes from this table. Can the memory be repaired? If $\mu$ drifts, the keys must follow it. So each slot may keep one image, which is turned into a key again at each step (*re-encoded*). A slot may also decay only by its share of the query (*gentle*). Or the images that slots keep are shown again among the fakes (*rehearsed*).
+# Exercise 7.1 asks you to read the causes from this table. Can the memory be repaired? If $\mu$ drifts, the keys must follow it. So each slot may keep one image, which is turned into a key again at each step (*re-encoded*). In *gentle*, the count of a slot shrinks in proportion to its share of the query, so that a slot that is hardly used keeps its count. Or the images that slots keep are shown again among the fakes (*rehearsed*).
 
 # %%
 print("share of A still rejected         " + "".join(f"{step:>8}" for step in (5, 50, 300)), "steps on B")
@@ -432,7 +432,7 @@ for variant in ("memory", *forgetting.REPAIRS):
         print(f"{variant:34}" + "".join(f"{share:8.2f}" for share in kept))
 
 # %% [markdown]
-# Each helps, and the simplest helps most: an ordinary discriminator that is shown 128 old fakes again keeps nearly all of A. A memory of queries is only as good as the network that makes the queries. Stored images do not age.
+# Each helps, and the simplest helps most: an ordinary discriminator that is shown 128 old fakes again keeps nearly all of A. A memory of queries is only as good as the network that makes the queries. A stored query becomes outdated when $\mu$ changes. A stored image does not, because it is encoded again.
 #
 # **Verdict: no.** In ordinary training the discriminator with a memory rejects fewer old fakes. Where forgetting is provoked, the memory delays it, and at the end keeps less than an ordinary discriminator.
 #
@@ -476,7 +476,7 @@ for preset in ("digits", "fashion-mnist-slim", "fashion-mnist", "cifar10"):
     print(f"{preset:19} step {cost['step']:7.0f} ms   memory {cost['memory']:5.1f} ms   share {cost['share']:.1%}")
 
 # %% [markdown]
-# **Verdict: yes** for networks of the paper's size, which are the last two rows. In small networks the share is larger. To draw an image costs one draw of a slot and no search. [Performance](../docs/performance.md) has more, and the times of one GPU.
+# **Verdict: yes** for networks of the paper's size, which are the last two rows. In small networks the share is larger. Generating an image needs one random draw of a slot and no search through the memory. [Performance](../docs/performance.md) has more, and the times of one GPU.
 #
 # ## What is still open
 #
@@ -486,9 +486,9 @@ for preset in ("digits", "fashion-mnist-slim", "fashion-mnist", "cifar10"):
 #
 # ## In five lines
 #
-# - With a memory and the right settings, the bridges are gone on the plane and rare on MNIST. Decisive are the generator's key, the posterior form of the information term and, on the plane, that all $k$ slots may vouch.
+# - With a memory and the right settings, the bridges are gone on the plane and rare on MNIST. On the plane three parts are decisive: the generator's key, the posterior form of the information term, and that all $k$ slots may vouch. On images the key is decisive, too, and the posterior form gives more variety.
 # - A slot is a class on MNIST and mostly one on Fashion-MNIST. On MNIST it is nearly a single image, and little is left for $z$.
-# - EM and the conditional generator each earn something. A memory that only discriminates earns nothing.
+# - EM and the conditional generator each improve the scores. A memory that is used only in the discriminator does not.
 # - The memory does not keep old fakes: it delays forgetting and does not prevent it. Replaying stored images does.
 # - The published settings did not train here, and nobody has tried CIFAR-10.
 #
@@ -498,7 +498,7 @@ for preset in ("digits", "fashion-mnist-slim", "fashion-mnist", "cifar10"):
 #
 # ### 7.1 · Which cause?
 #
-# Look at the table of shares after 300 steps on B. Is it "drift", "slot loss" or "both" that loses A with 512 slots, and with 128 slots? A cause counts if A is lost on at least one seed while the *other* cause is stopped.
+# Look at the table of shares after 300 steps on B. Is it "drift", "slot loss" or "both" that loses A with 512 slots, and with 128 slots? A cause counts if, with the *other* cause stopped, the share of A falls below 0.5 on at least one seed.
 
 # %%
 verdict.check_causes({"512 slots": ..., "128 slots": ...})
