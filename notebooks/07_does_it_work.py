@@ -141,7 +141,7 @@ for heading, names in groups.items():
         print(f"    {name:37} {sum(bad)} of {len(bad):2}   {max(off_mode[kind]):.3f}")
 
 # %% [markdown]
-# The unchanged method has no such seed in ten. Five changes miss modes, or put more than 5 % of the points off the modes, on at least four of five seeds: the generator is given no key, the information term is left out, the density takes its place, only one slot may vouch, and only two may vouch. The other settings matter less.
+# The unchanged method has no such seed in ten. Five changes miss modes, or put more than 5 % of the points off the modes, on all five seeds: the generator is given no key, the information term is left out, the density takes its place, only one slot may vouch, and only two may vouch. The other settings matter less.
 #
 # Two more things are in the table. First, **unequal modes** are harder: where every other mode is three times as frequent, two seeds of five lose rare modes and draw bridges. Second, **InfoGAN** does as well with a one-hot code of the right size. But somebody has to know the size. With 5 codes the bridges are back on every seed, and with 12 on two of five. InfoGAN's code also draws each mode equally often, while the memory follows the data:
 

@@ -281,6 +281,15 @@ def playground_distributions() -> str:
     return markdown(head, lines)
 
 
+def playground_speed() -> str:
+    """How long the playground takes, and how large its page is."""
+    stored = load("playground.json")
+    of_step = Series([row["milliseconds"] for row in _last_rows("seeds")]).median()
+    speed = stored["speed"]
+    cells = [f"{speed['seconds_of_1500_steps']:.0f}", f"{of_step:.0f}", f"{speed['bytes_of_page'] / 1000:.0f}"]
+    return markdown(["seconds for 1,500 steps", "milliseconds of a step", "kilobytes of the page"], [cells], texts=0)
+
+
 def _last_rows(kind: str) -> list[dict[str, Any]]:
     """The measurements of the playground after the last step of each run."""
     last: dict[tuple[str, int], dict[str, Any]] = {}
@@ -494,6 +503,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "playground-seeds": playground_seeds,
     "playground-presets": playground_presets,
     "playground-distributions": playground_distributions,
+    "playground-speed": playground_speed,
     "forgetting": forgetting,
     "ordinary-training": ordinary_training,
     "averaging": averaging,

@@ -29,41 +29,63 @@ export class Linear {
   }
 
   forward(x, y, rows) {
+    let row = 0;
+    for (; row + 1 < rows; row += 2) this.forwardOfTwo(x, y, row);
+    if (row < rows) this.forwardOfOne(x, y, row);
+  }
+
+  forwardOfOne(x, y, row) {
     const { inputs, outputs } = this;
     const weight = this.weight.value;
     const bias = this.bias.value;
-    for (let row = 0; row < rows; row++) {
-      const from = row * inputs;
-      const to = row * outputs;
-      let output = 0;
-      for (; output + 3 < outputs; output += 4) {
-        // four outputs at once, because then each input is loaded once for four products
-        const first = output * inputs;
-        const second = first + inputs;
-        const third = second + inputs;
-        const fourth = third + inputs;
-        let a = bias[output];
-        let b = bias[output + 1];
-        let c = bias[output + 2];
-        let d = bias[output + 3];
-        for (let input = 0; input < inputs; input++) {
-          const number = x[from + input];
-          a += number * weight[first + input];
-          b += number * weight[second + input];
-          c += number * weight[third + input];
-          d += number * weight[fourth + input];
-        }
-        y[to + output] = a;
-        y[to + output + 1] = b;
-        y[to + output + 2] = c;
-        y[to + output + 3] = d;
-      }
-      for (; output < outputs; output++) {
-        let sum = bias[output];
-        for (let input = 0; input < inputs; input++) sum += x[from + input] * weight[output * inputs + input];
-        y[to + output] = sum;
-      }
+    for (let output = 0; output < outputs; output++) {
+      let sum = bias[output];
+      for (let input = 0; input < inputs; input++) sum += x[row * inputs + input] * weight[output * inputs + input];
+      y[row * outputs + output] = sum;
     }
+  }
+
+  // Two rows and two outputs at once, because then each number is loaded once for two products.
+  forwardOfTwo(x, y, row) {
+    const { inputs, outputs } = this;
+    const weight = this.weight.value;
+    const bias = this.bias.value;
+    const one = row * inputs;
+    const two = one + inputs;
+    const toOne = row * outputs;
+    const toTwo = toOne + outputs;
+    let output = 0;
+    for (; output + 1 < outputs; output += 2) {
+      const first = output * inputs;
+      const second = first + inputs;
+      let a = bias[output];
+      let b = bias[output + 1];
+      let c = a;
+      let d = b;
+      for (let input = 0; input < inputs; input++) {
+        const ofOne = x[one + input];
+        const ofTwo = x[two + input];
+        const ofFirst = weight[first + input];
+        const ofSecond = weight[second + input];
+        a += ofOne * ofFirst;
+        b += ofOne * ofSecond;
+        c += ofTwo * ofFirst;
+        d += ofTwo * ofSecond;
+      }
+      y[toOne + output] = a;
+      y[toOne + output + 1] = b;
+      y[toTwo + output] = c;
+      y[toTwo + output + 1] = d;
+    }
+    if (output === outputs) return;
+    let a = bias[output];
+    let c = a;
+    for (let input = 0; input < inputs; input++) {
+      a += x[one + input] * weight[output * inputs + input];
+      c += x[two + input] * weight[output * inputs + input];
+    }
+    y[toOne + output] = a;
+    y[toTwo + output] = c;
   }
 
   // Adds to the gradients of weight and bias where `learns`, and writes that of the input into `dx` where there is one.
@@ -74,41 +96,59 @@ export class Linear {
       for (let row = 0; row < rows; row++) {
         for (let output = 0; output < outputs; output++) dBias[output] += dy[row * outputs + output];
       }
-      for (let output = 0; output < outputs; output++) {
-        addMultiples(this.weight.gradient, output * inputs, x, inputs, dy, output, outputs, rows); // dy^T x
-      }
+      addProducts(this.weight.gradient, outputs, x, inputs, dy, 1, outputs, rows); // dy^T x
     }
     if (!dx) return;
     dx.fill(0, 0, rows * inputs);
-    for (let row = 0; row < rows; row++) {
-      addMultiples(dx, row * inputs, this.weight.value, inputs, dy, row * outputs, 1, outputs); // dy W
-    }
+    addProducts(dx, rows, this.weight.value, inputs, dy, outputs, 1, outputs); // dy W
   }
 }
 
-// To the `length` numbers of `sums` from `at` on, add the first `number` vectors of `vectors`, each multiplied
-// by a factor; the factors lie `stride` apart in `factors`, from `first` on.
-function addMultiples(sums, at, vectors, length, factors, first, stride, number) {
-  let vector = 0;
-  for (; vector + 3 < number; vector += 4) {
-    // four at once, because then each sum is loaded and stored once for four products
-    const a = factors[first + vector * stride];
-    const b = factors[first + (vector + 1) * stride];
-    const c = factors[first + (vector + 2) * stride];
-    const d = factors[first + (vector + 3) * stride];
-    const one = vector * length;
-    const two = one + length;
-    const three = two + length;
-    const four = three + length;
-    for (let i = 0; i < length; i++) {
-      sums[at + i] += a * vectors[one + i] + b * vectors[two + i] + c * vectors[three + i] + d * vectors[four + i];
+// To each of the first `rows` rows of `sums`, add the first `number` rows of `vectors`, each multiplied by a factor. Rows have
+// `length` numbers. The factor of row j of `vectors` for row i of `sums` is factors[i * pitch + j * stride].
+function addProducts(sums, rows, vectors, length, factors, pitch, stride, number) {
+  let row = 0;
+  for (; row + 1 < rows; row += 2) {
+    let vector = 0;
+    for (; vector + 3 < number; vector += 4) {
+      // two rows and four vectors at once, because then each number is loaded once for several products
+      const from = row * pitch + vector * stride;
+      const a = factors[from];
+      const b = factors[from + stride];
+      const c = factors[from + 2 * stride];
+      const d = factors[from + 3 * stride];
+      const e = factors[from + pitch];
+      const f = factors[from + pitch + stride];
+      const g = factors[from + pitch + 2 * stride];
+      const h = factors[from + pitch + 3 * stride];
+      const at = row * length;
+      const below = at + length;
+      const one = vector * length;
+      const two = one + length;
+      const three = two + length;
+      const four = three + length;
+      for (let i = 0; i < length; i++) {
+        const v = vectors[one + i];
+        const w = vectors[two + i];
+        const x = vectors[three + i];
+        const y = vectors[four + i];
+        sums[at + i] += a * v + b * w + c * x + d * y;
+        sums[below + i] += e * v + f * w + g * x + h * y;
+      }
+    }
+    for (; vector < number; vector++) {
+      addMultiple(sums, row * length, vectors, vector * length, length, factors[row * pitch + vector * stride]);
+      addMultiple(sums, (row + 1) * length, vectors, vector * length, length, factors[(row + 1) * pitch + vector * stride]);
     }
   }
-  for (; vector < number; vector++) {
-    const factor = factors[first + vector * stride];
-    const start = vector * length;
-    for (let i = 0; i < length; i++) sums[at + i] += factor * vectors[start + i];
+  if (row === rows) return;
+  for (let vector = 0; vector < number; vector++) {
+    addMultiple(sums, row * length, vectors, vector * length, length, factors[row * pitch + vector * stride]);
   }
+}
+
+function addMultiple(sums, at, vectors, from, length, factor) {
+  for (let i = 0; i < length; i++) sums[at + i] += factor * vectors[from + i];
 }
 
 // ReLU for a leak of 0.

@@ -9,7 +9,7 @@ import { frameOf } from "./frame.js";
 
 const CHUNK = 25; // milliseconds of training between two looks at the messages
 const BETWEEN_FRAMES = 80; // milliseconds, at least
-const SHARE = 1 / 4; // of the time that making and drawing frames may take while it trains
+const SHARE = 1 / 6; // of the time that making and drawing frames may take while it trains
 const PAUSES = { slow: 250, medium: 33, fast: 0 }; // milliseconds from one step to the next
 
 let experiment = null;
