@@ -134,14 +134,14 @@ print("offered keys that point east:     ", int((keys[:, 0] > 0.8).sum()))
 #
 # | notebook | question | seconds |
 # |---|---|---|
-# | [0 Start here](00_start_here.ipynb) | what can an ordinary GAN not do, and how could a memory help? | 5 |
-# | [1 Structural discontinuity, and forgetting](01_structural_discontinuity.ipynb) | why must a continuous generator draw what lies between the classes, and when does a discriminator forget? | 20 |
-# | [2 The posterior over slots](02_vmf_posterior.ipynb) | which slot is an image from, and is it real? | 10 |
+# | [0 Start here](00_start_here.ipynb) | what can an ordinary GAN not do, and how could a memory help? | 10 |
+# | [1 Structural discontinuity, and forgetting](01_structural_discontinuity.ipynb) | why must a continuous generator draw what lies between the classes, and when does a discriminator forget? | 30 |
+# | [2 The posterior over slots](02_vmf_posterior.ipynb) | which slot is an image from, and is it real? | 15 |
 # | [3 Looking at k slots only](03_topk_approximation.ipynb) | what is lost, and where does the gradient go? | 25 |
-# | [4 Writing the memory](04_memory_update.ipynb) | where do the paper's three lines come from? | 30 |
-# | [5 The generator that is told what to draw](05_mcgn.ipynb) | how is a generator told, and what makes it obey? | 25 |
-# | [6 Full training](06_full_training.ipynb) | does it learn handwritten digits? | 25 |
-# | [7 Does it work?](07_does_it_work.ipynb) | which of the paper's claims hold here? | 40 |
+# | [4 Writing the memory](04_memory_update.ipynb) | where do the paper's three lines come from? | 40 |
+# | [5 The generator that is told what to draw](05_mcgn.ipynb) | how is a generator told, and what makes it obey? | 40 |
+# | [6 Full training](06_full_training.ipynb) | does it learn handwritten digits? | 35 |
+# | [7 Does it work?](07_does_it_work.ipynb) | which of the paper's claims hold here? | 65 |
 #
 # The seconds are about those of one free CPU core, imports included. Each notebook takes 10 to 40 minutes to read. Three bonus notebooks go further: [b1](b1_life_long_memory.ipynb) on the memory that MemoryGAN descends from, [b2](b2_the_published_code.ipynb) on the code that the authors published, and [b3](b3_how_many_slots_and_what_kappa.ipynb) on the choice of the settings.
 #

@@ -44,6 +44,8 @@ RUNS: dict[str, tuple[list[str], tuple[int, ...]]] = {  # what is changed, and t
     "density, Z 4, lambda 0.1": ([DENSITY, "training.mi_weight=0.1", "networks.noise_dim=4"], (0,)),
 }
 SHEET_OF = {"posterior": "bound-posterior.png", "density": "bound-density.png", "no term": "bound-none.png"}
+LEAST_PURE = "slots-least-pure.png"
+PICTURES = (*SHEET_OF.values(), LEAST_PURE)
 SCORES = ("inception_score", "frechet_distance", "recall", "slot_purity", "slots_in_use")
 
 
@@ -93,7 +95,7 @@ def measure_pretrained() -> dict[str, Any]:
     """The same measures of the model that comes with the package, and a sheet of its least pure slots."""
     gan, settings = load_pretrained("mnist-5k")
     design = nb05.crossed(gan, classifier_for(settings.dataset))
-    draw_least_pure(design, SHEETS / "slots-least-pure.png")
+    draw_least_pure(design, SHEETS / LEAST_PURE)
     return scores_of(gan, settings, design, "pretrained", 0)
 
 

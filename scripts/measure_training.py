@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "results" / "training.json"
 SNAPSHOTS = ROOT / "figures" / "training-snapshots.png"
 CONFIDENCE = ROOT / "figures" / "training-confidence.png"
+PICTURES = (SNAPSHOTS.name, CONFIDENCE.name)
 MOMENTS = (1, 25, 50, 100, 200, 400, 800, 1600)
 EVERY = 10  # steps between two entries of the history: means over these steps
 

@@ -24,6 +24,9 @@ from scripts.measure_bounds import write_sheet
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "results" / "walks.json"
 SHEETS = ROOT / "figures"
+WALKS = "walks-dcgan.png"
+SAMPLES = "samples-dcgan.png"
+PICTURES = (WALKS, SAMPLES)
 SCORES = ("inception_score", "frechet_distance", "recall")
 
 
@@ -64,9 +67,9 @@ def main() -> None:
     walked = walks.walk(gan, classifier, "noise")
     control = walks.walk_between(gan, classifier, ends_of_one_class(gan, classifier), "noise")
     chosen = [walks.pick(walked, quantile) for quantile in (0.9, 0.5, 0.1)]
-    write_sheet(walked.images[chosen].flatten(0, 1), walks.POINTS, SHEETS / "walks-dcgan.png")
+    write_sheet(walked.images[chosen].flatten(0, 1), walks.POINTS, SHEETS / WALKS)
     generated = gan.generate(48, generator=torch.Generator().manual_seed(0)).images
-    write_sheet(generated, 16, SHEETS / "samples-dcgan.png")
+    write_sheet(generated, 16, SHEETS / SAMPLES)
     real_confidence, _ = classify(classifier, as_float(test.images))
     metrics = tuple(metric for metric in METRICS if metric.name in SCORES)
     result = evaluate(gan, classifier, train, test, metrics=metrics)

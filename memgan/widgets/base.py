@@ -217,4 +217,4 @@ def _versions(gan: MemoryGAN) -> list[tuple[int, int]]:
     PyTorch counts the changes, except those through `.data`; a replay of a CUDA graph changes tensors behind its back,
     so that the trainer counts those itself.
     """
-    return [(tensor.data_ptr(), tensor._version) for tensor in gan.state_dict().values()]
+    return [(tensor.data_ptr(), tensor._version) for tensor in (*gan.parameters(), *gan.buffers())]

@@ -1,12 +1,14 @@
 """Every picture in figures/ has a generator, and a cheap one draws the same bytes twice."""
 
+from scripts import measure_bounds, measure_training, measure_walks
 from scripts.draw_figures import FIGURES, FOLDER, draw
 
 NEEDS_NO_TRAINING = [name for name in FIGURES if name not in ("explorer.png", "fashion-purity.png")]
 
 
 def test_every_picture_has_its_generator_and_every_generator_its_picture():
-    assert {path.name for path in FOLDER.iterdir()} == set(FIGURES)
+    measured = {*measure_bounds.PICTURES, *measure_training.PICTURES, *measure_walks.PICTURES}
+    assert {path.name for path in FOLDER.iterdir()} == set(FIGURES) | measured
 
 
 def test_pictures_are_the_same_twice(tmp_path):
