@@ -243,9 +243,10 @@ COMMAND_LINES = {
     "classifier": ["digits"],
     "export": ["run", "--number", "3", "--out", "exported"],
     "explore": ["run"],
+    "playground": ["--out", "playground.html"],
     "study": ["kappa"],
 }
-EXTRA_OF = dict.fromkeys(COMMANDS, "lab") | {"explore": "notebooks"}
+EXTRA_OF = dict.fromkeys(COMMANDS, "lab") | {"explore": "notebooks", "playground": "notebooks"}
 
 
 def says_what_brings_it(command, code, out, error):
