@@ -34,8 +34,11 @@ def tolerance_of(cell: Any, notebook: Any) -> Tolerance:
     """The tolerance of `cell`, which names it itself or takes its notebook's. ValueError for what is no tolerance."""
     named = {**notebook.metadata.get("tolerance", {}), **cell.metadata.get("tolerance", {})}
     unknown = set(named) - set(Tolerance._fields)
-    if unknown or not all(0 <= value < 1 for value in named.values()):
-        raise ValueError(f"expected a tolerance with {Tolerance._fields}, each in [0, 1), got {named}")
+    if unknown or not 0 <= named.get("relative", 0) < 1 or not 0 <= named.get("absolute", 0) < float("inf"):
+        raise ValueError(
+            f"expected a tolerance with {Tolerance._fields}, the relative one in [0, 1) and the absolute one finite and "
+            f"not negative, got {named}"
+        )
     return TOLERANCE._replace(**named)
 
 
