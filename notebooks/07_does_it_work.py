@@ -60,7 +60,7 @@ show(
 #
 # Every verdict is one of small networks on small data, trained on a CPU. It says what this implementation does, and not what the authors measured.
 #
-# You need the notebooks before this one. Reading takes about 35 minutes, running about a minute. Long trainings were run beforehand, and their numbers are read from files in [results](../results), which name settings and seeds. [Studies](../docs/studies.md) has the commands that made them.
+# You need the notebooks before this one. Reading takes about 35 minutes, running about a minute. Long trainings were run beforehand, and their numbers are read from files of the folder `results/`, which name settings and seeds. [Studies](../docs/studies.md) has the commands that made them.
 #
 # ## How the evidence was gathered
 #
