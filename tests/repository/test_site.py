@@ -170,7 +170,7 @@ def test_reader_who_opens_the_root_comes_to_the_first_page(browser, site, server
     tab = browser.new_page()
     tab.goto(address)
     tab.wait_for_url("**/docs/index.html")
-    tab.locator(".memgan .pad").wait_for()
+    tab.locator(".memgan .pad").first.wait_for()
     tab.context.close()
 
 
@@ -179,7 +179,7 @@ def test_reader_who_opens_the_root_comes_to_the_first_page(browser, site, server
 def test_first_screen_holds_the_explorer_and_it_moves(browser, site, server, place, viewport):
     base = server if place == "server" else site.as_uri()
     with reading(browser, f"{base}/docs/index.html", viewport=viewport, has_touch=viewport is PHONE) as tab:
-        pad, image = tab.locator(".memgan .pad"), tab.locator(".memgan canvas").first
+        pad, image = tab.locator(".memgan .pad").first, tab.locator(".memgan canvas").first
         pad.wait_for()
         for shown in (pad.bounding_box(), image.bounding_box()):
             assert shown["width"] >= 120
