@@ -36,8 +36,8 @@ def tolerance_of(cell: Any, notebook: Any) -> Tolerance:
     unknown = set(named) - set(Tolerance._fields)
     if unknown or not 0 <= named.get("relative", 0) < 1 or not 0 <= named.get("absolute", 0) < float("inf"):
         raise ValueError(
-            f"expected a tolerance with {Tolerance._fields}, the relative one in [0, 1) and the absolute one finite and "
-            f"not negative, got {named}"
+            f"expected a tolerance with {Tolerance._fields}, the relative one in [0, 1), the absolute one finite "
+            f"and not negative, got {named}"
         )
     return TOLERANCE._replace(**named)
 
