@@ -122,5 +122,5 @@ def test_five_thousand_steps_and_their_frames_leave_nothing_behind(tmp_path):
     (tmp_path / "run.mjs").write_text(GROWTH, encoding="utf-8")
     command = [NODE, "--expose-gc", str(tmp_path / "run.mjs")]
     done = subprocess.run(command, input=json.dumps(state_of(0)), capture_output=True, text=True, check=True)
-    # V8 frees array buffers late, so that a megabyte or two may wait; 500 frames that stayed would be fifty
+    # V8 frees array buffers late, so that a megabyte or two may wait; 500 frames that stayed would be about thirty
     assert int(done.stdout) < 4_000_000  # bytes
