@@ -87,7 +87,7 @@ for step, (_, found) in moments.items():
     )
 
 # %% [markdown]
-# In the end the seams are narrow, and the slope has grown with every line of the table. The next section proves that a smaller share off the modes requires a larger slope. Training can make the bridges steeper, but it cannot remove them.
+# (A mode counts as *hit* if it gets at least a quarter of its share of the points. The picture colours every noise that reaches a mode, so that it shows all modes earlier.) In the end the seams are narrow, and the slope has grown with every line of the table. The next section proves that a smaller share off the modes requires a larger slope. Training can make the bridges steeper, but it cannot remove them.
 #
 # **Try it** with data of your own. In the left picture of the playground, the lines are a square grid of noise after the generator has moved it. Choose *paint your own*, paint two or three separate spots, and watch the grid: it stretches from spot to spot and never tears. (The right picture is a MemoryGAN, which the next notebooks explain.)
 

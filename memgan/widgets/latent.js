@@ -4,6 +4,7 @@ import { live, slotPicker } from "./gan.js";
 
 const TILES = 5; // images along each side of the pad
 const SIDE = 288; // CSS pixels of image and pad
+const FEW = 4; // sliders that stand open; those of a longer z are folded away
 
 function render({ model, el }) {
   const gan = live(model);
@@ -28,7 +29,9 @@ function render({ model, el }) {
   }
 
   const seen = element("figure", {}, image, element("figcaption", {}, "G(K, z)"));
-  const tools = element("div", { className: "tools" }, picker.node, ...sliders.map(({ node }) => node));
+  const nodes = sliders.map(({ node }) => node);
+  const tools = element("div", { className: "tools" }, picker.node, ...nodes.slice(0, FEW));
+  if (length > FEW) tools.append(element("details", {}, element("summary", {}, `the other ${length - FEW} numbers of z`), ...nodes.slice(FEW)));
   root(el, "latent explorer", element("div", { className: "row" }, seen, ...pad.nodes), tools);
   const stop = follow(model, ["slot", "noise", "gan"], () => {
     const [slot, noise] = [model.get("slot"), model.get("noise")];

@@ -31,7 +31,7 @@ prepare(seed=0)
 nb05.check_probabilities([2 / 8, 0, 4 / 8, 2 / 8])
 
 # %% [markdown]
-# ### 5.2 · A louder key
+# ### 5.2 · A larger key
 #
 # The key's squared length becomes 64, and that of the noise is $16 \cdot 1/3$ on average. The images of a slot would be more alike, because the first layer would hear little else than the key.
 

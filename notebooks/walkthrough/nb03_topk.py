@@ -30,7 +30,6 @@ __all__ = [
     "across",
     "agreement",
     "approximation",
-    "approximation_picture",
     "check_log_probability",
     "check_no_gradient",
     "check_read",
@@ -263,35 +262,6 @@ def error_picture(tables: dict[str, dict[float, dict[int, Approximation]]]) -> F
         _ticks_of_k(axes, max(max(by_k) for by_k in by_kappa.values()))
         hide_top_and_right(axes)
     panels[0].set_ylabel("missed mass (lines)\nand error of D(x) (marks)")
-    return figure
-
-
-def approximation_picture(memory: VMFMemory, query: Tensor, top_k: int, shown: int = 40) -> Figure:
-    """One query: its `shown` most probable slots, those in S in full colour; and D over S against k, with its bounds.
-
-    The bounds are those of the missed mass: what is left out could be all generated or all real.
-    """
-    figure = Figure(figsize=(7.2, 2.9), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
-    probability, order = memory.posterior(query.unsqueeze(0))[0].sort(descending=True)
-    colours = [REAL if memory.values[slot] else GENERATED for slot in order[:shown]]
-    left.bar(range(top_k), probability[:top_k], color=colours[:top_k], edgecolor="black", linewidth=0.6)
-    left.bar(range(top_k, shown), probability[top_k:shown], color=colours[top_k:], alpha=0.3)
-    left.axvline(top_k - 0.5, color="black", linewidth=0.8)
-    left.set(xlabel="slots, most probable first", ylabel="posterior $p(c=i|x)$", title=f"k = {top_k}")
-    k = np.arange(1, shown + 1)
-    results = [approximation(reread(memory, top_k=int(number)), query.unsqueeze(0)) for number in k]
-    missed = np.array([float(result.missed) for result in results])
-    value = np.array([float(result.approximate) for result in results])
-    exact = np.array([float(result.exact) for result in results])
-    right.fill_between(k, (1 - missed) * value, (1 - missed) * value + missed, color=UNUSED, alpha=0.35, linewidth=0)
-    right.plot(k, exact, color="black", linewidth=1, linestyle="--")
-    right.plot(k, value, color=GREEN, linewidth=2)
-    right.text(shown, exact[-1] + 0.04, "all slots (dashed) and the k best", ha="right", color=GREEN)
-    right.plot(top_k, value[top_k - 1], color=GREEN, marker="o", markersize=8)
-    right.set(xlabel="k", ylabel="$D(x)$", ylim=(-0.03, 1.03), title="grey: bounds")
-    for axes in (left, right):
-        hide_top_and_right(axes)
     return figure
 
 

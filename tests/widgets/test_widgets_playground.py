@@ -206,6 +206,11 @@ def test_a_reader_paints_with_the_mouse_and_with_the_keyboard(browser, tmp_path)
         tab.wait_for_function("() => memgan[0].get('progress').memory?.of === 2")  # two pieces are two modes
         tab.get_by_role("button", name="clear the painting").click()
         assert state(tab)["painted"] == ""
+        tab.wait_for_timeout(300)
+        before = progress(tab)
+        tab.evaluate("() => memgan[0].listeners['msg:custom'].forEach((call) => call({ advance: 5 }))")
+        tab.wait_for_timeout(300)
+        assert progress(tab) == before  # nothing is learnt from nothing
         checked_state(state(tab) | {"painted": by_mouse})
 
 
@@ -229,6 +234,8 @@ def test_a_state_is_shared_by_the_address_and_restored_from_it(browser, tmp_path
         again.wait_for_selector(".memgan")
         assert "seed must be a whole number" in again.get_by_role("status").first.inner_text()
         assert state(again) == default_state()
+        again.evaluate("() => (location.hash = '#playground=%7B%22seed%22%3A5%7D')")
+        again.wait_for_function("() => memgan[0].get('state').seed === 5")
         again.get_by_text("Share these settings").click()
         again.get_by_label("state as JSON").fill(json.dumps({"seed": 8}))
         again.get_by_role("button", name="restore this state").click()
@@ -270,7 +277,7 @@ def test_a_reader_who_wants_little_motion_begins_paused(browser, tmp_path):
 
 
 @pytest.mark.browser
-def test_python_drives_it_and_a_view_that_goes_stops_its_worker(browser, tmp_path):
+def test_python_drives_it_by_traits_and_messages(browser, tmp_path):
     """By what a kernel would send: a trait, and a message."""
     with opened(browser, page_of(tmp_path, playing=False)) as tab:
         tab.evaluate("() => memgan[0].listeners['msg:custom'].forEach((call) => call({ advance: 20 }))")

@@ -4,7 +4,7 @@ import { Random } from "./random.js";
 export const REACH = 3; // the plane that is shown and painted on goes from -REACH to REACH, both ways
 export const CELLS = 40; // of a painting, along each side
 const SIGMAS = 4; // a point belongs to a mode if it lies within so many standard deviations of it
-export const FOUND = 1 / 4; // a mode is found if it gets this part of its share of the points
+const FOUND = 1 / 4; // a mode is found if it gets this part of its share of the points
 
 // A distribution has `shares` [modes], how much of it lies in each mode; `sample(random)` draws a point, and
 // `modeOf(x, y)` is the number of the mode that a point belongs to, or -1.

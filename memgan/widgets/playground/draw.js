@@ -7,7 +7,7 @@ const REAL = [0, 114, 178];
 const GENERATED = [230, 159, 0];
 const SIZE = SIDE / (2 * REACH); // pixels of a unit of the plane
 
-export const placeOf = (x, y) => [(x + REACH) * SIZE, (REACH - y) * SIZE];
+const placeOf = (x, y) => [(x + REACH) * SIZE, (REACH - y) * SIZE];
 export const pointAt = (left, top) => [left / SIZE - REACH, REACH - top / SIZE];
 export const colourOf = (slot) => `hsl(${(slot * 137.5) % 360} 75% 60%)`; // of neighbouring slots, colours far apart
 

@@ -5,19 +5,19 @@ import { Memory } from "./memory.js";
 import { BATCH, KEY_DIM, MemoryGAN, NOISE_DIM, OrdinaryGAN } from "./models.js";
 import { Random } from "./random.js";
 
-export const SCHEDULE = 1500; // steps after which the rates are lowest
+const SCHEDULE = 1500; // steps after which the rates are lowest
 const DECAY_FROM = 0.6; // part of the schedule after which the rates fall
 const BLUR_UNTIL = 0.7; // part of the schedule after which D's inputs have no noise
 const LOWEST = 0.1; // part of the rates that is left after the schedule, so that learning goes on
 
 // What the rates are multiplied by after `done` steps.
-export function rateFactor(done) {
+function rateFactor(done) {
   const left = (1 - done / SCHEDULE) / (1 - DECAY_FROM);
   return Math.max(LOWEST, Math.min(1, left));
 }
 
 // What the noise on D's inputs is multiplied by after `done` steps.
-export function blurFactor(done) {
+function blurFactor(done) {
   return Math.max(0, 1 - done / (BLUR_UNTIL * SCHEDULE));
 }
 

@@ -5,7 +5,7 @@ import { Random } from "./random.js";
 
 export const BATCH = 64; // real points, and as many generated ones
 export const NOISE_DIM = 2; // Z
-export const WIDTH = 64; // units of each hidden layer
+const WIDTH = 64; // units of each hidden layer
 export const KEY_DIM = 16; // M
 const SIGMOID_EPSILON = 1e-6; // to which the ordinary GAN's D is clipped, as in notebook 1
 

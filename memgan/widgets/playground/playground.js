@@ -48,7 +48,7 @@ function render({ model, el }) {
 
   function advance(steps) {
     set(model, { playing: false });
-    worker.postMessage({ advance: steps });
+    if (!isEmpty(state())) worker.postMessage({ advance: steps });
   }
   function reset() {
     view.flashes.clear();

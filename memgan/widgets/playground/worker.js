@@ -1,9 +1,8 @@
 // The playground's worker: it trains while the page stays free to answer its reader.
 //
 // The page sends { start: state }, { run: { playing, speed } }, { advance: steps }, { set: settings },
-// { change: { distribution, painted } }, { probe: [x, y] or null }, and, when it has drawn the last frame, { wants: milliseconds }, how long
-// that took.
-// It gets { frame } when there is something new to draw and it has asked for it.
+// { change: { distribution, painted } }, { probe: [x, y] or null }, and, when it has drawn the last frame,
+// { wants: milliseconds }, how long that took. It gets { frame } when there is something new to draw and it has asked for it.
 import { Experiment } from "./engine.js";
 import { frameOf } from "./frame.js";
 
