@@ -84,7 +84,8 @@ def train_classifier(
     Fewer than 5,000 images are shown 15 times, in batches of 64, each time shifted by up to a pixel. More images are
     shown as they are, in batches of 128, until some 200,000 were shown. `epochs` and `batch_size` override that; where
     there are fewer images than a batch holds, all of them are a batch. `say` is told before each batch how far it is.
-    The global random state is left as it was. Raises ValueError where there are no classes.
+    The global random state is left as it was. It learns under `torch.no_grad` and in inference mode, too. Raises
+    ValueError where there are no classes.
     """
     number = len(data.images)
     many = number >= _MANY_IMAGES
@@ -94,7 +95,7 @@ def train_classifier(
     if epochs is None:
         epochs = min(15, max(3, 200_000 // number)) if many else 15
     shift = 0 if many else 1
-    with torch.random.fork_rng(devices=[]), _one_thread():
+    with torch.random.fork_rng(devices=[]), _one_thread(), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(seed)
         model = _untrained(data)
         optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.05)

@@ -39,6 +39,16 @@ def test_training_a_classifier_is_deterministic_and_leaves_the_global_random_sta
     assert not one.training
 
 
+@pytest.mark.parametrize("without_gradients", [torch.no_grad, torch.inference_mode])
+def test_a_classifier_learns_where_its_caller_wants_no_gradients(without_gradients):
+    digits = some_digits()
+    expected = state_of(train_classifier(digits, epochs=1))
+    with without_gradients():
+        model = train_classifier(digits, epochs=1)
+    assert same_state(model, expected)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
 @pytest.fixture
 def quick_training(monkeypatch):
     """Trains in a moment; counts how often."""
