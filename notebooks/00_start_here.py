@@ -35,7 +35,7 @@ show(
 )
 
 # %% [markdown]
-# These notebooks take you through one paper, slowly and completely: Y. Kim, M. Kim and G. Kim, *Memorization Precedes Generation: Learning Unsupervised GANs with Memory Networks*, ICLR 2018 ([arXiv 1803.01500](https://arxiv.org/abs/1803.01500)), **MemoryGAN** for short. You need to know PyTorch and what a GAN is. You need neither this paper, nor the von Mises-Fisher distribution, nor EM.
+# These notebooks take you through one paper: Y. Kim, M. Kim and G. Kim, *Memorization Precedes Generation: Learning Unsupervised GANs with Memory Networks*, ICLR 2018 ([arXiv 1803.01500](https://arxiv.org/abs/1803.01500)), **MemoryGAN** for short. You need to know PyTorch and what a GAN is. You need neither this paper, nor the von Mises-Fisher distribution, nor EM.
 #
 # **The promise.** When you are through, you will have
 #
@@ -44,7 +44,7 @@ show(
 # - written a memory of your own and trained a GAN with it,
 # - and seen which of the paper's claims hold in our experiments, which do not, and which were not tested.
 #
-# Everything runs on a CPU. (The versions below are those that these pages were made with; yours will differ.)
+# Everything runs on a CPU. (These pages were made with the versions below; yours will differ.)
 
 # %% tags=["nbval-ignore-output"]
 print("Python", platform.python_version(), "· PyTorch", torch.__version__)
@@ -79,13 +79,13 @@ show(
 # %% [markdown]
 # ## Watch both learn
 #
-# Before you read on, watch an ordinary GAN and a MemoryGAN learn the same points: eight separate clusters on a ring, which we call *modes*. Both are trained in this page. After about 1,500 steps the ordinary GAN reaches all modes, but its points form one connected piece, with bridges from mode to mode. MemoryGAN draws nothing in between, although its points fill only a part of each mode.
+# Watch an ordinary GAN and a MemoryGAN learn the same points: eight separate clusters on a ring, which we call *modes*. Both are trained in this page. After about 1,500 steps the ordinary GAN reaches all modes, but its points form one connected piece, with bridges from mode to mode. MemoryGAN draws nothing in between, but fills only a part of each mode.
 
 # %%
 Playground()
 
 # %% [markdown]
-# *Both after 50, 400 and 2,000 steps. Grey dots are the data and the other dots generated points, in a MemoryGAN with a colour for each slot. The lines are a square grid of noise after the generator has moved it. In the background, the discriminator takes blue for real and orange for generated.*
+# *Both after 50, 400 and 2,000 steps. Grey dots are data, and the other dots are generated, with a colour for each slot of the MemoryGAN. The lines are a square grid of noise after the generator has moved it. The background is blue where the discriminator says real, and orange where it says generated.*
 #
 # The menu *settings* takes out one part of the method at a time. The next notebooks explain the parts one by one.
 #
@@ -111,7 +111,7 @@ for name, probability in zip(["east", "37 degrees north", "west"], memory.read(q
     print(f"{name:16} D = {probability:.3f}")
 
 # %% [markdown]
-# It answers 0.999 and 0.001, and not 1 and 0, because the read is clipped to $[\epsilon, 1-\epsilon]$ with $\epsilon = 10^{-3}$. The losses of a GAN contain $\log D$ and $\log(1 - D)$, and a memory that is quite sure would make one of them infinite. The clip keeps both finite. ([Notebook 3](03_topk_approximation.ipynb) says what it costs.) And why is it 0.983 for 37 degrees? Look at the three slots that this query most probably comes from:
+# It answers 0.999 and 0.001, and not 1 and 0, because the read is clipped to $[\epsilon, 1-\epsilon]$ with $\epsilon = 10^{-3}$. The losses of a GAN contain $\log D$ and $\log(1 - D)$, and the clip keeps both finite when the memory is quite sure. ([Notebook 3](03_topk_approximation.ipynb) says what it costs.) And why is it 0.983 for 37 degrees? Look at the three slots that this query most probably comes from:
 
 # %%
 posterior = memory.posterior(questions[1:2])[0]
@@ -147,12 +147,12 @@ print("sampled keys that point east:     ", int((keys[:, 0] > 0.8).sum()))
 # The seconds are about those of one free CPU core, imports included. Each notebook takes 10 to 30 minutes to read. Three bonus notebooks go further: [b1](b1_life_long_memory.ipynb) on the memory that MemoryGAN descends from, [b2](b2_the_published_code.ipynb) on the code that the authors published, and [b3](b3_how_many_slots_and_what_kappa.ipynb) on the choice of the settings.
 #
 # - **In order.** Each notebook uses what came before, and says so.
-# - **Predict, then run.** Where you read *Predict*, stop and answer before you look at the output. You learn most when your guess turns out to be wrong.
+# - **Predict, then run.** Where you read *Predict*, stop and answer before you look at the output. You learn most when your guess is wrong.
 # - **The code is the real one.** All code of the method is imported from `memgan`, the package that you can train with, and the notebook shows its source where you should read it. The shortest complete account of the method is [memgan/reference.py](../memgan/reference.py), in plain loops.
 # - **Numbers in brackets**, such as (4), are equations. They all stand on one page, [docs/notation.md](../docs/notation.md), with every symbol.
 # - **Sliders** can be moved once you have run their cell. Until then you see a still picture of them.
 # - **Exercises** stand at the end of each notebook from 1 on, and check themselves. The [solutions](solutions/01_structural_discontinuity.ipynb) are in a folder beside. From notebook 2 on, some of them are the parts of **your own memory**, with which you train a GAN in notebook 6.
-# - **Numbers come from runs.** What takes longer than a minute was computed by a script of this repository, and the notebook says which. Where a result is not what the paper claims, it says that too.
+# - **Numbers come from runs.** What takes longer than a minute was computed by a script of this repository, and the notebook says which. Where a result contradicts the paper, it says so.
 #
 # ## Symbols that you will meet at once
 #

@@ -52,7 +52,7 @@ show(
 # %% [markdown]
 # The paper calls this **structural discontinuity**: the data come in separate pieces, and the latent space does not. The black seams are *bridges*, continuous paths of points that no data point resembles.
 #
-# The three lines say that there must be a bridge. They do not say how much of the latent space it takes: it might be a thin line that no sample ever hits. This notebook bounds that share from below, measures it, and looks at the same thing on handwritten digits. The last part is about the discriminator, and when it forgets.
+# The three lines say that there must be a bridge. They do not say how much of the latent space it takes. It might be so thin that no sample ever hits it. This notebook bounds that share from below, measures it, looks at the same thing on handwritten digits, and asks when a discriminator forgets.
 #
 # You need PyTorch, what a GAN is, and [notebook 0](00_start_here.ipynb). Reading takes about 30 minutes, running about 20 seconds.
 #
@@ -70,7 +70,7 @@ print(gan.inference)
 # %% [markdown]
 # Both networks are small (a LeakyReLU with slope 0 is a ReLU), and the noise $z$ is uniform on the square $(-1, 1)^2$. The discriminator ends in a sigmoid. The losses are $-\mathbb E \log D(x) - \mathbb E \log(1 - D(G(z)))$ for the discriminator and $-\mathbb E \log D(G(z))$ for the generator. Adam trains both with a rate of 0.002, with batches of 256, for 1,200 steps.
 #
-# Does the bridge go away with more training? **Predict**, then look at four moments of the training. In the table, a mode counts as *hit* if at least a quarter of an eighth of the points, its fair share, belong to it. (The picture shows a mode as soon as any noise reaches it, so it shows more modes at first.)
+# Does the bridge go away with more training? **Predict**, then look at four moments of the training. In the table, a mode counts as *hit* if it gets at least a quarter of its fair share, an eighth of the points. (The picture shows every mode that any noise reaches.)
 
 # %% tags=["nbval-close"] tolerance={"absolute": 0.02, "relative": 0.25}
 show(
@@ -87,13 +87,13 @@ for step, (_, found) in moments.items():
 # %% [markdown]
 # In the end the seams are narrow, and the slope has grown with every line of the table. The next section proves that a smaller share off the modes requires a larger slope. Training can make the bridges steeper, but it cannot remove them.
 #
-# **Try it** with data of your own. In the left picture of the playground, the lines are a square grid of noise after the generator has moved it. Choose *paint your own*, paint two or three separate spots, and watch the grid: it stretches from spot to spot and never tears. (The right picture is a MemoryGAN, which the next notebooks explain.)
+# **Try it** with data of your own. Choose *paint your own*, paint two or three separate spots, and watch the grid of noise in the picture of the ordinary GAN: it stretches from spot to spot and never tears.
 
 # %%
 Playground()
 
 # %% [markdown]
-# *Both GANs after 50, 400 and 2,000 steps, drawn as in [notebook 0](00_start_here.ipynb#watch-both-learn): data in grey, generated points in colour, and the grid of noise as lines.*
+# *Both GANs after 50, 400 and 2,000 steps, drawn as in [notebook 0](00_start_here.ipynb).*
 #
 # ## How large must the bridges be?
 #
@@ -113,9 +113,9 @@ Playground()
 #
 # $$\text{off} \;\ge\; 1 - m\,\Phi\!\left(\Phi^{-1}\!\left(\tfrac1m\right) - \frac{g}{1.596\,L}\right).$$
 #
-# For two modes or more and every finite $L$ this is above 0. Nothing was assumed about the training, the loss or the number of dimensions of $z$, only that $z$ is uniform on a cube. (For a normally distributed $z$, skip step 1 and replace 1.596 by 2.) Modes that are *not* hit equally often have a bound of their own, by the same steps: $\text{off} \ge \sum_i [\Phi(\Phi^{-1}(a_i) + s) - a_i]$. For a GAN that draws a single mode it is 0, because such a GAN needs no bridge.
+# For two modes or more and every finite $L$ this is above 0. Nothing was assumed about the training, the loss or the number of dimensions, only that $z$ is uniform on a cube. (For a normally distributed $z$, skip step 1 and replace 1.596 by 2.) Modes that are *not* hit equally often have a bound of their own, by the same steps: $\text{off} \ge \sum_i [\Phi(\Phi^{-1}(a_i) + s) - a_i]$. For a GAN that draws a single mode it is 0, because such a GAN needs no bridge.
 #
-# The bound by hand, with Python's own normal distribution, for a slope of 20, and beside it the function that draws the curve of the next figure. (There `margin` is $s$, `_quantile` is $\Phi^{-1}$ and `_probability` is $\Phi$.)
+# By hand, with Python's own normal distribution, for a slope of 20. (In the function, `margin` is $s$, `_quantile` is $\Phi^{-1}$ and `_probability` is $\Phi$.)
 
 # %%
 from statistics import NormalDist
@@ -127,7 +127,7 @@ print(f"by hand {by_hand:.5f}, by the function {least_off_mode(20.0, plane.gap()
 source(least_off_mode)
 
 # %% [markdown]
-# **Is the bound any good?** With two modes it is nearly reached. Send $z$ below $-w$ to one mode and above $w = g / 2L$ to the other, and go straight with slope $L$ between them. Only that strip is off, a share of $w$. With eight modes the bound is true but cannot be reached: the proof compares each $A_i$ with a half-space, and no eight half-spaces lie side by side without overlapping.
+# **Is the bound any good?** With two modes it is nearly reached. Send $z$ below $-w$ to one mode and above $w = g / 2L$ to the other, and go straight with slope $L$ between them. Only that strip is off, a share of $w$. With eight modes the bound is true but cannot be reached, because no eight half-spaces lie side by side without overlapping.
 
 # %%
 for slope in (5, 20, 80):
@@ -169,9 +169,9 @@ times = [run["off_mode"] / least_off_mode(run["slope"], plane.gap(), 8) for run 
 print(f"how many times the curve, the {len(full)} runs with all 8 modes: {min(times):.0f} to {max(times):.0f}")
 
 # %% [markdown]
-# (The slope is the largest one at 160,000 points of the latent space, a grid of the square or random points of the 16 dimensions. The true $L$ is at least that, so a true point lies to the *right* of the drawn one, further from the forbidden region. The error cannot hide a violation. The runs are stored in `results/plane.json`.)
+# (The slope is the largest one at 160,000 points of the latent space. The true $L$ is at least that, so a true point lies to the *right* of the drawn one, further from the forbidden region, and the error cannot hide a violation. The runs are in `results/plane.json`.)
 #
-# The GANs stay several times above the bound. It says what is *necessary*, and nothing promises that training gets there. The proof needs a latent space in **one connected piece**. A generator whose latent space is in several pieces can do without bridges. If $G$ is first told which piece to draw, a discrete choice, and then gets noise within that piece, no bridge is needed. [Notebook 7](07_does_it_work.ipynb) trains MemoryGANs, which have such a choice, on the same data.
+# The GANs stay several times above the bound. It says what is *necessary*, and nothing promises that training gets there. The proof needs a latent space in **one connected piece**. If $G$ is first told which piece to draw, a discrete choice, and then gets noise within that piece, no bridge is needed. [Notebook 7](07_does_it_work.ipynb) trains MemoryGANs, which have such a choice, on the same data.
 #
 # ## Do digits show the same?
 #
@@ -219,7 +219,7 @@ show(
 )
 
 # %% [markdown]
-# Do you agree with the classifier? It is sure that the first image of the bad walk is a 3, and one may well read a 5 there or no digit. It has only ever seen real digits and must choose one of ten, so it can be sure of a shape that you cannot read. We count the images about which the classifier is unsure. A person would probably be unsure about more of them.
+# Do you agree with the classifier? It is sure that the bad walk begins with a 3, where one may well read a 5 or no digit. It has only ever seen real digits and must choose one of ten, so it can be sure of a shape that you cannot read. We count the images about which the classifier is unsure. A person would probably be unsure about more.
 #
 # **Predict:** how often is the middle of a walk in between, compared with a random sample?
 
@@ -235,9 +235,9 @@ print("within a digit:", " ".join(f"{share:.2f}" for share in found["in_between_
 print(f"random samples: {found['random']:.2f}   real test images: {found['real']:.2f}")
 
 # %% [markdown]
-# The middle of a walk between two digits is in between in 27 of 100 cases, nine times as often as a real digit. Both ends are clear digits, so it is the way between them that fails. The walks within a digit have ends that were chosen in the same way, and their middle is in between in 1 of 150 cases. So the images nearly always stay clear between two clear samples of the same digit, and become unclear where the walk has to cross from one digit to the next. (Two samples of one digit may also lie nearer to each other in the latent space than two of different digits. We did not take out this part of the difference.)
+# The middle of a walk between two digits is in between in 27 of 100 cases, nine times as often as a real digit. Both ends are clear digits, so it is the way between them that fails. The walks within a digit have ends that were chosen in the same way, and their middle is in between in 1 of 150 cases. So images become unclear where a walk crosses from one digit to the next. (Two samples of one digit may also lie nearer to each other in the latent space, which the comparison does not take into account.)
 #
-# Now look at the dashed line. A *random* sample is in between nearly as often as the middle of a walk. So the bridges are not a rarity that one finds by walking. They are a share of everything that this generator draws. Without this base rate, the number for walks would suggest that bridges are rarer than they are. How much of the base rate is bridges, and how much is poor drawing, this measurement cannot say.
+# Now look at the dashed line. A *random* sample is in between nearly as often as the middle of a walk. So one need not walk to find such images: they are a share of everything that this generator draws. This measurement cannot say how much of that share is bridges and how much is poor drawing.
 #
 # ## The second problem: forgetting
 #
@@ -269,7 +269,7 @@ for step in (0, 5, 10, 20):
     print(f"after {step:2} steps on B: {shares}")
 
 # %% [markdown]
-# Before B, the discriminator accepts all thin digits: it has learnt that fakes have too much ink. Five steps later fakes have too little ink, and it accepts all of A. Real digits are accepted before and after. Two remedies are common. **R1** (Mescheder et al., 2018) adds to the loss the squared gradient of $D$'s logit at real images, which keeps $D$ smooth there. **Replay** keeps 128 of the old fakes, and half of each batch of fakes is drawn from them.
+# Before B, the discriminator accepts all thin digits, because fakes have had too much ink. Five steps later fakes have too little ink, and it accepts all of A. Real digits are accepted before and after. Two remedies are common. **R1** (Mescheder et al., 2018) adds to the loss the squared gradient of $D$'s logit at real images, which keeps $D$ smooth there. **Replay** keeps 128 of the old fakes, and half of each batch of fakes is drawn from them.
 
 # %%
 stored = forgetting.load()
@@ -288,28 +288,26 @@ for variant in ("sigmoid", "sigmoid + R1", "sigmoid + replay"):
     print(f"{variant:17}", *("/".join(f"{share:.2f}" for share in row) for row in rows), sep="  ")
 
 # %% [markdown]
-# **Where it does not show.** This experiment was designed to provoke forgetting, because A and B differ from real digits in opposite directions. If each pixel goes only half of the way, $D$ ends up rejecting A again without ever seeing it (the first line below). A likely reason is that A and B then both have grey edges, so that rejecting B helps against A. In ordinary training we saw no forgetting either. We kept fakes of several moments of the training of a DCGAN on `mnist-5k`, and asked the *last* discriminator about them:
+# **Where it does not show.** This experiment was designed to provoke forgetting, because A and B differ from real digits in opposite directions. If each pixel goes only half of the way, $D$ ends up rejecting A again without seeing it (the first line below). Probably the grey edges that A and B then share are the reason. In ordinary training we saw no forgetting either. We kept fakes of several moments of the training of six DCGANs on `mnist-5k` (`results/study-seeds-mnist-5k.json`), and asked the *last* discriminator of each about them:
 
 # %% tags=["nbval-close"] tolerance={"absolute": 0.15, "relative": 0.2}
 halfway = forgetting.experiment("sigmoid", seed=0, steps_on_b=100, amount=0.5)
 print(f"half of the way: A rejected before B {halfway.old[0]:.2f}, after 100 steps on B {halfway.old[-1]:.2f}")
-steps = " ".join(str(step) for step in forgetting.KEPT_AT)
-print(f"fakes of the steps {steps} of a training that its last D rejects, of 1600 steps")
-for run in forgetting.load_stationary():
-    if run.gan == "dcgan":
-        old = " ".join(f"{share:.2f}" for share in run.rejected)
-        print(
-            f"seed {run.seed}: {old}; newest fakes {run.newest:.2f}; real training images accepted {run.accepted:.2f}"
-        )
+dcgans = [run for run in forgetting.load_stationary() if run.gan == "dcgan"]
+steps = " ".join(f"{step:4}" for step in dcgans[0].steps)
+print(f"share rejected of the fakes of step:         {steps}  the end")
+for run in dcgans:
+    old = " ".join(f"{share:.2f}" for share in run.rejected)
+    print(f"seed {run.seed} (accepts {run.accepted:.2f} of real test images): {old}  {run.newest:.2f}")
 
 # %% [markdown]
-# It rejects its early fakes, because bad fakes stay easy, and it rejects those of step 1500 no less often than the newest. It does not simply reject everything, since it accepts nearly all real images. So forgetting is real, but in our tests $D$ forgot only where rejecting the new fakes conflicted with rejecting the old ones. [Notebook 7](07_does_it_work.ipynb) asks whether a memory helps there.
+# The last discriminator rejects fakes of any earlier step about as often as the newest or more often, because bad fakes stay easy. It does not simply reject everything, since it accepts about 70 % of real test images. ([Notebook 6](06_full_training.ipynb) is about the others.) So forgetting is real, but in our tests $D$ forgot only where rejecting the new fakes conflicted with rejecting the old ones. [Notebook 7](07_does_it_work.ipynb) asks whether a memory helps there.
 #
 # ## In five lines
 #
 # - The continuous image of a connected set is connected. So a GAN that reaches several separate modes from one latent space also draws what lies between them.
 # - For $m$ equally likely modes, that share is at least $1 - m\,\Phi(\Phi^{-1}(1/m) - g/1.596L)$. More training makes the bridges steeper and narrower; it cannot remove them.
-# - On digits, the middle between two clear samples of different digits is no clear digit in 27 of 100 cases, and between two of one digit in 1 of 150. Random samples are in between nearly as often as the first kind of walk, so a number for walks should be given together with that of random samples.
+# - On digits, the middle between two clear samples of different digits is no clear digit in 27 of 100 cases, and between two of one digit in 1 of 150. Random samples are in between nearly as often as the first kind of walk, so one should give both numbers.
 # - A discriminator's loss mentions only present fakes. In an experiment designed to provoke forgetting, it forgets within five steps; in ordinary training here it did not.
 # - Both problems suggest a memory: a *discrete* choice for the generator, and a record of what was seen for the discriminator.
 #
