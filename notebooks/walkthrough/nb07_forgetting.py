@@ -468,7 +468,7 @@ def small_multiples(curves: Sequence[Curve], variants: Mapping[str, str], column
     The thick line is the mean of the seeds. All panels have the same axes.
     """
     rows = math.ceil(len(variants) / columns)
-    figure = Figure(figsize=(9.4, 2.1 * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(9.4, 1.75 * rows + 0.6), layout="constrained")
     panels = np.atleast_2d(figure.subplots(rows, columns, sharex=True, sharey=True))
     for axes, (variant, title) in zip(panels.flat, variants.items(), strict=False):
         chosen = of_variant(curves, variant)
@@ -480,7 +480,7 @@ def small_multiples(curves: Sequence[Curve], variants: Mapping[str, str], column
             axes.plot(chosen[0].steps, of_seed, color=colour, linewidth=0.8, alpha=0.5)
         axes.plot(chosen[0].steps, values.mean(dim=0), color=colour, linewidth=2.2)
         axes.set_title(title, fontsize=10, color=colour)
-        step_axis(axes, ticks=(0, 1, 5, 20, 100, 300))
+        step_axis(axes, ticks=(0, 1, 5, 20, 80, 300))
         axes.set(ylim=(-0.03, 1.03))
         hide_top_and_right(axes)
     for axes in panels.flat[len(variants) :]:
