@@ -54,7 +54,7 @@ show(
 #
 # The three lines say that there must be a bridge. They do not say how much of the latent space it takes. It might be so thin that no sample ever hits it. This notebook bounds that share from below, measures it, looks at the same thing on handwritten digits, and asks when a discriminator forgets.
 #
-# You need PyTorch, what a GAN is, and [notebook 0](00_start_here.ipynb). Reading takes about 30 minutes, running about 20 seconds.
+# You need PyTorch, what a GAN is, and [notebook 0](00_start_here.ipynb). Reading takes about 25 minutes, running about 20 seconds.
 #
 # ## The GAN on eight clusters
 #
@@ -115,7 +115,7 @@ Playground()
 #
 # For two modes or more and every finite $L$ this is above 0. Nothing was assumed about the training, the loss or the number of dimensions, only that $z$ is uniform on a cube. (For a normally distributed $z$, skip step 1 and replace 1.596 by 2.) Modes that are *not* hit equally often have a bound of their own, by the same steps: $\text{off} \ge \sum_i [\Phi(\Phi^{-1}(a_i) + s) - a_i]$. For a GAN that draws a single mode it is 0, because such a GAN needs no bridge.
 #
-# By hand, with Python's own normal distribution, for a slope of 20. (In the function, `margin` is $s$, `_quantile` is $\Phi^{-1}$ and `_probability` is $\Phi$.)
+# Here is the bound by hand, for a slope of 20. (In the function, `margin` is $s$, `_quantile` is $\Phi^{-1}$ and `_probability` is $\Phi$.)
 
 # %%
 from statistics import NormalDist
@@ -149,6 +149,8 @@ shown = [
     series("z in 16 dimensions", [run for run in wide if run in full], "#CC79A7", "v", (80, 0.22)),
     Series("Figure 1.1", [found.slope], [found.off_mode], "#000000", "*", (11.5, 0.105), size=15),
 ]
+
+# %%
 show(
     forbidden_region(shown, slopes=(1, 400)),
     "Figure 1.3. GANs after seven lengths of training from 150 to 9,600 steps: five seeds with 2 noise dimensions, three with 16, "
@@ -230,6 +232,8 @@ show(
     "Two curves over the eleven images of the walk, 0 at both ends. That between two digits is higher in the middle than that "
     "within a digit. Lines for random samples and for real images.",
 )
+
+# %%
 print("between digits:", " ".join(f"{share:.2f}" for share in found["in_between"]))
 print("within a digit:", " ".join(f"{share:.2f}" for share in found["in_between_one_class"]))
 print(f"random samples: {found['random']:.2f}   real test images: {found['real']:.2f}")
@@ -276,7 +280,7 @@ stored = forgetting.load()
 show(
     forgetting.forgetting_curves(stored, ["sigmoid", "sigmoid + R1", "sigmoid + replay"]),
     "Figure 1.8. The share of A that is still rejected, after steps on B; mean and range of three seeds. It falls to 0 within five "
-    "steps. R1 delays the fall by two steps only. With replay the share falls at first, too, and then it recovers.",
+    "steps. R1 delays the fall by two steps only, because its loss does not mention A either. With replay the share falls at first, too, and then it recovers.",
     "Three curves. Sigmoid falls from 1 to near 0 within 5 steps, and so does sigmoid with R1, which stays above 0.7 for two steps. "
     "Replay falls to 0.4 after one step and is near 1 from step 5 on, with a dip to 0.87 at step 200.",
 )

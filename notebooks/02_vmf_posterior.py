@@ -45,7 +45,7 @@ show(
 # %% [markdown]
 # The lower picture is the whole discriminator of MemoryGAN: it has no output layer and no sigmoid. This notebook builds it, step by step: the bell, the weight, Bayes' rule, and the sum over the real slots.
 #
-# You need PyTorch and the idea of Bayes' rule. [Notebook 0](00_start_here.ipynb) has the notation, and equation numbers such as (4) are those of the [notation page](../docs/notation.md). Reading takes about 30 minutes, running about 10 seconds.
+# You need PyTorch and the idea of Bayes' rule. [Notebook 0](00_start_here.ipynb) has the notation, and equation numbers such as (4) are those of the [notation page](../docs/notation.md). Reading takes about 25 minutes, running about 10 seconds.
 #
 # ## Directions on a sphere
 #
@@ -220,7 +220,7 @@ for name, kappa in [("one kappa for all", shared), ("slot 1 has its own", own)]:
     print(f"{name:18}: slot 1 gets {full[1]:.3f}, without the normaliser {without[1]:.3f}")
 
 # %% [markdown]
-# So one $\kappa$ for all is more than a convenience: no Bessel function is evaluated in training. It does not cancel in the density (3) itself, which `memory.log_likelihood` computes with the true constant, nor in the information bound of [notebook 5](05_mcgn.ipynb), where it is a constant that no training changes.
+# So one $\kappa$ for all is more than a convenience: no Bessel function is evaluated in training. The normaliser does not cancel in the density (3) itself, which `memory.log_likelihood` computes with the true constant, nor in the information bound of [notebook 5](05_mcgn.ipynb), where it is a constant that no training changes.
 #
 # ## From slots to real or generated
 #
@@ -320,7 +320,7 @@ groups = {"real": queries[labels == 1], "generated": queries[labels == 0], "stra
 probabilities = {name: memory.read(group) for name, group in groups.items()}
 densities = {name: memory.log_likelihood(group) for name, group in groups.items()}
 
-# %% tags=["nbval-close"] tolerance={"relative": 0.1}
+# %%
 show(
     nb02.stranger_picture(densities, probabilities),
     "Figure 2.5. D(x) against the density (3). Strangers get any answer. Their density is far below that of every known query, but "
@@ -328,6 +328,8 @@ show(
     "Scatter plot. Known queries stand on the right, the real ones at D = 1 and the generated ones at D = 0. Strangers stand "
     "on the left, with D anywhere between 0 and 1.",
 )
+
+# %% tags=["nbval-close"] tolerance={"relative": 0.1}
 sure = (probabilities["strangers"] - 0.5).abs() > 0.3
 print(f"strangers with D below 0.2 or above 0.8: {sure.float().mean():.0%}")
 known = torch.cat([densities["real"], densities["generated"]])
