@@ -27,17 +27,15 @@ from walkthrough.nb00_dataflow import alt, dataflow
 
 gan, settings = load_pretrained("mnist-5k")
 images, slots = gan.sample_slots(8, 14, generator=torch.Generator().manual_seed(4))
-
-# %%
 show(
     image_grid(images.flatten(0, 1), 14, row_labels=[f"slot {slot}" for slot in slots.tolist()], width=7),
     "Figure 0.1. A MemoryGAN that was trained on 4,000 digits of MNIST without their labels. Each row is one random slot of its "
-    "memory, and along the row only the noise changes.",
+    "memory, and along the row only the noise changes. The slot decides the digit and its handwriting, and the noise small details.",
     "Eight rows of fourteen crisp handwritten digits; every row shows one digit in one handwriting, with small changes.",
 )
 
 # %% [markdown]
-# These notebooks take you through one paper, slowly and completely: Y. Kim, M. Kim and G. Kim, *Memorization Precedes Generation: Learning Unsupervised GANs with Memory Networks*, ICLR 2018 ([arXiv 1803.01500](https://arxiv.org/abs/1803.01500)), **MemoryGAN** for short. You need to know PyTorch and what a GAN is. You need neither this paper, nor the von Mises-Fisher distribution, nor EM.
+# These notebooks take you through one paper: Y. Kim, M. Kim and G. Kim, *Memorization Precedes Generation: Learning Unsupervised GANs with Memory Networks*, ICLR 2018 ([arXiv 1803.01500](https://arxiv.org/abs/1803.01500)), **MemoryGAN** for short. You need to know PyTorch and what a GAN is. You need neither this paper, nor the von Mises-Fisher distribution, nor EM.
 #
 # **The promise.** When you are through, you will have
 #
@@ -46,7 +44,7 @@ show(
 # - written a memory of your own and trained a GAN with it,
 # - and seen which of the paper's claims hold in our experiments, which do not, and which were not tested.
 #
-# Everything runs on a CPU. (The versions below are those that these pages were made with; yours will differ.)
+# Everything runs on a CPU. (These pages were made with the versions below; yours will differ.)
 
 # %% tags=["nbval-ignore-output"]
 print("Python", platform.python_version(), "· PyTorch", torch.__version__)
@@ -64,8 +62,8 @@ print("a GPU for your own training:", "yes" if torch.cuda.is_available() else "n
 # MemoryGAN puts a *memory* where the discriminator's last layer was. Follow the picture from the top left.
 #
 # - An image goes through an **inference network**, which turns it into a direction, a point on a sphere. This is the *query*.
-# - The memory has $N$ **slots**. Each has a key (a direction), a value (1 for real, 0 for generated), an age and a count.
-# - **Reading** asks by Bayes' rule which slots the query may come from. The share of real ones is $D(x)$, the probability that the image is real.
+# - The memory has $N$ **slots**. Each has a key (a direction), a value (1 for real, 0 for generated), an age (how many writes ago it was last used) and a count (how many images stand behind it).
+# - **Reading** asks by Bayes' rule how probably the query comes from each slot. The probabilities of the real slots add up to $D(x)$, the probability that the image is real.
 # - **Writing** stores the query: slots like it move towards it, or the oldest slot is replaced. No gradient is involved.
 # - **Generating** starts from the memory too. A real slot is drawn, and its key goes to the generator, with some noise. What to draw is now a discrete choice, and there is nothing between two slots.
 
@@ -73,24 +71,27 @@ print("a GPU for your own training:", "yes" if torch.cuda.is_available() else "n
 show(
     dataflow(),
     "Figure 0.2. One round through MemoryGAN. Black: an image is read and written. Blue: real images, and the keys that "
-    "stand for them. Orange: generated images. Notebooks 2 to 6 each highlight the boxes that they are about.",
+    "stand for them. Orange: generated images. Numbers in brackets are equations, and notebooks 2 to 6 "
+    "take them up one after another.",
     alt(),
 )
 
 # %% [markdown]
 # ## Watch both learn
 #
-# Before you read on, watch an ordinary GAN and a MemoryGAN learn the same points: eight separate clusters on a ring, which we call *modes*. Both are trained in this page. After about 1,500 steps the ordinary GAN reaches all modes, but its points form one connected piece, with bridges from mode to mode. MemoryGAN draws nothing in between, although its points fill only a part of each mode.
+# Watch an ordinary GAN and a MemoryGAN learn the same points: eight separate clusters on a ring, which we call *modes*. Both are trained in this page. After about 1,500 steps the ordinary GAN reaches all modes, but its points form one connected piece, with bridges from mode to mode. MemoryGAN draws nothing in between, but fills only a part of each mode.
 
 # %%
 Playground()
 
 # %% [markdown]
-# The menu *settings* takes out one part of the method at a time. You do not need to understand the parts yet: the next notebooks explain them one by one.
+# *Both after 50, 400 and 2,000 steps. Grey dots are data, and the other dots are generated, with a colour for each slot of the MemoryGAN. The lines are a square grid of noise after the generator has moved it. The background is blue where the discriminator says real, and orange where it says generated.*
+#
+# The menu *settings* takes out one part of the method at a time. The next notebooks explain the parts one by one.
 #
 # ## The memory in ten lines
 #
-# Before any theory, use the memory once. The queries here are directions in the plane, so that we can think of them as points of a compass. The memory has 16 slots. We write 20 times: real samples point roughly east, and generated ones roughly west.
+# Before any theory, use the memory once. The queries here are directions in the plane, so that we can think of them as points of a compass. The memory has 16 slots and the package's defaults. We write 20 times: real samples point roughly east, and generated ones roughly west.
 
 # %%
 torch.manual_seed(0)
@@ -110,7 +111,7 @@ for name, probability in zip(["east", "37 degrees north", "west"], memory.read(q
     print(f"{name:16} D = {probability:.3f}")
 
 # %% [markdown]
-# It answers 0.999 and 0.001, and not 1 and 0, because the read is clipped to $[\epsilon, 1-\epsilon]$ with $\epsilon = 10^{-3}$. So its logarithm stays finite. ([Notebook 3](03_topk_approximation.ipynb) says what the clip costs.) And why is it 0.983 for 37 degrees? Look at the three slots that this query most probably comes from:
+# It answers 0.999 and 0.001, and not 1 and 0, because the read is clipped to $[\epsilon, 1-\epsilon]$ with $\epsilon = 10^{-3}$. The losses of a GAN contain $\log D$ and $\log(1 - D)$, and the clip keeps both finite when the memory is quite sure. ([Notebook 3](03_topk_approximation.ipynb) says what it costs.) And why is it 0.983 for 37 degrees? Look at the three slots that this query most probably comes from:
 
 # %%
 posterior = memory.posterior(questions[1:2])[0]
@@ -120,14 +121,14 @@ for slot in posterior.topk(3).indices:
     print(f"{posterior[slot]:.3f}: {name:9} {degrees:2.0f} degrees away, count {memory.histogram[slot]:.5f}")
 
 # %% [markdown]
-# The slot of the real samples wins, although two others are nearer. Nothing was ever written to those two. A new memory gives every slot a random key, a label and a tiny count, and these two were labelled as generated. Bayes' rule weighs how near a slot is against how often it was met, and [notebook 2](02_vmf_posterior.ipynb) takes that apart.
+# The slot of the real samples wins, although two others are nearer. Nothing was ever written to those two. A new memory gives every slot a random key, a label and a tiny count, and these two were labelled as generated. Bayes' rule weighs how near a slot is against how often it was used, and [notebook 2](02_vmf_posterior.ipynb) takes that apart.
 #
-# The same memory also *offers* what the generator should draw, a slot that stands for something real:
+# The same memory also chooses what the generator should draw. It samples a slot that stands for something real:
 
 # %%
 keys, slots = memory.sample(1000)
-print("of 1,000 offered slots, real ones:", int(memory.values[slots].sum()))
-print("offered keys that point east:     ", int((keys[:, 0] > 0.8).sum()))
+print("of 1,000 sampled slots, real ones:", int(memory.values[slots].sum()))
+print("sampled keys that point east:     ", int((keys[:, 0] > 0.8).sum()))
 
 # %% [markdown]
 # ## How to read
@@ -143,15 +144,15 @@ print("offered keys that point east:     ", int((keys[:, 0] > 0.8).sum()))
 # | [6 Full training](06_full_training.ipynb) | does it learn handwritten digits? | 35 |
 # | [7 Does it work?](07_does_it_work.ipynb) | which of the paper's claims hold here? | 65 |
 #
-# The seconds are about those of one free CPU core, imports included. Each notebook takes 10 to 40 minutes to read. Three bonus notebooks go further: [b1](b1_life_long_memory.ipynb) on the memory that MemoryGAN descends from, [b2](b2_the_published_code.ipynb) on the code that the authors published, and [b3](b3_how_many_slots_and_what_kappa.ipynb) on the choice of the settings.
+# The seconds are about those of one free CPU core, imports included. Each notebook takes 10 to 30 minutes to read. Three bonus notebooks go further: [b1](b1_life_long_memory.ipynb) on the memory that MemoryGAN descends from, [b2](b2_the_published_code.ipynb) on the code that the authors published, and [b3](b3_how_many_slots_and_what_kappa.ipynb) on the choice of the settings.
 #
 # - **In order.** Each notebook uses what came before, and says so.
-# - **Predict, then run.** Where you read *Predict*, stop and answer before you look at the output. You learn most when your guess turns out to be wrong.
+# - **Predict, then run.** Where you read *Predict*, stop and answer before you look at the output. You learn most when your guess is wrong.
 # - **The code is the real one.** All code of the method is imported from `memgan`, the package that you can train with, and the notebook shows its source where you should read it. The shortest complete account of the method is [memgan/reference.py](../memgan/reference.py), in plain loops.
 # - **Numbers in brackets**, such as (4), are equations. They all stand on one page, [docs/notation.md](../docs/notation.md), with every symbol.
-# - **Sliders** show their picture at once. Run their cell to move them.
+# - **Sliders** can be moved once you have run their cell. Until then you see a still picture of them.
 # - **Exercises** stand at the end of each notebook from 1 on, and check themselves. The [solutions](solutions/01_structural_discontinuity.ipynb) are in a folder beside. From notebook 2 on, some of them are the parts of **your own memory**, with which you train a GAN in notebook 6.
-# - **Numbers come from runs.** What takes longer than a minute was computed by a script of this repository, and the notebook says which. Where a result is not what the paper claims, it says that too.
+# - **Numbers come from runs.** What takes longer than a minute was computed by a script of this repository, and the notebook says which. Where a result contradicts the paper, it says so.
 #
 # ## Symbols that you will meet at once
 #

@@ -11,7 +11,7 @@
 #
 # **The question:** the memory holds a few hundred directions. An image comes in and is turned into a direction too. How probable is it that the image belongs to slot number 7? And what does that say about whether it is real?
 #
-# The answer is Bayes' rule. Each slot is a bell curve on a sphere with a weight, and the share of the real bells in a direction is the probability of real. Here it is for four slots on a circle:
+# The answer is Bayes' rule. Each slot stands for a bell curve on a sphere, and has a weight. In the direction of the image, the share of the bells that belong to real slots is the probability that the image is real. Here it is for four slots on a circle:
 
 # %%
 import math
@@ -19,6 +19,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
+from IPython.display import display
 
 from memgan import VMFMemory, vmf
 from memgan.presets import PRESETS
@@ -31,8 +32,6 @@ from walkthrough.widgets import Frames, PosteriorExplorer
 
 prepare(seed=0)
 memory = nb02.four_slots(kappa=5.0)
-
-# %%
 show(
     nb02.bayes_on_the_circle(memory),
     "Figure 2.1. The result. Above: for each slot, its prior times its likelihood. Below: the same divided by their sum. "
@@ -46,7 +45,7 @@ show(
 # %% [markdown]
 # The lower picture is the whole discriminator of MemoryGAN: it has no output layer and no sigmoid. This notebook builds it, step by step: the bell, the weight, Bayes' rule, and the sum over the real slots.
 #
-# You need PyTorch and the idea of Bayes' rule. [Notebook 0](00_start_here.ipynb) has the notation, and equation numbers such as (4) are those of the [notation page](../docs/notation.md). Reading takes about 30 minutes, running about 10 seconds.
+# You need PyTorch and the idea of Bayes' rule. [Notebook 0](00_start_here.ipynb) has the notation, and equation numbers such as (4) are those of the [notation page](../docs/notation.md). Reading takes about 25 minutes, running about 10 seconds.
 #
 # ## Directions on a sphere
 #
@@ -72,10 +71,12 @@ show(
 #
 # Here $c$ is the slot that the image comes from, and $C_M(\kappa)$ is the constant that makes the density integrate to 1. The vMF *is* a Gaussian, seen only on the sphere: put the distance from above into $e^{-\lVert q - K_i\rVert^2 / 2\sigma^2}$, and you get a constant times $e^{K_i \cdot q/\sigma^2}$. So the **concentration** $\kappa$ plays the part of $1/\sigma^2$. The larger it is, the narrower the bell. (The paper writes $p(x \mid c=i)$, but it is a density of the direction $q = \mu(x)$ and not of the pixels.)
 #
-# Move $\kappa$. **Predict** first: how wide is the bell at 15, the value of the preset `mnist-5k`? (Notebook [b3](b3_how_many_slots_and_what_kappa.ipynb) shows what other values do to a training.)
+# Move $\kappa$. **Predict** first: how wide is the bell at 15, the value of the preset `mnist-5k`?
 
 # %%
 kappas = [0.3, 1, 2, 5, 15, 60]
+for kappa in kappas[1:]:
+    print(f"kappa = {kappa:2}: half as high at {nb02.half_width(kappa):.1f} degrees")
 pictures = [png(nb02.contrast(kappa)) for kappa in kappas]
 labels = [f"κ = {kappa:g}, half as high at {nb02.half_width(kappa):.0f}°" for kappa in kappas]
 Frames(pictures, labels, "concentration", index=kappas.index(5), width=672)
@@ -83,13 +84,8 @@ Frames(pictures, labels, "concentration", index=kappas.index(5), width=672)
 # %% [markdown]
 # *The density for κ = 5. Left: its height against the angle to the mean. Middle: the same as a wall around a circle. Right: as bands on a sphere, with the mean at the cross. Only the angle to the mean matters, and not where the mean points.*
 #
-# Near $\kappa = 0$ every direction is as likely as every other. At an angle $\theta$ the height is $e^{\kappa(\cos\theta - 1)}$ of the peak, so it is halved where $\cos\theta = 1 - \log 2/\kappa$:
-
-# %%
-for kappa in [1, 5, 15, 60]:
-    print(f"kappa = {kappa:2}: half as high at {nb02.half_width(kappa):.1f} degrees")
-
-# %% [markdown]
+# Near $\kappa = 0$ every direction is as likely as every other. At an angle $\theta$ the height is $e^{\kappa(\cos\theta - 1)}$ of the peak, so it is halved where $\cos\theta = 1 - \log 2/\kappa$. This gives the angles above.
+#
 # ### The normaliser
 #
 # To find $C_M(\kappa)$, cut the sphere into rings of equal cosine $t = K_i \cdot q$. The density is the same everywhere on a ring. The ring at $t = \cos\theta$ is a sphere with one dimension less, shrunk to radius $\sqrt{1-t^2}$, so its area has a factor $(1-t^2)^{(M-2)/2}$. A step $dt$ of the cosine is $d\theta = dt/\sqrt{1-t^2}$ wide on the sphere. Together the exponent is $(M-3)/2$:
@@ -146,7 +142,7 @@ for kappa in [1, 5, 15]:
     print(f"kappa = {kappa:2}: the prior is {gap:.1f} nats behind, the likelihood can make up for {2 * kappa}")
 
 # %% [markdown]
-# At $\kappa = 15$ a query that equals the key of a fresh slot picks it over a busy slot in the opposite direction, because the likelihoods then differ by 30 nats. It does not pick it over a busy slot at a right angle, because they then differ by 15 only. At $\kappa = 1$ the fresh slot never wins, whatever the query is. (In the package a memory begins with $h_i = 10^{-5}$ in every slot, so that a fresh slot is less far behind.)
+# Let a query equal the key of a fresh slot, at $\kappa = 15$. If the busy slot lies in the opposite direction, the likelihoods differ by 30 nats and the fresh slot wins. If the busy slot lies at a right angle, they differ by only 15 nats and the busy slot wins. At $\kappa = 1$ the fresh slot never wins, whatever the query is. (In the package a memory begins with $h_i = 10^{-5}$ in every slot, so that a fresh slot is less far behind.)
 #
 # ## Bayes' rule
 #
@@ -160,7 +156,7 @@ for kappa in [1, 5, 15]:
 #
 # ### By hand
 #
-# The query at 40 degrees lies between slots 0 and 1. **Predict:** slot 0 has $h = 3$ and slot 1 has $h = 1$. Which share does each get?
+# The query at 40 degrees lies between slots 0 and 1. **Predict:** slot 0 has $h = 3$ and slot 1 has $h = 1$. What share does each get?
 
 # %%
 query = direction(40.0)
@@ -181,10 +177,7 @@ for slot in range(4):
 # [`memgan/reference.py`](../memgan/reference.py) states the whole method in plain loops. Its posterior is (4) and nothing else. (The $-1$ in the exponent multiplies every slot by $e^{-\kappa}$, which cancels, and keeps `exp` from overflowing.)
 
 # %%
-source(ReferenceMemory.joint)
-
-# %%
-source(ReferenceMemory.posterior)
+display(source(ReferenceMemory.joint), source(ReferenceMemory.posterior))
 
 # %% [markdown]
 # Now take the logarithm of what (4) has above the fraction bar, $\kappa K_i \cdot q + \log(h_i + \beta)$, and call it the **score** of the slot. Then (4) is a softmax of scores, and a whole batch of queries is one matrix product:
@@ -227,7 +220,7 @@ for name, kappa in [("one kappa for all", shared), ("slot 1 has its own", own)]:
     print(f"{name:18}: slot 1 gets {full[1]:.3f}, without the normaliser {without[1]:.3f}")
 
 # %% [markdown]
-# So one $\kappa$ for all is more than a convenience: no Bessel function is evaluated in training. It does not cancel in the density (3) itself, which `memory.log_likelihood` computes with the true constant, nor in the information bound of [notebook 5](05_mcgn.ipynb), where it is a constant that no training changes.
+# So one $\kappa$ for all is more than a convenience: no Bessel function is evaluated in training. The normaliser does not cancel in the density (3) itself, which `memory.log_likelihood` computes with the true constant, nor in the information bound of [notebook 5](05_mcgn.ipynb), where it is a constant that no training changes.
 #
 # ## From slots to real or generated
 #
@@ -243,15 +236,15 @@ print(f"p(y = 1 | x), the sum over slots: {exact:.4f}")
 print(f"memory.read with k = N:           {memory.read(queries)[0]:.4f}")
 
 # %% [markdown]
-# (`memory.read` is $D(x)$. It also clips the result to $[0.001, 0.999]$ and looks at $k$ slots only. [Notebook 3](03_topk_approximation.ipynb) is about both.)
+# (`memory.read` is $D(x)$. It also clips the result to $[0.001, 0.999]$, so that $\log D$ and $\log(1 - D)$ in the losses stay finite, and looks at $k$ slots only. [Notebook 3](03_topk_approximation.ipynb) is about both.)
 #
-# Drag the query round the circle, and move $\kappa$ with the slider. Below the circle, a curve shows $D$ in every direction. **Predict:** what becomes of that curve as $\kappa$ goes to 0, and as it grows to 60? And back at $\kappa = 5$ and 40 degrees: how much $h$ does slot 1 need before this query is more likely generated than real?
+# Drag the query round the circle, and move $\kappa$ with the slider. A curve shows $D$ in every direction. **Predict:** what becomes of that curve as $\kappa$ goes to 0, and as it grows to 60? And back at $\kappa = 5$ and 40 degrees: how much $h$ does slot 1 need before this query is more likely generated than real?
 
 # %%
 PosteriorExplorer(memory, direction([40.0, 110.0, 210.0]), slot=1)
 
 # %% [markdown]
-# *The four slots on their circle: discs are real, squares generated, and the larger a slot, the larger its count. The black line is the query at 40 degrees.*
+# *Left: the four slots on their circle. Discs are real, squares generated, and a larger mark is a larger count. The arrow is the query at 40 degrees. Right: $D$ in every direction; the grey line is the query.*
 #
 # From code, for three queries that lie half-way between two slots:
 
@@ -269,12 +262,10 @@ for kappa in [0.1, 5.0, 60.0]:
 # %%
 six = nb02.six_slots(kappa=5.0)
 between = F.normalize(six.keys[:1] + six.keys[1:2], dim=1)
-
-# %%
 show(
     nb02.sphere_picture(six, between, view=(10, 20)),
     "Figure 2.3. p(y=1|x) on the half of a sphere that faces us, κ = 5. The cross is a query half-way between slots 0 "
-    "(real, h = 3) and 1 (generated, h = 1). The white boundary lies nearer to slot 1.",
+    "and 1. The white boundary lies nearer to slot 1, whose count is smaller. Slots 4 and 5 are on the far side.",
     "A disc with bands of colour: blue round slot 0, upper right, and slot 2, below; orange round slots 1, left, and 3, at "
     "the right edge; white between them, and the query on the blue side.",
 )
@@ -291,9 +282,13 @@ for kappa in [1.0, 15.0, 60.0]:
     print(f"kappa = {kappa:2.0f}: a perfect match gets {share:.2%} of the posterior")
 
 # %% [markdown]
-# In high dimensions random directions are nearly orthogonal: their cosines have a spread of $1/\sqrt M$. The match weighs $e^\kappa$. A random slot weighs $e^{\kappa t}$ with a cosine $t$ of that spread, which is $e^{\kappa^2/2M}$ on average. So one perfect match outvotes about $e^{\kappa - \kappa^2/2M}$ unrelated slots: 590,000 at $\kappa = 15$ and $M = 64$, and fewer than three at $\kappa = 1$.
+# In high dimensions random directions are nearly orthogonal: their cosines have a spread of $1/\sqrt M$. The match weighs $e^\kappa$. A random slot weighs $e^{\kappa t}$ with a cosine $t$ of that spread, which is $e^{\kappa^2/2M}$ on average. So one perfect match outvotes about $e^{\kappa - \kappa^2/2M}$ unrelated slots:
 
 # %%
+for kappa in [1.0, 9.0, 15.0]:
+    by_formula = math.exp(kappa - kappa**2 / (2 * 64))
+    exactly = nb02.outvoted(kappa, 64)
+    print(f"kappa = {kappa:2.0f}, M = 64: one match outvotes {exactly:,.1f} slots (by the formula {by_formula:,.1f})")
 show(
     nb02.vote_curves(
         np.geomspace(0.5, 30, 60),
@@ -307,11 +302,11 @@ show(
 )
 
 # %% [markdown]
-# What this does to a memory as it is written is shown in [b2](b2_the_published_code.ipynb), and how the results of a training depend on $\kappa$ in [b3](b3_how_many_slots_and_what_kappa.ipynb).
+# **How does one choose $\kappa$?** On the one hand, one match should outvote all $N$ slots, so that $\kappa - \kappa^2/2M$ should exceed $\log N$. For $N = 2048$ and $M = 64$ that is so from about $\kappa = 9$ on, and more is needed because no query equals its key. On the other hand, $D$ must keep a slope between slots, which it loses as $\kappa$ grows. Between these limits one tries a few values; the preset `mnist-5k` has 15. [b3](b3_how_many_slots_and_what_kappa.ipynb) shows how a training depends on the choice, and [b2](b2_the_published_code.ipynb) what $\kappa = 1$ does to a memory as it is written.
 #
 # ## Where it breaks
 #
-# **There is no "none of these".** A posterior sums to 1. A query that is like nothing in memory must still belong to some slot, and often belongs to it confidently. We write queries from ten tight clusters, five of each label, into a memory with the sizes of `mnist-5k`. Then we read 200 random directions, which no image has ever had.
+# **There is no "none of these".** A posterior sums to 1. A query that is like nothing in memory must still belong to some slot, and often belongs to it confidently. We write queries from ten tight clusters, five of each label, into a memory of 512 slots with the other settings of `mnist-5k`. Then we read 200 random directions, which no image has ever had.
 
 # %%
 prepare(seed=0)
@@ -328,8 +323,8 @@ densities = {name: memory.log_likelihood(group) for name, group in groups.items(
 # %%
 show(
     nb02.stranger_picture(densities, probabilities),
-    "Figure 2.5. D(x) against the density (3). Strangers get any answer. The density of these strangers is far below that of every known query, but the posterior "
-    "has divided it out.",
+    "Figure 2.5. D(x) against the density (3). Strangers get any answer. Their density is far below that of every known query, but "
+    "the posterior has divided it out.",
     "Scatter plot. Known queries stand on the right, the real ones at D = 1 and the generated ones at D = 0. Strangers stand "
     "on the left, with D anywhere between 0 and 1.",
 )

@@ -1,6 +1,6 @@
-"""Measure forgetting: every variant of `walkthrough.nb07_forgetting` on SEEDS, and what a discriminator still knows.
+"""Measure forgetting: every variant of `walkthrough.nb07_forgetting` on SEEDS.
 
-Writes results/forgetting.json, with the commit, and prints both tables. About ten minutes on one core.
+Writes results/forgetting.json, with the commit, and prints the table. About seven minutes on one free core.
 """
 
 import argparse
@@ -12,21 +12,19 @@ import torch
 
 from memgan.lab.studies.provenance import commit
 from walkthrough.nb07_forgetting import (
-    KEPT_AT,
+    AMOUNT,
+    DATASET,
     MARKS,
     RESULT,
     STEPS_ON_A,
     VARIANTS,
     Curve,
-    Stationary,
     experiment,
     mean_share,
-    stationary,
 )
 
 SEEDS = (0, 1, 2)
 SHOWN = (0, 5, 50, 300)
-GANS = ("memory", "dcgan")
 
 
 def table(curves: Sequence[Curve]) -> str:
@@ -42,38 +40,30 @@ def table(curves: Sequence[Curve]) -> str:
     return "\n".join(lines)
 
 
-def stationary_table(runs: Sequence[Stationary]) -> str:
-    """Share of old fakes that a GAN's last discriminator rejects, seed by seed."""
-    lines = ["| fakes of step | " + " | ".join(map(str, KEPT_AT)) + " | the end | real accepted |"]
-    lines.append("|---" * (len(KEPT_AT) + 3) + "|")
-    for run in runs:
-        shares = [*run.rejected, run.newest, run.accepted]
-        lines.append(f"| {run.gan}, seed {run.seed} | " + " | ".join(f"{share:.2f}" for share in shares) + " |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    names = [*VARIANTS, "stationary"]
+    names = [*VARIANTS]
     parser.add_argument("names", nargs="*", choices=[[], *names], help="measure only these again, and keep the others")
     again = parser.parse_args().names or names
     stored: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
     curves = {(curve["variant"], curve["seed"]): Curve(**curve) for curve in stored.get("curves", [])}
-    curves |= {(name, seed): experiment(name, seed) for name in again if name in VARIANTS for seed in SEEDS}
-    gans = [Stationary(**run) for run in stored.get("stationary", [])]
-    if "stationary" in again:
-        gans = [stationary(name, seed) for name in GANS for seed in SEEDS]
+    curves |= {(name, seed): experiment(name, seed) for name in again for seed in SEEDS}
     ordered = [curves[variant, seed] for variant in VARIANTS for seed in SEEDS if (variant, seed) in curves]
     result = {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "commit": commit(),
-        "configuration": {"steps_on_a": STEPS_ON_A, "marks": MARKS, "kept_at": KEPT_AT, "seeds": SEEDS},
+        "configuration": {
+            "dataset": DATASET,
+            "amount": AMOUNT,
+            "steps_on_a": STEPS_ON_A,
+            "marks": MARKS,
+            "seeds": SEEDS,
+        },
         "curves": [curve._asdict() for curve in ordered],
-        "stationary": [run._asdict() for run in gans],
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(table(ordered), stationary_table(gans), sep="\n\n")
+    print(table(ordered))
 
 
 if __name__ == "__main__":

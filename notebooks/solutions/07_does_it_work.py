@@ -22,10 +22,10 @@ prepare(seed=0)
 # %% [markdown]
 # ## 7.1 · Which cause?
 #
-# With 512 slots, A is kept on every seed if drift is stopped, and lost on every seed if only slot loss is stopped: drift does it alone. With 128 slots, A is lost on seed 2 although drift is stopped, and on all seeds if only slot loss is stopped: each cause can do it.
+# With 512 slots, A is lost on every seed if only drift is stopped, and on every seed if only slot loss is stopped: each cause does it alone. With 128 slots, A is kept on every seed if drift is stopped, and lost on every seed if only slot loss is stopped: drift does it alone.
 
 # %%
-verdict.check_causes({"512 slots": "drift", "128 slots": "both"})
+verdict.check_causes({"512 slots": "both", "128 slots": "drift"})
 
 # %% [markdown]
 # ## 7.2 · Build a walk
@@ -71,14 +71,12 @@ for study, ours, theirs in [
 # If all three of ours are ahead of all three of theirs, only one deal of 20 favours ours as much: 0.05. Three seeds can show no less, however large the difference is. Six against six reach one in 924. The test asks only whether chance could have done it. It does not see that one variant may have had better learning rates.
 #
 # ## 7.4 · Predict
-#
-# One argument: strong differences from real digits are easy to learn, so the network has to change less for B, and A is kept longer. We look at step 5:
 
-# %% tags=["nbval-close"] tolerance={"absolute": 0.15}
-for seed in (0, 1):
-    for amount in (0.5, 0.9):
-        curve = forgetting.experiment("memory", seed, 5, amount)
-        print(f"seed {seed}, amount {amount}: {curve.old[-1]:.2f} of A rejected, cosine {curve.cosine[-1]:.2f}")
+# %% tags=["nbval-close"] tolerance={"absolute": 0.3}
+for variant in ("sigmoid", "memory"):
+    curve = forgetting.experiment(variant, seed=0, amount=0.5)
+    shares = [f"{curve.old[curve.steps.index(step)]:.2f}" for step in (0, 2, 50, 300)]
+    print(f"{variant:8} share of A rejected after 0, 2, 50 and 300 steps on B: {', '.join(shares)}")
 
 # %% [markdown]
-# The argument holds on seed 0 and fails on seed 1. What holds in all four lines is another rule: the less A's queries have turned (the larger the cosine), the more of A is kept. Drift decides, and stronger fakes do not always mean less drift.
+# Both forget most of A within two steps, and both reject most of it again at step 300. The sigmoid is back by step 50, the memory later. One explanation, which we have not tested: half-way fakes have grey pixels along their strokes, bold and thin ones alike, and real digits have fewer. A network that has learnt to see them in B finds them in A, too. With an amount of 0.9 the strokes of A are solid white, and nothing that rejects B is of use against A.

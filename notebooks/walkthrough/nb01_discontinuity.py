@@ -35,12 +35,12 @@ def runs(*kinds: str) -> list[dict[str, Any]]:
     return [run for kind in kinds for run in stored if run["kind"] == kind]
 
 
-def series(label: str, of: Iterable[dict[str, Any]], colour: str, marker: str) -> Series:
-    """Those runs as points of the plane of slope and off-mode share."""
+def series(label: str, of: Iterable[dict[str, Any]], colour: str, marker: str, label_at: tuple[float, float]) -> Series:
+    """Those runs as points of the plane of slope and off-mode share, named at the place `label_at` of that plane."""
     chosen = list(of)
     slopes = [run["slope"] for run in chosen]
     off_mode = [run["off_mode"] for run in chosen]
-    return Series(label, slopes, off_mode, colour, marker)
+    return Series(label, slopes, off_mode, colour, marker, label_at)
 
 
 class Square(NamedTuple):

@@ -92,13 +92,11 @@ def stored_walks_figure(found: Mapping[str, Any], titles: Sequence[str]) -> Figu
 
     picture = imread(ROOT / "figures" / "walks-dcgan.png")
     pitch = (picture.shape[0] + 1) // len(titles)
-    figure = Figure(figsize=(7.5, 1.75 * len(titles)), layout="constrained")
-    panels = figure.subplots(2 * len(titles), 1, height_ratios=[1.1, 1] * len(titles))
+    figure = Figure(figsize=(7.5, 1.95 * len(titles)), layout="constrained")
+    panels = figure.subplots(2 * len(titles), 1, height_ratios=[1.25, 1] * len(titles))
     for row, title in enumerate(titles):
         strip, bars = panels[2 * row : 2 * row + 2]
-        strip.imshow(picture[row * pitch : (row + 1) * pitch - 1], cmap="gray", vmin=0, vmax=1)
-        strip.set_title(title, fontsize=10, loc="left")
-        strip.axis("off")
+        _strip_of(strip, picture[row * pitch : (row + 1) * pitch - 1], POINTS, title)
         _bars(bars, torch.tensor(found["confidence"][row]), torch.tensor(found["classes"][row]))
     panels[-1].set_xlabel("image of the walk, from one end (0) to the other (10)")
     return figure
@@ -143,10 +141,14 @@ def walk_figure(walks: Mapping[str, Walk], indices: Sequence[int]) -> Figure:
 
 def _strip(axes: Axes, images: Tensor, title: str) -> None:
     """`images` [points, C, H, W] side by side, each one unit wide and centred on its number."""
-    points = len(images)
-    side = images.shape[-1] + 1  # of an image in the picture, with the line beside it
-    picture = tile(images, columns=points)
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(-0.5, points - 0.5 - 1 / side, 0, 1), aspect="equal")
+    _strip_of(axes, tile(images, columns=len(images)), len(images), title)
+
+
+def _strip_of(axes: Axes, picture: np.ndarray, points: int, title: str) -> None:
+    """A `picture` of `points` images side by side, each one unit wide and centred on its number, as the bars are."""
+    side = (picture.shape[1] + 1) / points  # of an image in pixels, with the line beside it
+    extent = (-0.5, points - 0.5 - 1 / side, 0, 1)
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=extent, aspect="equal", interpolation="nearest")
     axes.set_title(title, fontsize=10, loc="left")
     axes.set(xlim=(-0.55, points - 0.45))
     axes.axis("off")

@@ -107,7 +107,7 @@ def two_worlds(number: int, key_dim: int = 64, *, real_first: bool = True) -> tu
 
 def directions_picture(query_degrees: float) -> Figure:
     """The four keys and one query as arrows on the unit circle, each key with its cosine to the query."""
-    figure = Figure(figsize=(5.6, 4.2), layout="constrained")
+    figure = Figure(figsize=(5.6, 3.7), layout="constrained")
     axes = figure.subplots()
     _circle(axes)
     axes.plot(0, 0, marker=".", color="black")
@@ -254,7 +254,7 @@ def bayes_on_the_circle(memory: VMFMemory) -> Figure:
 
 def sphere_picture(memory: VMFMemory, queries: Tensor, view: tuple[float, float]) -> Figure:
     """p(y=1|x) on the half of the sphere that one sees from `view` (turn, tilt in degrees), its slots and `queries`."""
-    figure = Figure(figsize=(5.6, 4.2), layout="constrained")
+    figure = Figure(figsize=(6.6, 4.2), layout="constrained")
     axes = figure.subplots()
     frame = _frame_of_view(view)
     side = torch.linspace(-1, 1, 160, dtype=torch.float64)
@@ -275,11 +275,15 @@ def sphere_picture(memory: VMFMemory, queries: Tensor, view: tuple[float, float]
             colour = REAL if value == 1 else GENERATED
             marker = "o" if value == 1 else "s"
             axes.plot(x, y, marker, color=colour, markersize=11, markeredgecolor="black")
-            axes.text(x, y + 0.11, f"{slot} {_kind(value)}", ha="center", fontsize=9.5)
+            text = f"slot {slot}, {_kind(value)}\nh = {float(memory.histogram[slot]):g}"
+            if x > 0.7:  # at the edge there is more room outside
+                axes.text(1.06, y, text, ha="left", va="center", fontsize=9.5)
+            else:
+                axes.text(x, y + 0.09, text, ha="center", va="bottom", fontsize=9.5)
     for x, y, depth_of_query in (queries @ frame.T).tolist():
         if depth_of_query >= 0:
             axes.plot(x, y, "x", color="black", markersize=9, markeredgewidth=2)
-    axes.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), aspect="equal")
+    axes.set(xlim=(-1.05, 1.75), ylim=(-1.05, 1.05), aspect="equal")
     axes.axis("off")
     return figure
 

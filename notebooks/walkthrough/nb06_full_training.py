@@ -23,7 +23,7 @@ from memgan.plots import GENERATED, REAL, image_grid
 from memgan.presets import PRESETS, Settings
 from memgan.runs import build
 from memgan.training import adam_optimisers, prepare
-from walkthrough.drawing import hide_top_and_right
+from walkthrough.drawing import GREEN, hide_top_and_right
 from walkthrough.lesson import Mistake, Wrong, answered, attempt
 from walkthrough.nb05_mcgn import usage
 from walkthrough.own_memory import OwnGAN, OwnMemory, Parts
@@ -44,6 +44,7 @@ __all__ = [
     "load_scores",
     "load_training",
     "moment",
+    "nearest_figure",
     "snapshots",
     "traced_shapes",
     "train_own",
@@ -71,18 +72,28 @@ def load_scores() -> dict[str, float]:
     return {name: value for name, value in runs[0].items() if isinstance(value, float | int)}
 
 
-def snapshots(name: str, labels: Sequence[str], width: float = 7.0) -> Figure:
-    """A sheet of figures/ with a label beside each of its rows, which are equally high."""
+SHEET_COLUMNS = 16  # of the sheets in figures/, each image a pixel from the next
+
+
+def snapshots(
+    name: str, labels: Mapping[int, str], columns: int = SHEET_COLUMNS, column_label: str = "", width: float = 7.0
+) -> Figure:
+    """Some rows of a sheet of figures/, each with its label, and of each row the first `columns` images."""
     from matplotlib.image import imread
 
     picture = imread(ROOT / "figures" / name)
-    left = 0.11  # of the width, for the labels
-    figure = Figure(figsize=(width, width * (0.99 - left) * picture.shape[0] / picture.shape[1] + 0.05))
-    axes = figure.add_axes((left, 0.01, 0.99 - left, 0.98))
+    pitch = (picture.shape[1] + 1) // SHEET_COLUMNS
+    rows = [picture[row * pitch : (row + 1) * pitch - 1, : columns * pitch - 1] for row in labels]
+    gap = np.ones((1, *rows[0].shape[1:]), dtype=picture.dtype)
+    parts = []
+    for row in rows:
+        parts += [row, gap]
+    picture = np.concatenate(parts[:-1])
+    figure = Figure(figsize=(width, 0.87 * width * picture.shape[0] / picture.shape[1] + 0.3), layout="constrained")
+    axes = figure.subplots()
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    pitch = (picture.shape[0] + 1) / len(labels)
-    axes.set_yticks([pitch * (row + 0.5) - 1 for row in range(len(labels))], labels)
-    axes.set(xticks=[])
+    axes.set_yticks([pitch * (row + 0.5) - 1 for row in range(len(labels))], list(labels.values()))
+    axes.set(xticks=[], xlabel=column_label)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return figure
@@ -102,6 +113,8 @@ def training_curves(history: Mapping[str, Sequence[float]], every: int = 1, wind
         (scores, "real", REAL, "real images", 0.7, (0, 16)),
         (scores, "generated", GENERATED, "generated images", 0.7, (0, -20)),
     ]
+    scores.axhline(0.5, color="black", linewidth=0.8, linestyle="--")
+    scores.text(0.99, 0.515, "D = 1/2, a guess", ha="right", fontsize=9, transform=scores.transAxes)
     for axes, name, colour, label, place, shift in lines:
         steps, means = _block_means(history[name], every, window)
         axes.plot(steps, means, color=colour, linewidth=1.5)
@@ -188,25 +201,42 @@ def fewer_slots(gan: MemoryGAN, number: int) -> MemoryGAN:
     return MemoryGAN(memory, gan.inference, gan.generator, image_shape=gan.image_shape).eval()
 
 
-def histogram_life(moments: Sequence[Moment]) -> Figure:
-    """Left, how often each slot is drawn, step by step; right, how many are in use.
+def histogram_life(moments: Sequence[Moment], early: int, top: int = 20) -> Figure:
+    """Left, how often the busiest slots of two moments are drawn; right, how many slots are in use.
 
-    Slots that are never drawn with 1 % or more are left out. The others are ordered by the step at which they are drawn
-    most, the earliest at the bottom.
+    The `top` slots of the moment at place `early` and those of the last one fall into three groups: in the first list
+    only, in both, in the last only.
     """
-    steps = np.array([now.step for now in moments])
-    shares = torch.stack([now.offered for now in moments])
-    visible = shares.amax(dim=0) >= 0.01
-    per_cent = shares[:, visible] * 100
-    by_peak = per_cent[:, per_cent.argmax(dim=0).argsort(stable=True)].T
-    figure = Figure(figsize=(8.6, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
-    image = left.pcolormesh(steps, np.arange(len(by_peak)), by_peak, cmap="Blues", vmin=0, vmax=4)
-    left.set(xlabel="training step", ylabel="slots, by the step of their peak")
-    figure.colorbar(image, ax=left, label="drawn in so many of 100 images", extend="max")
+    steps = [now.step for now in moments]
+    first, last = (set(moments[at].offered.topk(top).indices.tolist()) for at in (early, -1))
+    when = (moments[early].step, moments[-1].step)
+    groups = {  # label: slots, colour, style, at which entry the label begins, and how many points above the line
+        f"{len(first & last)} slots, busy at both": (first & last, REAL, "-", 5, 12),
+        f"{len(first - last)} slots, busy at step {when[0]} only": (first - last, "#000000", "--", 4, 12),
+        f"{len(last - first)} slots, busy at step {when[1]} only": (last - first, GREEN, "-.", 22, -14),
+    }
+    figure = Figure(figsize=(8.6, 3.1), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
+    highest = 0.0
+    for label, (slots, colour, style, place, above) in groups.items():
+        shares = [100 * float(now.offered[sorted(slots)].sum()) for now in moments]
+        left.plot(steps, shares, color=colour, linestyle=style, linewidth=1.8)
+        at = min(place, len(steps) - 1)
+        left.annotate(
+            label,
+            (steps[at], shares[at]),
+            (0, above),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontsize=9,
+        )
+        highest = max(highest, *shares)
+    left.set(xlabel="training step", ylabel="of 100 draws", ylim=(0, 1.15 * highest))
     in_use = [float(torch.special.entr(now.offered.double()).sum().exp()) for now in moments]
     right.plot(steps, in_use, color=REAL, linewidth=2)
     right.set(xlabel="training step", ylabel="slots in use", ylim=(0, None))
+    hide_top_and_right(left)
     hide_top_and_right(right)
     return figure
 
@@ -221,19 +251,31 @@ def discriminate(gan: MemoryGAN, images: Tensor) -> Tensor:
 
 
 def chances_figure(chances: Mapping[str, Tensor], colours: Mapping[str, str]) -> Figure:
-    """The distribution of D for each set of images, one panel below the other, each with a scale of its own."""
-    figure = Figure(figsize=(6.6, 0.95 * len(chances) + 0.6), layout="constrained")
-    panels = figure.subplots(len(chances), 1, sharex=True)
+    """The distribution of D for each set of images, one panel below the other, all on one scale."""
+    figure = Figure(figsize=(6.6, 1.15 * len(chances) + 0.5), layout="constrained")
+    panels = figure.subplots(len(chances), 1, sharex=True, sharey=True)
     for axes, (name, values) in zip(panels, chances.items(), strict=True):
         heights, edges = np.histogram(values.numpy(), bins=20, range=(0, 1))
-        axes.bar(edges[:-1], heights / len(values), width=0.048, align="edge", color=colours[name])
+        axes.bar(edges[:-1], 100 * heights / len(values), width=0.048, align="edge", color=colours[name])
         axes.axvline(0.5, color="black", linewidth=0.8, linestyle="--")
-        axes.text(1.0, 0.95, name, ha="right", va="top", color=colours[name], transform=axes.transAxes)
-        axes.set(ylim=(0, 1.1 * heights.max() / len(values)), yticks=[], xlim=(0, 1))
+        axes.text(1.0, 0.98, name, ha="right", va="top", color=colours[name], transform=axes.transAxes)
+        axes.set(xlim=(0, 1))
         hide_top_and_right(axes)
-        axes.spines["left"].set_visible(False)
     panels[-1].set_xlabel("D(x)")
+    figure.supylabel("per cent of the images", fontsize=10)
     return figure
+
+
+def nearest_figure(pairs: Mapping[str, tuple[Tensor, Tensor]], images: Tensor, columns: int) -> Figure:
+    """Some images of each kind, and below each the training image that is nearest to it.
+
+    `pairs[kind]` holds images [columns, C, H, W] in [-1, 1] and the places of their nearest ones in `images`.
+    """
+    rows, labels = [], []
+    for kind, (some, nearest_ones) in pairs.items():
+        rows += [some, as_float(images[nearest_ones])]
+        labels += [kind, "nearest in training"]
+    return image_grid(torch.cat(rows), columns, row_labels=labels, width=7)
 
 
 def acceptance_figure(moments: Sequence[Mapping[str, float]]) -> Figure:

@@ -8,7 +8,7 @@ that the two ways in which a memory forgets can be told apart: its encoder moves
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,21 +21,19 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from memgan import VMFMemory
-from memgan.data import load_dataset
+from memgan.data import as_float, load_dataset
 from memgan.engines import Candidates, marked
-from memgan.gan import AdversarialModel, discriminator_loss
-from memgan.lab.baselines.models import build_model
+from memgan.gan import discriminator_loss
 from memgan.networks import InferenceNetwork
-from memgan.plots import GENERATED, REAL, image_grid
+from memgan.plots import REAL, image_grid
 from memgan.presets import PRESETS
-from memgan.training import prepare, train
-from walkthrough.drawing import GREEN, PURPLE, SKY_BLUE, VERMILION, hide_top_and_right
+from memgan.training import prepare
+from walkthrough.drawing import GREEN, PURPLE, VERMILION, hide_top_and_right
 
 __all__ = [
     "MARKS",
     "VARIANTS",
     "CAUSES",
-    "KEPT_AT",
     "REPAIRS",
     "Curve",
     "Kinds",
@@ -50,21 +48,25 @@ __all__ = [
     "load_stationary",
     "mean_share",
     "restroked",
-    "stationary",
-    "two_causes",
+    "small_multiples",
 ]
 
-RESULT = Path(__file__).resolve().parents[2] / "results" / "forgetting.json"
+DATASET = "mnist-5k"
+NUM_SLOTS = 512  # a quarter of the preset's, because a few minutes of training need no more
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+RESULT = RESULTS / "forgetting.json"
+STUDY = RESULTS / "study-seeds-mnist-5k.json"
 STEPS_ON_A = 150
+AMOUNT = 0.9  # of strokes; at 0.5 the sigmoid forgets A for a few steps only, so that there is little to prevent
 MARKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 300)  # steps on B after which the discriminator is asked about A
 BATCH = 32  # B, of real images and of fakes
 REPLAYED = 128  # old fakes that replay keeps; the same number of slots' images is rehearsed
 STILL = 0.9  # a slot holds what it held while its key is within this cosine of what it was
-LEARNING_RATE = PRESETS["digits"].training.discriminator_lr
+LEARNING_RATE = PRESETS[DATASET].training.discriminator_lr
 
 
 class Kinds(NamedTuple):
-    """Three kinds of images [n, 1, 16, 16], no two made from the same digit."""
+    """Three kinds of images [n, 1, 28, 28], no two made from the same digit."""
 
     real: Tensor
     bold: Tensor  # A
@@ -83,7 +85,7 @@ class Variant:
     re_encoded: bool = False  # each slot keeps an image, and its key follows the encoder
     gentle: bool = False  # a slot decays by alpha^gamma, not by alpha: who gives little takes little away
     rehearsed: bool = False  # on B, half of the fakes are images that slots of generated ones keep
-    num_slots: int = PRESETS["digits"].memory.num_slots  # N; k is N/16
+    num_slots: int = NUM_SLOTS  # N; k is N/16
 
 
 VARIANTS: dict[str, Variant] = {
@@ -107,7 +109,16 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-CAUSES = ("128 slots", "128 slots, encoder frozen", "128 slots, slots protected", "128 slots, both stopped")
+CAUSES = {  # what is stopped, for both sizes of memory
+    "memory": "neither",
+    "memory, encoder frozen": "drift",
+    "memory, slots protected": "slot loss",
+    "memory, both stopped": "both",
+    "128 slots": "neither",
+    "128 slots, encoder frozen": "drift",
+    "128 slots, slots protected": "slot loss",
+    "128 slots, both stopped": "both",
+}
 REPAIRS = tuple(name for name, variant in VARIANTS.items() if variant.re_encoded or variant.rehearsed or variant.replay)
 
 
@@ -134,9 +145,9 @@ def restroked(images: Tensor, amount: float) -> Tensor:
     return images.lerp(extreme, abs(amount))
 
 
-def kinds(seed: int, amount: float = 0.5) -> Kinds:
+def kinds(seed: int, amount: float = AMOUNT) -> Kinds:
     """Real digits, bold fakes and thin fakes, from a random split of the training digits; the labels are not used."""
-    images = load_dataset("digits").images
+    images = as_float(load_dataset(DATASET).images)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     real, bold, thin = images[order].split([len(images) - 800, 400, 400])
     return Kinds(real, restroked(bold, amount), restroked(thin, -amount))
@@ -156,7 +167,7 @@ class RehearsingMemory(VMFMemory):
     def __init__(self, *args: Any, gentle: bool = False, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.gentle = gentle
-        side = PRESETS["digits"].networks.image_size
+        side = PRESETS[DATASET].networks.image_size
         self.register_buffer("images", torch.zeros(self.num_slots, 1, side, side))
         self.register_buffer("filled", torch.zeros(self.num_slots, dtype=torch.bool))
 
@@ -210,14 +221,15 @@ class Discriminator(nn.Module):
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
-        preset = PRESETS["digits"]
+        preset = PRESETS[DATASET]
         self.variant = variant
         self.encoder = without_batch_statistics(InferenceNetwork(preset.networks, preset.memory.key_dim))
         settings = replace(preset.memory, num_slots=variant.num_slots, top_k=variant.num_slots // 16)
         self.memory = RehearsingMemory(**asdict(settings), gentle=variant.gentle)
         self.head = nn.Linear(preset.memory.key_dim, 1)
         nn.init.normal_(self.head.weight, std=0.02)
-        self.optimiser = torch.optim.Adam(self.parameters(), LEARNING_RATE, betas=(0.5, 0.999))
+        betas = (preset.training.beta1, preset.training.beta2)
+        self.optimiser = torch.optim.Adam(self.parameters(), LEARNING_RATE, betas=betas)
         self.shielded: Shielded | None = None
 
     def logit(self, images: Tensor) -> Tensor:
@@ -288,7 +300,7 @@ def without_batch_statistics(network: InferenceNetwork) -> InferenceNetwork:
     return network
 
 
-def experiment(variant: str, seed: int, steps_on_b: int = 300, amount: float = 0.5) -> Curve:
+def experiment(variant: str, seed: int, steps_on_b: int = 300, amount: float = AMOUNT) -> Curve:
     """One discriminator of `VARIANTS`, trained on A and then on B, asked about A at the `MARKS` up to `steps_on_b`.
 
     Reproducible from the seed alone. Raises KeyError for an unknown variant.
@@ -394,10 +406,22 @@ def load(path: Path = RESULT) -> list[Curve]:
     return [Curve(**curve) for curve in stored["curves"]]
 
 
-def load_stationary(path: Path = RESULT) -> "list[Stationary]":
-    """What scripts/measure_forgetting.py measured of GANs on the digits, where forgetting does not show."""
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    return [Stationary(**run) for run in stored["stationary"]]
+def load_stationary(path: Path = STUDY) -> "list[Stationary]":
+    """What `memgan study seeds --preset mnist-5k` measured of old fakes in ordinary training, where forgetting does not show."""
+    runs = []
+    for run in json.loads(path.read_text(encoding="utf-8"))["runs"]:
+        kept = run["old_fakes"]
+        runs.append(
+            Stationary(
+                gan="memory" if run["configuration"] == "memoryGAN" else "dcgan",
+                seed=run["seed"],
+                steps=[moment["step"] for moment in kept],
+                rejected=[moment["value"] for moment in kept],
+                newest=run["new_fakes_rejected"],
+                accepted=round(1 - run["real_rejected"], 4),
+            )
+        )
+    return runs
 
 
 def of_variant(curves: Sequence[Curve], variant: str) -> list[Curve]:
@@ -419,9 +443,6 @@ STYLES = [  # Okabe and Ito's colours, each with a marker and a line of its own
     (REAL, "s", "-"),
     (GREEN, "^", "--"),
     (PURPLE, "D", "-."),
-    ("#000000", "v", ":"),
-    (GENERATED, "P", "--"),
-    (SKY_BLUE, "X", "-"),
 ]
 
 
@@ -441,18 +462,31 @@ def forgetting_curves(curves: Sequence[Curve], variants: Sequence[str]) -> Figur
     return figure
 
 
-def two_causes(curves: Sequence[Curve]) -> Figure:
-    """Left, the share of A rejected with each cause stopped; right, what drifts and what is lost where none is."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    names = ["neither stopped", "drift stopped", "slot loss stopped", "both stopped"]
-    for variant, name, style in zip(CAUSES, names, STYLES, strict=False):
-        draw_share(left, of_variant(curves, variant), "old", name, style)
-    nothing_stopped = of_variant(curves, CAUSES[0])
-    draw_share(right, nothing_stopped, "cosine", "cosine of A's queries\nnow and before B", STYLES[4])
-    draw_share(right, nothing_stopped, "slots", "share of A's slots\nthat still hold A", STYLES[5])
-    finish(left, "share of A's fakes still rejected")
-    finish(right, "neither stopped: what is left")
+def small_multiples(curves: Sequence[Curve], variants: Mapping[str, str], columns: int = 4) -> Figure:
+    """Share of A's fakes still rejected against steps on B: a panel for each variant under its title, a thin line a seed.
+
+    The thick line is the mean of the seeds. All panels have the same axes.
+    """
+    rows = math.ceil(len(variants) / columns)
+    figure = Figure(figsize=(9.4, 1.75 * rows + 0.6), layout="constrained")
+    panels = np.atleast_2d(figure.subplots(rows, columns, sharex=True, sharey=True))
+    for axes, (variant, title) in zip(panels.flat, variants.items(), strict=False):
+        chosen = of_variant(curves, variant)
+        if not chosen:
+            raise ValueError(f"no curve for {variant!r}")
+        colour = REAL if VARIANTS[variant].memory else VERMILION
+        values = torch.tensor([curve.old for curve in chosen])
+        for of_seed in values:
+            axes.plot(chosen[0].steps, of_seed, color=colour, linewidth=0.8, alpha=0.5)
+        axes.plot(chosen[0].steps, values.mean(dim=0), color=colour, linewidth=2.2)
+        axes.set_title(title, fontsize=10, color=colour)
+        step_axis(axes, ticks=(0, 1, 5, 20, 80, 300))
+        axes.set(ylim=(-0.03, 1.03))
+        hide_top_and_right(axes)
+    for axes in panels.flat[len(variants) :]:
+        axes.set_visible(False)
+    figure.supxlabel("steps on B (logarithmic)", fontsize=10)
+    figure.supylabel("share of A still rejected", fontsize=10)
     return figure
 
 
@@ -470,13 +504,17 @@ def draw_share(axes: Axes, curves: Sequence[Curve], share: str, label: str, styl
 
 def finish(axes: Axes, label: str) -> None:
     """The axes of a picture against the steps on B, on a logarithmic scale that begins at 0; each line is named."""
-    axes.set_xscale("symlog", linthresh=1, linscale=0.5)
-    ticks = [0, 1, 2, 5, 10, 20, 50, 100, 300]
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    axes.minorticks_off()
+    step_axis(axes, ticks=(0, 1, 2, 5, 10, 20, 50, 100, 300))
     axes.set(xlabel="steps on B (log scale)", ylabel=label, ylim=(-0.03, 1.03))
     name_lines(axes)
     hide_top_and_right(axes)
+
+
+def step_axis(axes: Axes, ticks: Sequence[int]) -> None:
+    """Steps on B along x, logarithmic but for the first, which is 0."""
+    axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
 
 
 def name_lines(axes: Axes, apart: float = 0.08) -> None:
@@ -500,49 +538,12 @@ def name_lines(axes: Axes, apart: float = 0.08) -> None:
         )
 
 
-KEPT_AT = (25, 50, 100, 200, 400, 600)  # steps of a GAN's training at which fakes are kept
-KEPT = 256  # how many
-
-
 class Stationary(NamedTuple):
-    """One GAN on the digits: what its last discriminator says of fakes from its youth; shares of KEPT images."""
+    """One GAN on MNIST: what its last discriminator says of fakes from its youth; shares of images."""
 
-    gan: str
+    gan: str  # "memory" or "dcgan"
     seed: int
-    rejected: list[float]  # of the fakes kept at each step of KEPT_AT
+    steps: list[int]  # at which fakes were kept
+    rejected: list[float]  # of the fakes kept at each of them
     newest: float  # of fakes made at the end, rejected
-    accepted: float  # of real training images
-
-
-def stationary(name: str, seed: int) -> Stationary:
-    """Train "memory" or "dcgan" on the digits with the preset, and ask its last D about old fakes.
-
-    D normalises each set by its own statistics, as it does each batch in training.
-    """
-    settings = PRESETS["digits"]
-    if name != "memory":
-        settings = settings.changed([f"model={name}", "networks.noise_dim=16"])
-    prepare(seed)
-    gan = build_model(settings)
-    images = load_dataset("digits").images
-    kept = []
-    for step in train(gan, images, settings.training):
-        if step.number in KEPT_AT:
-            kept.append(made_by(gan, step.number))
-    newest = made_by(gan, seed=0)
-    rejected = [share_rejected(gan, fakes) for fakes in kept]
-    newest_rejected = share_rejected(gan, newest)
-    real_rejected = share_rejected(gan, images[:KEPT])
-    return Stationary(name, seed, rejected, newest_rejected, accepted=round(1 - real_rejected, 4))
-
-
-@torch.no_grad()
-def share_rejected(gan: AdversarialModel, images: Tensor) -> float:
-    """The share of `images` that the discriminator takes for generated, D < 0.5."""
-    return rounded_mean(gan.discriminate(images) < 0.5)
-
-
-@torch.no_grad()
-def made_by(gan: AdversarialModel, seed: int) -> Tensor:
-    """KEPT images of the generator as it is now."""
-    return gan.generate(KEPT, generator=torch.Generator().manual_seed(seed)).images
+    accepted: float  # of real test images

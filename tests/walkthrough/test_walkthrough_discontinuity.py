@@ -47,7 +47,7 @@ def test_exercise(check, answer, says, capsys):
 
 
 def test_stored_runs_are_found_by_their_kind():
-    chosen = series("plain", runs("plain"), "#000000", "o")
+    chosen = series("plain", runs("plain"), "#000000", "o", (3.0, 0.5))
     assert len(chosen.slope) == len(chosen.off_mode) == len(runs("plain")) > 0
 
 

@@ -32,7 +32,12 @@ def test_moment_is_a_copy_of_the_distribution_that_slots_are_drawn_from(gan):
     assert now.real_slots == 256
     torch.testing.assert_close(now.offered, gan.memory.values.double() / 256)
     peaked = now._replace(step=6, offered=torch.eye(512, dtype=torch.float64)[3])
-    assert len(full_training.histogram_life([now, peaked]).axes) == 3
+    left, right = full_training.histogram_life([now, peaked], early=0, top=1).axes
+    both, first_only, last_only = left.get_lines()
+    assert list(both.get_ydata()) == [0, 0]
+    assert list(first_only.get_ydata()) == pytest.approx([100 / 256, 0])
+    assert list(last_only.get_ydata())[-1] == pytest.approx(100)
+    assert list(right.get_lines()[0].get_ydata()) == pytest.approx([256, 1])
 
 
 def test_progress_bar_yields_every_step_and_says_what_stays_true(monkeypatch):
@@ -59,6 +64,23 @@ def test_curves_are_means_of_blocks_of_steps():
     }
     (line, *_) = full_training.training_curves(history, every=10, window=20).axes[0].get_lines()
     assert [list(data) for data in line.get_data()] == [[10, 30], [2, 6]]
+
+
+def test_snapshots_keep_the_rows_and_columns_that_were_asked_for():
+    figure = full_training.snapshots("training-snapshots.png", {2: "step 50", 7: "step 1600"}, columns=5)
+    picture = figure.axes[0].images[0].get_array()
+    assert picture.shape[:2] == (2 * 29 - 1, 5 * 29 - 1)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["step 50", "step 1600"]
+
+
+def test_nearest_figure_has_a_row_of_neighbours_below_each_kind():
+    images = torch.randint(0, 256, (6, 1, 7, 7), dtype=torch.uint8)
+    pairs = {
+        "a": (torch.zeros(3, 1, 7, 7), torch.tensor([0, 1, 2])),
+        "b": (torch.ones(3, 1, 7, 7), torch.tensor([5, 5, 5])),
+    }
+    labels = full_training.nearest_figure(pairs, images, 3).axes[0].get_yticklabels()
+    assert [label.get_text() for label in labels] == ["a", "nearest in training", "b", "nearest in training"]
 
 
 def test_figures_are_drawn():

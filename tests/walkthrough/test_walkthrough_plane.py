@@ -172,6 +172,6 @@ def test_pictures_are_drawn_from_arrays():
     assert len(plane_figures.latent_square(modes, slope, sample).axes) == 4  # three panels and a colour bar
     assert len(plane_figures.slot_squares(torch.stack([modes] * 3), ["a", "b", "c"], columns=2).axes) == 4
     assert isinstance(plane_figures.rings({"data": sample}), Figure)
-    series = plane_figures.Series("one", [2.0], [0.0], "#000000", "o")
+    series = plane_figures.Series("one", [2.0], [0.3], "#000000", "o", label_at=(3.0, 0.5))
     assert isinstance(plane_figures.forbidden_region([series]), Figure)
     assert isinstance(plane_figures.measures_by_kind({"memory": [(8, 0.0)], "other": [(4, 0.3), (5, 0.2)]}), Figure)

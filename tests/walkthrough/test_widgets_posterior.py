@@ -120,7 +120,7 @@ def test_viewers_without_javascript_get_a_picture_and_its_words(dim):
     data, metadata = explorer._repr_mimebundle_()
     assert data["text/plain"] == metadata["image/png"]["alt"] == repr(explorer)
     with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as picture:
-        assert picture.size == (340, 340)
+        assert picture.size == ((720, 340) if dim == 2 else (340, 340))
 
 
 # ------------------------------------------------------------------ in the page

@@ -5,7 +5,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import traitlets
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from torch import Tensor
@@ -14,7 +16,7 @@ from memgan.memory import VMFMemory
 from memgan.plots import GENERATED, REAL, UNUSED
 from memgan.widgets.base import PictureWidget, script
 
-__all__ = ["PosteriorExplorer", "slots_picture"]
+__all__ = ["PosteriorExplorer"]
 
 MOST_SLOTS = 24  # that one can still tell apart
 
@@ -141,29 +143,55 @@ class PosteriorExplorer(PictureWidget):
         return proposal["value"]
 
     def picture(self) -> bytes:
-        keys = [key[:2] for key in self.slot_keys]  # a sphere is seen from above
-        return slots_picture(keys, self.values, self.histogram, queries=[self.query[:2]], colours=["black"])
+        figure = Figure(figsize=(7.2 if self._key_dim == 2 else 3.4, 3.4), layout="constrained")
+        if self._key_dim == 2:
+            circle, curve = figure.subplots(1, 2, width_ratios=(1, 1.1))
+            self._draw_curve(curve)
+        else:  # a sphere is seen from above
+            circle = figure.subplots()
+        self._draw_slots(circle)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=100, facecolor="white", metadata={"Software": None})
+        return buffer.getvalue()
+
+    def _draw_slots(self, axes: Axes) -> None:
+        """The slots on their circle, blue discs real and orange squares generated, and the query as an arrow."""
+        axes.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
+        axes.axis("off")
+        axes.add_patch(Circle((0, 0), 1, fill=False, color=UNUSED))
+        for slot, key in enumerate(self.slot_keys):
+            colour = REAL if self.values[slot] == 1 else GENERATED
+            marker = "o" if self.values[slot] == 1 else "s"
+            size = min(16, 6 * math.sqrt(1 + 0.7 * self.histogram[slot]))
+            axes.plot(key[0], key[1], marker, color=colour, markersize=size)
+            axes.text(1.25 * key[0], 1.25 * key[1], str(slot), ha="center", va="center")
+        style = {"arrowstyle": "-|>", "color": "black", "linewidth": 2, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", (self.query[0], self.query[1]), (0, 0), arrowprops=style)
+        axes.text(0.5 * self.query[0] - 0.12, 0.5 * self.query[1] + 0.12, "$q$", fontsize=12)
+
+    def _draw_curve(self, axes: Axes) -> None:
+        """P(real) in every direction: over all slots, and over the k best where these are fewer."""
+        degrees = np.linspace(0, 360, 721)
+        around = np.stack([np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))], axis=1)
+        scores = self.kappa * around @ np.array(self.slot_keys).T + np.log(np.array(self.histogram) + self.beta)
+        joint = np.exp(scores - scores.max(axis=1, keepdims=True))
+        real = np.array(self.values)
+        axes.plot(degrees, joint @ real / joint.sum(axis=1), color="black", label="all slots")
+        if self.top_k < len(real):
+            worst_asked = np.sort(joint, axis=1)[:, -self.top_k]
+            asked = np.where(joint >= worst_asked[:, np.newaxis], joint, 0)
+            axes.plot(
+                degrees, asked @ real / asked.sum(axis=1), "--", color="black", label=f"the {self.top_k} best only"
+            )
+            axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+        at = math.degrees(math.atan2(self.query[1], self.query[0])) % 360
+        axes.axvline(at, color=UNUSED)
+        axes.text(at + 6, 0.02, "$q$", fontsize=12)
+        axes.set(xlim=(0, 360), ylim=(0, 1.02), xticks=range(0, 361, 90))
+        axes.set(xlabel="direction of the query (degrees)", ylabel="probability of real")
+        axes.spines[["top", "right"]].set_visible(False)
 
     def __repr__(self) -> str:
         num_slots = len(self.slot_keys)
         query = [round(number, 2) for number in self.query]
         return f"PosteriorExplorer({num_slots} slots, kappa {self.kappa:g}, top_k {self.top_k}, query {query})"
-
-
-def slots_picture(keys: Any, values: Any, histogram: Any, queries: Any, colours: Any) -> bytes:
-    """A PNG file of slots on a circle, blue discs real and orange squares generated, and of queries as arrows."""
-    figure = Figure(figsize=(3.4, 3.4))
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
-    axes.axis("off")
-    axes.add_patch(Circle((0, 0), 1, fill=False, color=UNUSED))
-    for slot, (x, y) in enumerate(keys):
-        colour = REAL if values[slot] == 1 else GENERATED
-        marker = "o" if values[slot] == 1 else "s"
-        size = min(16, 6 * math.sqrt(1 + 0.7 * histogram[slot]))
-        axes.plot(x, y, marker, color=colour, markersize=size)
-        axes.text(1.25 * x, 1.25 * y, str(slot), ha="center", va="center")
-    for (x, y), colour in zip(queries, colours, strict=True):
-        axes.plot([0.55 * x, 0.85 * x], [0.55 * y, 0.85 * y], color=colour, linewidth=2)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
