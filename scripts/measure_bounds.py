@@ -44,12 +44,11 @@ RUNS: dict[str, tuple[list[str], tuple[int, ...]]] = {  # what is changed, and t
     "density, Z 4": ([DENSITY, "training.mi_weight=0.02", "networks.noise_dim=4"], (0,)),
     "density, Z 4, lambda 0.1": ([DENSITY, "training.mi_weight=0.1", "networks.noise_dim=4"], (0,)),
     "density, Z 2, lambda .01": ([DENSITY, "training.mi_weight=0.01", "networks.noise_dim=2"], (0,)),
-    "density, paper's numbers": ([DENSITY, "training.mi_weight=0.01", *PAPERS_NUMBERS], (0,)),
-    "posterior, the same": (PAPERS_NUMBERS, (0,)),
+    "paper, density": ([DENSITY, "training.mi_weight=0.01", *PAPERS_NUMBERS], (0,)),
+    "paper, posterior": (PAPERS_NUMBERS, (0,)),
 }
 SHEET_OF = {"posterior": "bound-posterior.png", "density": "bound-density.png", "no term": "bound-none.png"}
-LEAST_PURE = "slots-least-pure.png"
-PICTURES = (*SHEET_OF.values(), LEAST_PURE)
+PICTURES = tuple(SHEET_OF.values())
 SCORES = ("inception_score", "frechet_distance", "recall", "slot_purity", "slots_in_use")
 
 
@@ -96,20 +95,20 @@ def scores_of(gan: MemoryGAN, settings: Settings, design: nb05.Design, name: str
 
 
 def measure_pretrained() -> dict[str, Any]:
-    """The same measures of the model that comes with the package, and a sheet of its least pure slots."""
+    """The same measures of the model that comes with the package, and its least pure slots."""
     gan, settings = load_pretrained("mnist-5k")
     design = nb05.crossed(gan, classifier_for(settings.dataset))
-    draw_least_pure(design, SHEETS / LEAST_PURE)
-    return scores_of(gan, settings, design, "pretrained", 0)
+    return {**scores_of(gan, settings, design, "pretrained", 0), "least_pure": least_pure(design)}
 
 
-def draw_least_pure(design: nb05.Design, path: Path) -> None:
-    """The four of the 48 slots whose images the classifier agrees least about, sixteen images each."""
+def least_pure(design: nb05.Design) -> list[dict[str, Any]]:
+    """The four slots whose images the classifier agrees least about, and how often it sees each class."""
     classes = design.classes
     purity = (classes == classes.mode(dim=1).values.unsqueeze(1)).double().mean(dim=1)
-    worst = purity.argsort(stable=True)[:4]
-    print("least pure", purity[worst].tolist(), [classes[slot, :16].tolist() for slot in worst])
-    write_sheet(design.images[worst, :16].flatten(0, 1), 16, path)
+    worst = purity.argsort(stable=True)[:4].tolist()
+    return [
+        {"slot": int(design.slots[place]), "classes": classes[place].bincount(minlength=10).tolist()} for place in worst
+    ]
 
 
 def measures_of(gan: MemoryGAN, design: nb05.Design, real: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:

@@ -284,12 +284,12 @@ def life_figure(frames: Sequence[Frame]) -> Figure:
             else:
                 axes.plot([write - 1, write], [old, new], color=colour, linewidth=1.8, alpha=0.8)
     for write, at, side in ((0, -0.35, "right"), (len(frames) - 1, len(frames) - 0.65, "left")):
-        lowest = 0.0
-        for slots, colour, degrees in _close_together(places[write], frames[write]):
-            lowest = max(degrees, lowest)  # labels keep a line's height apart
+        free = 0.0  # from this angle on: labels keep a line's height apart
+        for slots, colour, mean in _close_together(places[write], frames[write]):
+            height = max(mean, free)
             text = ", ".join(str(slot) for slot in slots)
-            axes.text(at, lowest, text, color=colour, ha=side, va="center", fontsize=9, weight="bold")
-            lowest += 13
+            axes.text(at, height, text, color=colour, ha=side, va="center", fontsize=9, weight="bold")
+            free = height + 13
     style: dict[str, Any] = {"fontsize": 9, "ha": "center"}
     axes.text(5, 37, "real queries, cluster at 60", color=REAL, **style)
     axes.text(6.5, 188, "real queries, cluster at 170", color=REAL, **style)
