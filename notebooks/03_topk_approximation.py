@@ -62,7 +62,7 @@ for name, table in mass.items():
     print(f"{name}: nine tenths in {needed} slots, and {taken[:, 31].mean():.1%} in the 32 best")
 
 # %% [markdown]
-# So $k = 32$ is enough for a memory that has learnt something: few slots hold most of the count, and queries lie near their keys. A memory that knows nothing would lose most of the posterior.
+# So $k = 32$ is enough for a memory that has learnt something: few slots hold most of the count, and queries lie near their keys. A random memory loses most of the posterior.
 #
 # You need [notebook 2](02_vmf_posterior.ipynb). Reading takes about 30 minutes, running half a minute.
 #
@@ -303,7 +303,7 @@ show(
 )
 
 # %% [markdown]
-# A sample in the left grey zone is a fake that the memory is sure about. It has no gradient, and the generator learns nothing from it under either loss. If all fakes end up there, $G$ stops learning, although the losses look normal. To see whether this happens, we counted such fakes in the training above. **Predict** the curve.
+# A sample in the left grey zone is a fake that the memory is sure about. It has no gradient, and the generator learns nothing from it under either loss. If all fakes end up there, $G$ stops learning, although the losses look normal. We counted such fakes in the training above. **Predict** the curve.
 
 # %% tags=["nbval-close"] tolerance={"absolute": 0.15}
 show(

@@ -11,7 +11,7 @@
 #
 # **The question:** the memory does not learn by gradients. It is *written*: each query changes a few slots, by the three lines (8) to (10) of the paper. Where do these lines come from?
 #
-# Before we derive them, a picture shows what they do. Twelve slots on a circle receive eight queries with each write. Two clusters of real queries stay where they are. The generator (orange) wanders clockwise and then, after write 12, jumps to another place.
+# Before we derive them, a picture shows what they do. Twelve slots on a circle receive eight queries with each write. Two clusters of real queries stay where they are. The generator (orange) wanders clockwise, and after write 12 it jumps to another place.
 
 # %%
 import copy
@@ -45,11 +45,9 @@ show(
 )
 
 # %% [markdown]
-# A write does one of two things. We say that the memory *knows* a query if its most probable slot carries the query's label. Then the most probable slots with that label turn a little towards the query: this is one step of **EM** (expectation maximisation), and it amounts to a running mean. If the memory does not know the query, it is **stored** in the place of the oldest slot.
+# A write needs no learning rate, and it can do what no gradient step can: overwrite a slot at once. It does one of two things. We say that the memory *knows* a query if its most probable slot carries the query's label. Then the most probable slots with that label turn a little towards the query: this is a step of **EM** (expectation maximisation), a running mean. If the memory does not know the query, it is **stored** in the place of the oldest slot.
 #
-# First we look at both cases on four slots, and at the code. Then we derive the EM step, and see why it must forget. At the end you write both cases yourself.
-#
-# You need [notebook 2](02_vmf_posterior.ipynb) (the posterior) and [notebook 3](03_topk_approximation.ipynb) (the top k). Reading takes about 40 minutes, running about half a minute.
+# You need [notebook 2](02_vmf_posterior.ipynb) (the posterior) and [notebook 3](03_topk_approximation.ipynb) (the top k). Reading takes about 30 minutes without the exercises, running about half a minute.
 #
 # ## What a slot holds
 #
@@ -186,7 +184,7 @@ for write in (12, 24):
     print(f"slot 6 after write {write}: h {frames[write]['histogram'][6]:.2f}, age {frames[write]['ages'][6]}")
 
 # %% [markdown]
-# Slots 10 and 11 had never been used. Slots 7 and 8 are generated slots beside slot 6, and their counts were well above zero. But slot 6 was always the best match, and only the best match has its age reset (the last section says why), so slots 7 and 8 had grown old. After the jump slot 6 keeps its count to the last digit, because a count decays only when the slot is in $S_y$ of some query. It grows old and waits to be replaced.
+# Slots 10 and 11 had never been used. Slots 7 and 8 are generated slots beside slot 6, and their counts were well above zero. But slot 6 was always the best match, and only the best match has its age reset (the last section says why), so slots 7 and 8 had grown old. After the jump slot 6 keeps its count to the last digit, because a count decays only when the slot is in $S_y$ of some query. It grows old and waits to be replaced. This is why the oldest slot is overwritten and not the one with the smallest count: the count of slot 6 says nothing about *when* it was earned.
 #
 # ## Why these lines?
 #
@@ -355,7 +353,7 @@ show(
 )
 
 # %% [markdown]
-# (The formula fails at $\alpha = 0.98$ and half a degree. A lag of 24.5 degrees would take 200 writes to build up, and there were 100.)
+# (At $\alpha = 0.98$ and half a degree the formula fails: a lag of 24.5 degrees takes 200 writes to build up, and there were 100.)
 #
 # ### How to choose α
 #

@@ -208,7 +208,7 @@ for name, gan in models.items():
 # %% [markdown]
 # **All keys have become nearly the same.** Some of that comes from the young network, which maps all images to similar directions: without the term the cosine is 0.83. The density's term brings it to 0.98. The key of a slot is a running mean of the queries that were written into it, and the queries come from the network $\mu$ that this term trains. The easiest way to bring every query close to its key is to send all images to the same direction. The keys follow, every cosine is large, and no key can be told from another.
 #
-# What went wrong? The derivation treats $K_c$ as a vector that is spread over the sphere, and it calls the entropy of this vector a constant because no weight appears in it. But the keys are made by $\mu$. When they come close together, the entropy of such a vector falls, so that the information does not grow although $\hat I$ falls. The loss leaves out this entropy, which is the term that would have grown worse. (A memory has $N$ keys, so an image can carry at most $\log N$ nats about its slot. The density's bound does not know this limit.)
+# What went wrong? The derivation calls the entropy of $K_c$ a constant, because no weight appears in it. But the keys are made by $\mu$. When they come close together, the entropy of such a vector falls, so that the information does not grow although $\hat I$ falls. The loss leaves out this entropy, which is the term that would have grown worse. (A memory has $N$ keys, so an image can carry at most $\log N$ nats about its slot. The density's bound does not know this limit.)
 #
 # ## The second bound: which slot, not which vector
 #
@@ -216,7 +216,7 @@ for name, gan in models.items():
 #
 # $$I(c; x) \;\ge\; H(c) - I_\text{post}, \qquad I_\text{post} = -\mathbb E \log \frac{e^{\kappa K_c \cdot \mu(x)}(h_c+\beta)}{\sum_{j:\,v_j=1} e^{\kappa K_j \cdot \mu(x)}(h_j+\beta)} \tag{15}$$
 #
-# The sum runs over the real slots only, because the generator is given no others. $I_\text{post}$ is the cross-entropy of a classifier whose classes are the slots: it is 0 if every image tells its slot for certain, and it is never negative. So the bound is at most $H(c)$, as it should be.
+# The sum runs over the real slots only, because the generator is given no others. $I_\text{post}$ is the cross-entropy of a classifier whose classes are the slots: it is 0 if every image tells its slot for certain, and it is never negative. So the bound is at most $H(c)$, as it should be. $H(c)$ depends on the counts alone, and only $I_\text{post}$ goes into the losses. Nothing there keeps many slots in use: with a single one $I_\text{post}$ would be 0. In the runs below it does not come to that.
 
 # %%
 source(posterior_information_loss)
@@ -320,9 +320,9 @@ show(
 )
 
 # %% [markdown]
-# This is the turning point of the walkthrough. With the density, the generator takes everything from the noise: the whole class is known from $z$ and nothing of it from the slot. With the posterior it is the other way round, and Figure 5.1 shows both cases. Nobody told the networks what a digit is.
+# This is the turning point of the walkthrough. With the density, the generator takes everything from the noise: the whole class is known from $z$ and nothing of it from the slot. With the posterior it is the other way round (Figure 5.1).
 #
-# ### Other weights, less noise, and the paper's own numbers
+# ### The paper's own numbers
 #
 # Is the density only badly tuned? We change its weight and the number of noise dimensions. The last two runs, *paper*, have the paper's $\kappa = 1$, $\alpha = 0.5$ and $Z = 2$ (for Fashion-MNIST), the density with its $\lambda = 0.01$, and the posterior with 1.4:
 
@@ -342,7 +342,7 @@ print(nb05.run_table(runs, tuned, columns | {"cosine": ".2f", "bound": ".2f"}))
 #
 # ## Style in z, class in c
 #
-# So the slot should decide the class and the noise the style. How far that goes can be read off Figure 5.4, and the pretrained model, with more steps and twice the channels, goes further:
+# So the slot should decide the class and the noise the style. Figure 5.4 shows how far that goes. The pretrained model, with more steps and twice the channels, goes further:
 
 # %%
 print(nb05.run_table(runs, ["pretrained"], columns))
@@ -405,7 +405,7 @@ show(
 # %% [markdown]
 # A digit has about a hundred slots, and most of them hold one way of writing it. (Shuffled labels give 38 % and not a tenth, because a slot holds only about four training images, and some label always leads.) The memory was not told that there are ten digits.
 #
-# To pick slots yourself, run `memgan explore mnist-5k`. It writes a page that shows every slot of this model, with its samples and its nearest real images.
+# To pick slots yourself, run `memgan explore mnist-5k`, which writes a page with every slot's samples and nearest real images.
 #
 # ## Where it breaks
 #
