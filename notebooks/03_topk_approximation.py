@@ -102,7 +102,7 @@ by_hand = sum(joint[i] * int(memory.values[i]) for i in best) / sum(joint[i] for
 print(f"S = {best}, D by hand {by_hand:.4f}")
 
 # %% [markdown]
-# As the loops of the reference, and as the package does it for a batch. In `expected_value`, `nearest` holds the slots of $S$ and their scores. The first three lines of its body are (6). The others give the same value and choose how its gradient is computed.
+# As plain loops, and as the package does it for a batch. In `expected_value`, `nearest` holds the slots of $S$ and their scores. The first three lines of its body are (6). The others give the same value and choose how its gradient is computed.
 
 # %%
 display(source(ReferenceMemory.read), source(VMFMemory._probability_real), source(expected_value))
@@ -238,7 +238,7 @@ print(f"all slots {1e3 * whole:.1f} ms, k best {1e3 * part:.1f} ms")
 source(derivative_of_mean)
 
 # %% [markdown]
-# The package computes this together with the value and hands it to autograd. The backward pass then does not need the keys, which a write may have changed in place by then. Is it right? We compare the slope in one direction, for three queries, with autograd through a plain softmax and with finite differences:
+# The package computes this together with the value and hands it to autograd. The backward pass then does not need the keys, which a write may have changed in place by then. Is it right? We compare its slope in one direction, for three queries, with autograd through a plain softmax and with finite differences:
 
 # %%
 bank = nb03.reread(random, top_k=32)

@@ -38,7 +38,7 @@ show(
     nb04.life_figure(film.frames),
     "Figure 4.1. A memory is written. Lines: the keys of twelve slots, by number; blue stands for real, orange for generated, "
     "grey for not yet used. Dots: the queries of each write. Where a slot is overwritten, its line ends with a cross, and it "
-    "begins again with a black edge at the query that it stores. In all other writes EM moves the keys towards their queries.",
+    "begins again with a black edge at the query that it stores. Elsewhere EM moves the keys towards their queries.",
     "Twelve lines over 24 writes. At writes 1 and 2 most slots are overwritten; then three real ones stay at 60 degrees and two "
     "at 170. Four generated ones fall from 330 to 280 degrees until write 12. At write 13 four slots start anew near 100 degrees "
     "and rise to 120; two stay behind at 280, and one of them is overwritten at write 24.",
@@ -453,7 +453,7 @@ show(
 Playground()
 
 # %% [markdown]
-# *Before it runs: both models after 50, 400 and 2,000 steps. Grey points are data, orange ones come from the ordinary GAN, and those of MemoryGAN have one colour for each slot. The background shows $D$, from orange (generated) to blue (real).*
+# *Before it runs: both models after 50, 400 and 2,000 steps. Grey points are data. Orange ones come from the ordinary GAN, and the lines are its grid of noise. Those of MemoryGAN have one colour for each slot. The background shows $D$, from orange (generated) to blue (real).*
 #
 # Two bonus notebooks go on from here: [b1](b1_life_long_memory.ipynb) compares with the memory of Kaiser et al., and [b2](b2_the_published_code.ipynb) shows where the authors' code differs from their paper.
 #

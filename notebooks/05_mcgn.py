@@ -139,7 +139,7 @@ for noise_dim in (4, 16):
 #
 # $$I(K_c; x) \;\ge\; H(K_c) + \log C_M(\kappa) - \hat I .$$
 #
-# Neither $H(K_c)$ nor $\log C_M(\kappa)$ contains the weights of a network. So only $\hat I$ is put into the losses, with a weight $\lambda$, and both networks make it small:
+# Neither $H(K_c)$ nor $\log C_M(\kappa)$ contains a network's weights. So only $\hat I$ is put into the losses, with a weight $\lambda$, and both networks make it small:
 
 # %%
 source(information_loss)
