@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from torch import Tensor
 
 from memgan import VMFMemory, vmf
@@ -182,36 +180,3 @@ def _draw_arc(axes: Axes, start: Sequence[float], end: Sequence[float], colour: 
     turn = (last - first + 180) % 360 - 180
     path = np.deg2rad(first + np.linspace(0, turn, 20))
     axes.plot(1.2 * np.cos(path), 1.2 * np.sin(path), color=colour, linewidth=2.2, alpha=0.8, zorder=1)
-
-
-def film_strip(frames: Sequence[Frame], writes: Sequence[int], *, columns: int = 4) -> Figure:
-    """The frames after these `writes` side by side."""
-    rows = math.ceil(len(writes) / columns)
-    width = 2.1 * columns
-    figure = Figure(figsize=(width, 2.35 * rows + 0.55), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(rows, columns)).flat
-    for axes, write in zip(panels, writes, strict=True):
-        before = max(0, write - 1)
-        title = "before" if write == 0 else f"after write {write}"
-        draw(axes, frames[write], frames[before])
-        axes.set_title(title, fontsize=9.5)
-    figure.legend(handles=_marks(), loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
-    return figure
-
-
-def _marks() -> list[Line2D]:
-    """The legend of a strip."""
-
-    def slot(colour: str, marker: str, label: str, **edge: Any) -> Line2D:
-        return Line2D([], [], linestyle="", marker=marker, color=colour, label=label, markersize=8, **edge)
-
-    return [
-        slot(REAL, "o", "real slot"),
-        slot(GENERATED, "s", "generated slot"),
-        slot(UNUSED, "o", "slot that was never used"),
-        slot("white", "o", "black edge: just overwritten", markeredgecolor=INK, markeredgewidth=2),
-        Line2D([], [], color=REAL, linewidth=2.2, label="arc outside: turned by EM"),
-        Line2D(
-            [], [], color=REAL, linestyle="", marker="|", markersize=9, markeredgewidth=1.6, label="queries written"
-        ),
-    ]

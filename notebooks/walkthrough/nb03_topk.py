@@ -19,8 +19,8 @@ from memgan.plots import GENERATED, REAL, UNUSED
 from memgan.presets import Settings
 from memgan.runs import build
 from memgan.training import prepare, train
-from walkthrough.circle import direction, ring
-from walkthrough.drawing import GREEN, PURPLE, hide_top_and_right
+from walkthrough.circle import angles, direction, ring
+from walkthrough.drawing import GREEN, INK, PURPLE, hide_top_and_right
 from walkthrough.lesson import Mistake, Wrong, answered, attempt
 from walkthrough.nb04_update import write_one_by_one
 
@@ -253,7 +253,9 @@ def error_picture(tables: dict[str, dict[float, dict[int, Approximation]]]) -> F
             error = np.array([float((r.approximate - r.exact).abs().mean()) for r in by_k.values()])
             ks = np.array(list(by_k))
             axes.plot(ks[missed > least], missed[missed > least], color=colour, linestyle=line, linewidth=2)
-            axes.plot(ks[error > least], error[error > least], color=colour, linestyle="", marker=marker)
+            axes.plot(
+                ks[error > least], error[error > least], color=colour, linestyle="", marker=marker, fillstyle="none"
+            )
             last = int((missed > least).sum()) - 1
             text = f"κ = {kappa:g}"
             axes.annotate(text, (ks[last], missed[last]), (6, 0), textcoords="offset points", color=colour, va="center")
@@ -273,48 +275,49 @@ def steps_picture(memory: VMFMemory, ks: Sequence[int]) -> Figure:
     figure = Figure(figsize=(7.4, 2.8), layout="constrained")
     axes = figure.subplots()
     degrees = torch.linspace(0, 360, 1441, dtype=torch.float64)
-    for top_k, colour, line in zip(ks, (UNUSED, GENERATED, "black"), (":", "--", "-"), strict=True):
+    grey = "#707070"
+    styles = [(grey, ":", (95, 0.93)), (GENERATED, "--", (57, 0.77)), ("black", "-", (40, 0.6))]
+    for top_k, (colour, line, place) in zip(ks, styles, strict=True):
         value = reread(memory, top_k=top_k, epsilon=1e-12).read(direction(degrees))
-        name = f"k = {top_k}"
-        if top_k == memory.num_slots:
-            name += ", all slots"
-        axes.plot(degrees, value, color=colour, linestyle=line, linewidth=2, label=name)
+        name = "all slots" if top_k == memory.num_slots else f"k = {top_k}"
+        axes.plot(degrees, value, color=colour, linestyle=line, linewidth=2)
+        axes.text(*place, name, color=colour, ha="center", va="center")
     axes.set(xlabel="direction of the query (degrees)", ylabel="$D(x)$", xlim=(0, 360))
     axes.set_xticks(range(0, 361, 45))
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     hide_top_and_right(axes)
     return figure
 
 
 def field_picture(memory: VMFMemory) -> Figure:
-    """The circle of `four_slots`: its keys, and at 24 queries the gradient of D along the circle, as an arrow."""
-    figure = Figure(figsize=(5.8, 4.6), layout="constrained")
-    axes = figure.subplots()
-    around = direction(torch.linspace(0, 360, 200, dtype=torch.float64))
-    axes.plot(around[:, 0], around[:, 1], color=UNUSED, linewidth=1)
-    for key, value in zip(memory.keys, memory.values.tolist(), strict=True):
-        label, colour, marker = ("real", REAL, "o") if value else ("generated", GENERATED, "s")
-        axes.plot(float(key[0]), float(key[1]), markersize=11, color=colour, marker=marker)
-        axes.text(1.28 * float(key[0]), 1.2 * float(key[1]), label, ha="center", va="center", fontsize=10)
-    queries = direction(torch.arange(0, 360, 15, dtype=torch.float64)).requires_grad_()
-    (gradient,) = torch.autograd.grad(memory.read(queries).sum(), queries)  # along the circle: lengths do not count
-    x, y = queries.detach().T.numpy()
-    x_of_arrow, y_of_arrow = gradient.T.numpy()
-    axes.quiver(
-        x,
-        y,
-        x_of_arrow,
-        y_of_arrow,
-        angles="xy",
-        scale_units="xy",
-        scale=2.5,
-        width=0.005,
-        headwidth=4.5,
-        color="black",
-    )
-    axes.plot(x, y, linestyle="", marker=".", color="black", markersize=4)
-    axes.set(xlim=(-1.65, 1.65), ylim=(-1.4, 1.4), aspect="equal")
-    axes.axis("off")
+    """D around the circle of `memory`, unrolled, with its keys; below, which way and how hard its gradient pushes."""
+    figure = Figure(figsize=(8.2, 3.6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    degrees = torch.linspace(0, 360, 721, dtype=torch.float64)
+    above.plot(degrees, memory.read(direction(degrees)), color="black", linewidth=2)
+    for slot, angle in enumerate(angles(memory.keys).tolist()):
+        label, colour, marker = ("real", REAL, "o") if memory.values[slot] else ("generated", GENERATED, "s")
+        above.plot(angle, 0.05, markersize=9, color=colour, marker=marker)
+        text = f"slot {slot}, {label}, h = {float(memory.histogram[slot]):g}"
+        above.text(angle + 6, 0.05, text, color=INK, va="center", fontsize=8.5)
+        for axes in (above, below):
+            axes.axvline(angle, color=colour, linewidth=1, zorder=0, alpha=0.6)
+    at = torch.arange(7.5, 360, 15, dtype=torch.float64)
+    queries = direction(at).requires_grad_()
+    (gradient,) = torch.autograd.grad(memory.read(queries).sum(), queries)
+    tangent = direction(at + 90)  # the way in which the angle grows
+    slopes = (gradient * tangent).sum(dim=1)
+    lengths = 14 * slopes / slopes.abs().max()
+    for angle, length in zip(at.tolist(), lengths.tolist(), strict=True):
+        ends = {"xy": (angle + length / 2, 0), "xytext": (angle - length / 2, 0)}
+        arrow = {"arrowstyle": "-|>", "color": "black", "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0}
+        if abs(length) > 2:
+            below.annotate("", **ends, arrowprops=arrow)
+        else:
+            below.plot(angle, 0, ".", color="black", markersize=4)
+    above.set(ylabel="$D(x)$", ylim=(-0.03, 1), xlim=(0, 360), xticks=range(0, 361, 45))
+    below.set(xlabel="direction of the query (degrees)", ylabel="gradient\nof $D$", ylim=(-1, 1), yticks=[])
+    for axes in (above, below):
+        hide_top_and_right(axes)
     return figure
 
 
@@ -325,21 +328,28 @@ def clip_picture(epsilon: float) -> Figure:
     odds = torch.linspace(-12, 12, 2401, dtype=torch.float64).requires_grad_()
     edge = math.log((1 - epsilon) / epsilon)
     clipped = odds.sigmoid().clamp(epsilon, 1 - epsilon)
-    left.plot(odds.detach(), odds.sigmoid().detach(), color=UNUSED, linewidth=4, label="before the clip")
-    left.plot(odds.detach(), clipped.detach(), color="black", linewidth=1.6, label="after it")
-    left.set(ylabel="$D(x)$", yscale="logit", ylim=(1e-5, 1 - 1e-5), yticks=[1e-4, 1e-3, 0.1, 0.5, 0.9, 0.999])
+    left.plot(odds.detach(), odds.sigmoid().detach(), color=UNUSED, linewidth=4)
+    left.plot(odds.detach(), clipped.detach(), color="black", linewidth=1.6)
+    left.text(9.5, 0.9982, "after\nthe clip", ha="center", va="top", fontsize=9)
+    left.text(-7.4, 4e-5, "before the clip", va="center", fontsize=9, color="#707070")
+    left.set(
+        ylabel="$D(x)$, on the scale of log-odds",
+        yscale="logit",
+        ylim=(1e-5, 1 - 1e-5),
+        yticks=[1e-4, 1e-3, 0.1, 0.5, 0.9, 0.999],
+    )
     left.set_yticklabels(["0.0001", "0.001", "0.1", "0.5", "0.9", "0.999"])
     left.minorticks_off()
-    losses = {r"$-\log D$ (non-saturating)": -clipped.log(), r"$\log(1 - D)$ (saturating)": (1 - clipped).log()}
-    for (name, loss), (colour, line) in zip(losses.items(), LOOKS, strict=False):
+    losses = {"$-\\log D$\nnon-saturating": -clipped.log(), "$\\log(1 - D)$\nsaturating": (1 - clipped).log()}
+    for (name, loss), (colour, line), place in zip(losses.items(), LOOKS, (-3.2, 3.6), strict=False):
         (slope,) = torch.autograd.grad(loss.sum(), odds, retain_graph=True)
-        right.plot(odds.detach(), slope.abs(), color=colour, linestyle=line, linewidth=2.2, label=name)
-    right.set(ylabel="size of the slope of G's loss", ylim=(-0.03, 1.45))
+        right.plot(odds.detach(), slope.abs(), color=colour, linestyle=line, linewidth=2.2)
+        right.text(place, 1.06, name, color=colour, ha="center", va="bottom", fontsize=9)
+    right.set(ylabel="size of the slope:\nG's loss by log-odds", ylim=(-0.03, 1.45))
     for axes in (left, right):
         axes.axvspan(-12, -edge, color=UNUSED, alpha=0.25, linewidth=0)
         axes.axvspan(edge, 12, color=UNUSED, alpha=0.25, linewidth=0)
         axes.set(xlabel="log-odds of real (nats)", xlim=(-12, 12))
-        axes.legend(frameon=False, loc="upper left" if axes is left else "upper center")
         hide_top_and_right(axes)
     return figure
 

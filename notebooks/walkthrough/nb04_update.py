@@ -17,7 +17,7 @@ from torch import Tensor
 
 from memgan import VMFMemory, vmf
 from memgan.plots import GENERATED, REAL, UNUSED
-from walkthrough.circle import angles, cluster, direction, finds_its_label, ring
+from walkthrough.circle import Frame, angles, cluster, direction, finds_its_label, ring
 from walkthrough.drawing import GREEN, INK, PURPLE, draw_unit_circle, hide_top_and_right
 from walkthrough.lesson import Mistake, Wrong, answered, attempt
 
@@ -261,29 +261,89 @@ def _circle(axes: Axes) -> None:
     axes.axis("off")
 
 
+def life_figure(frames: Sequence[Frame]) -> Figure:
+    """Every key of a `MemoryFilm` as an angle against the writes, and the queries of each write as dots.
+
+    A slot's line ends (cross) where it is overwritten, and begins anew (black edge) at the query that it then stores.
+    """
+    figure = Figure(figsize=(8.4, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for write, frame in enumerate(frames[1:], start=1):
+        degrees = angles(torch.tensor(frame["queries"])).tolist()
+        colours = [REAL if label else GENERATED for label in frame["labels"]]
+        axes.scatter([write] * len(degrees), degrees, s=10, c=colours, alpha=0.5, linewidths=0)
+    places = [angles(torch.tensor(frame["keys"])).tolist() for frame in frames]
+    for slot in range(len(places[0])):
+        for write in range(1, len(frames)):
+            old, new = places[write - 1][slot], places[write][slot]
+            colour = _colour_of(frames[write], slot)
+            if slot in frames[write]["replaced"]:
+                axes.plot(write - 1, old, "x", color=_colour_of(frames[write - 1], slot), markersize=6)
+                marker, colour = ("o", REAL) if frames[write]["values"][slot] else ("s", GENERATED)
+                axes.plot(write, new, marker, color=colour, markersize=7, markeredgecolor=INK, markeredgewidth=1.4)
+            else:
+                axes.plot([write - 1, write], [old, new], color=colour, linewidth=1.8, alpha=0.8)
+    for write, at, side in ((0, -0.35, "right"), (len(frames) - 1, len(frames) - 0.65, "left")):
+        free = 0.0  # from this angle on: labels keep a line's height apart
+        for slots, colour, mean in _close_together(places[write], frames[write]):
+            height = max(mean, free)
+            text = ", ".join(str(slot) for slot in slots)
+            axes.text(at, height, text, color=colour, ha=side, va="center", fontsize=9, weight="bold")
+            free = height + 13
+    style: dict[str, Any] = {"fontsize": 9, "ha": "center"}
+    axes.text(5, 37, "real queries, cluster at 60", color=REAL, **style)
+    axes.text(6.5, 188, "real queries, cluster at 170", color=REAL, **style)
+    axes.text(8.2, 326, "generated queries wander", color=GENERATED, **style)
+    axes.text(14.5, 122, "... and jump", color=GENERATED, **style)
+    axes.text(18, 268, "left behind", color=GENERATED, **style)
+    axes.set(xlabel="write", ylabel="direction (degrees)", xlim=(-2.2, len(frames) + 2.2), ylim=(0, 360))
+    axes.set(xticks=range(0, len(frames), 4), yticks=range(0, 361, 60))
+    hide_top_and_right(axes)
+    return figure
+
+
+def _colour_of(frame: Frame, slot: int) -> str:
+    """Blue or orange for a slot that is in use, grey for one in which nothing was ever counted."""
+    if frame["histogram"][slot] <= 1e-3:
+        return UNUSED
+    return REAL if frame["values"][slot] == 1 else GENERATED
+
+
+def _close_together(degrees: Sequence[float], frame: Frame) -> list[tuple[list[int], str, float]]:
+    """One label for slots of one colour within ten degrees of each other: slots, colour, mean angle; by angle."""
+    groups: list[list[int]] = []
+    for slot in sorted(range(len(degrees)), key=lambda number: (_colour_of(frame, number), degrees[number])):
+        last = groups[-1][-1] if groups else slot
+        together = _colour_of(frame, last) == _colour_of(frame, slot) and degrees[slot] - degrees[last] < 10
+        if groups and together:
+            groups[-1].append(slot)
+        else:
+            groups.append([slot])
+    labels = []
+    for group in groups:
+        mean = sum(degrees[slot] for slot in group) / len(group)
+        labels.append((sorted(group), _colour_of(frame, group[0]), mean))
+    return sorted(labels, key=lambda label: label[2])
+
+
 def em_step_figure(before: VMFMemory, after: VMFMemory, query: Tensor) -> Figure:
     """One write by EM: on the left where the keys went (angles), on the right what became of each h."""
     figure = Figure(figsize=(8.2, 3.4), layout="constrained")
-    circle, bars = figure.subplots(1, 2, width_ratios=(1, 1.25))
-    _circle(circle)
-    x, y = query[0]
-    circle.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.5})
-    circle.text(1.12 * x, 1.3 * y, "query, real", fontsize=9, ha="left", va="center")
-    for slot, (old, new) in enumerate(zip(before.keys, after.keys, strict=True)):
+    circle, bars = figure.subplots(1, 2, width_ratios=(1.05, 1))
+    draw_unit_circle(circle, "#DDDDDD", zorder=0)
+    circle.set(aspect="equal", xlim=(-0.75, 1.5), ylim=(-0.25, 1.3))
+    circle.axis("off")
+    x, y = query[0].tolist()
+    circle.annotate("", (0.93 * x, 0.93 * y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.5})
+    circle.text(0.3, 0.3, "query, real", fontsize=9, ha="center", va="center", rotation=math.degrees(math.atan2(y, x)))
+    for slot, (old, new) in enumerate(zip(before.keys.tolist(), after.keys.tolist(), strict=True)):
         if before.values[slot]:
             colour, marker = REAL, "o"
         else:
             colour, marker = GENERATED, "s"
-        circle.scatter(*old, s=150, facecolors="white", edgecolors=colour, marker=marker, linewidths=1.5)
-        circle.scatter(*new, s=150, color=colour, marker=marker, zorder=3)
-        style: dict[str, Any] = {
-            "ha": "center",
-            "va": "center_baseline",
-            "fontsize": 9,
-            "color": "white",
-            "weight": "bold",
-        }
-        circle.text(*new.tolist(), str(slot), zorder=4, **style)
+        circle.scatter(*old, s=80, facecolors="white", edgecolors=colour, marker=marker, linewidths=1.5)
+        circle.scatter(*new, s=80, color=colour, marker=marker, zorder=3)
+        circle.text(1.17 * new[0], 1.17 * new[1], f"slot {slot}", color=colour, fontsize=9, ha="center", va="center")
     circle.set_title("keys: hollow before, full after", fontsize=10)
     number = np.arange(before.num_slots)
     colours = [REAL if v else GENERATED for v in before.values.tolist()]
@@ -328,6 +388,8 @@ def climbs_figure(series: Mapping[str, Sequence[float]]) -> Figure:
         axes.plot(shown, line, color=colour, linewidth=2.2)
         labelled = arrives if arrives > 15 else int(np.abs(np.log(shown / 4e-6)).argmin())
         place: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+        if name == "incremental EM":  # there is room on the left of its curve only
+            place |= {"xytext": (-10, -4), "ha": "right"}
         axes.annotate(name.replace(" EM", "\nEM"), (labelled, shown[labelled]), color=colour, **place)
     axes.set(xlabel="sweeps over the queries", ylabel="log-likelihood below the best\n(nats per query)")
     axes.set(yscale="log", ylim=(least / 2, 2), xlim=(0, 24.5), xticks=range(0, 21, 5))
@@ -335,49 +397,51 @@ def climbs_figure(series: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
-def tracking_figure(
-    measured: Mapping[float, Mapping[float, float]], keys: Mapping[str, tuple[Tensor, Tensor]]
-) -> Figure:
-    """Left: final keys and the centres they follow, for a few alphas; right: error against effective memory.
+def tracking_figure(measured: Mapping[float, Mapping[float, float]], traces: Mapping[float, Tensor]) -> Figure:
+    """Left: one key's error at each write, for a few alphas; right: error against effective memory.
 
-    `measured[speed][alpha]` in degrees; `keys[title]` are keys and centres, [n, 2] each.
+    `measured[speed][alpha]` in degrees; `traces[alpha]` [writes] are degrees from the centre to the key at half a
+    degree a write.
     """
-    figure = Figure(figsize=(8.4, 4.4), layout="constrained")
-    grid = figure.add_gridspec(len(keys), 2, width_ratios=(1, 3.4))
-    for row, (title, (found, centres)) in enumerate(keys.items()):
-        circle = figure.add_subplot(grid[row, 0])
-        _circle(circle)
-        for x, y in centres:
-            circle.plot([0.8 * x, 1.2 * x], [0.8 * y, 1.2 * y], color=INK, linewidth=1.5)
-        circle.scatter(found[:, 0], found[:, 1], s=40, color=REAL, zorder=3)
-        circle.set_title(title, fontsize=9, pad=1)
-    axes = figure.add_subplot(grid[:, 1])
+    figure = Figure(figsize=(8.4, 4.0), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
+    styles = [(GREEN, "-"), (INK, "-"), (PURPLE, "-")]
+    for (alpha, trace), (colour, line) in zip(traces.items(), styles, strict=True):
+        left.plot(trace, line, color=colour, linewidth=1.5)
+        end = float(trace[-10:].mean())
+        left.text(len(trace) + 2, end, f"α = {alpha:g}", color=colour, va="center", fontsize=9.5)
+    left.axhline(0, color=UNUSED, linewidth=1, zorder=0)
+    left.set(xlabel="write", ylabel="key ahead of its centre (degrees)", xlim=(0, 1.35 * len(trace)))
+    left.set(xticks=range(0, len(trace) + 1, 25), title="a turn of 0.5 degrees a write")
     fine = 1 - np.geomspace(1, 0.02, 60)
-    for (speed, errors), (colour, marker) in zip(
-        measured.items(), [(UNUSED, "o"), (REAL, "s"), (GENERATED, "^")], strict=False
-    ):
+    looks = [(UNUSED, "o", "at rest"), (REAL, "s", "0.5 degrees\na write"), (GENERATED, "^", "2 degrees\na write")]
+    for (speed, errors), (colour, marker, text) in zip(measured.items(), looks, strict=True):
         expected = {
             1 / (1 - alpha): tracking_error(alpha, speed) for alpha in fine if tracking_error(alpha, speed) < 30
         }
-        axes.plot(list(expected), list(expected.values()), color=colour)
-        axes.plot(
-            [1 / (1 - alpha) for alpha in errors],
-            list(errors.values()),
-            marker,
-            color=colour,
-            fillstyle="none",  # some lie on each other
-            markersize=7,
-        )
+        right.plot(list(expected), list(expected.values()), color=colour, linewidth=1.8)
+        memory = [1 / (1 - alpha) for alpha in errors]
+        # hollow, because some lie on each other
+        right.plot(memory, list(errors.values()), marker, color=colour, fillstyle="none", markersize=7)
         last = list(expected)[-1]
-        text = f"{speed:g} degrees\na write"
-        axes.annotate(text, (last, expected[last]), (4, 0), textcoords="offset points", fontsize=8.5, color=INK)
-    axes.set(xscale="log", yscale="log", xticks=[1, 2, 5, 10, 20, 50], yticks=[1, 2, 5, 10, 20], ylim=(0.7, 35))
-    axes.set_xticklabels(["1", "2", "5", "10", "20", "50"])
-    axes.set_yticklabels(["1", "2", "5", "10", "20"])
-    axes.minorticks_off()
-    axes.set(xlabel="effective memory 1/(1 - alpha) (writes)", ylabel="error of the keys (degrees, rms)")
-    axes.set_xlim(0.9, 90)
-    hide_top_and_right(axes)
+        text_colour = "#707070" if colour == UNUSED else colour
+        right.annotate(
+            text, (last, expected[last]), (5, 0), textcoords="offset points", fontsize=9, color=text_colour, va="center"
+        )
+    for alpha in traces:
+        place = (1 / (1 - alpha), measured[0.5][alpha])
+        by, side = ((-5, -13), "right") if alpha == 0.5 else ((6, -12), "left")
+        text = f"α = {alpha:g}"
+        right.annotate(text, place, by, textcoords="offset points", fontsize=8.5, color=REAL, ha=side)
+    right.set(xscale="log", yscale="log", xticks=[1, 2, 5, 10, 20, 50], yticks=[1, 2, 5, 10, 20], ylim=(0.7, 40))
+    right.set_xticklabels(["1", "2", "5", "10", "20", "50"])
+    right.set_yticklabels(["1", "2", "5", "10", "20"])
+    right.minorticks_off()
+    right.set(xlabel="effective memory 1/(1 - α) (writes)", ylabel="error of the keys (degrees, rms)")
+    right.set(xlim=(0.9, 140), title="marks: measured; curves: formula")
+    for axes in (left, right):
+        axes.title.set_fontsize(10)
+        hide_top_and_right(axes)
     return figure
 
 

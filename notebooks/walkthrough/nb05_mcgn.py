@@ -37,6 +37,7 @@ __all__ = [
     "cosine_of_real",
     "crossed",
     "information_bound",
+    "least_pure_rows",
     "load_runs",
     "pull_figure",
     "pulls",
@@ -246,7 +247,7 @@ def pull_figure(found: Pulls, degrees_at_rest: float) -> Figure:
     x = float(found.degrees[third])
     left.text(x - 1, float(found.density[third]) + 0.3, "density", color=VERMILION, ha="right")
     left.text(float(found.degrees[-1]) * 0.68, float(found.posterior[2 * third]) * 0.7, "posterior", color=REAL)
-    left.set(ylabel="pull of the loss on the query", ylim=(0, None))
+    left.set(ylabel="pull along the sphere", ylim=(0, None))
     right.plot(found.degrees, found.probability, color="black", linewidth=2)
     right.set(ylabel="probability of the own slot, p(c | x)", ylim=(0, 1.03))
     for axes in (left, right):
@@ -294,26 +295,31 @@ def sheets(files: Mapping[str, str], size: float = 3.1, aspect: float = 0.73) ->
 
 def shares_figure(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Who decides what: bars of the class's entropy and of the pixels' variance, stacked by slot, noise and both."""
-    figure = Figure(figsize=(8.4, 0.42 * len(runs) + 1.2), layout="constrained")
+    figure = Figure(figsize=(8.4, 0.5 * len(runs) + 1.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     names = list(runs)
     for place, run in enumerate(runs.values()):
-        left.barh(place + 0.2, run["class_from_slot"], height=0.38, color=REAL)
-        left.barh(place - 0.2, run["class_from_noise"], height=0.38, color=VERMILION)
+        for part, by, colour in [("slot", 0.2, REAL), ("noise", -0.2, VERMILION)]:
+            share = run[f"class_from_{part}"]
+            left.barh(place + by, share, height=0.38, color=colour)
+            text = f"{share:.2f} from the {part}"
+            left.text(share + 0.02, place + by, text, color=colour, va="center", fontsize=9)
         start = 0.0
         for part, colour in [("slot", REAL), ("noise", VERMILION), ("both", SKY_BLUE)]:
             width = run[f"variance_{part}"]
-            right.barh(place, width, left=start, height=0.7, color=colour, edgecolor="white")
-            if width > 0.09:
+            right.barh(place, width, left=start, height=0.6, color=colour, edgecolor="white")
+            middle = start + width / 2
+            if width > 0.15:
                 text_colour = "white" if part == "slot" else "black"
-                right.text(start + width / 2, place, part, ha="center", va="center", color=text_colour, fontsize=9)
+                text = f"{part} {width:.2f}" if width > 0.25 else f"{part}\n{width:.2f}"
+                right.text(middle, place, text, ha="center", va="center", color=text_colour, fontsize=9)
+            elif width > 0.005:
+                right.text(
+                    middle, place + 0.32, f"{part} {width:.2f}", ha="center", va="bottom", color=colour, fontsize=9
+                )
             start += width
-    last = list(runs.values())[-1]
-    top = len(names) - 1
-    left.text(last["class_from_slot"] + 0.02, top + 0.2, "from the slot", color=REAL, va="center", fontsize=9)
-    left.text(last["class_from_noise"] + 0.02, top - 0.2, "from the noise", color=VERMILION, va="center", fontsize=9)
     left.set_yticks(range(len(names)), names)
-    left.set(xlabel="share of the class that is known from it", xlim=(0, 1.25), xticks=[0, 0.5, 1])
+    left.set(xlabel="share of the class that is known", xlim=(0, 1.5), xticks=[0, 0.5, 1])
     right.set(xlabel="share of the variance of the pixels", xlim=(0, 1))
     for axes in (left, right):
         hide_top_and_right(axes)
@@ -335,6 +341,20 @@ def slot_rows(gan: MemoryGAN, slots: Sequence[int], images: Tensor, slot_of_imag
     for text, place in [("real images of the slot", 4 / 26), ("generated for its key", 18 / 26)]:
         axes.text(place, 1.01, text, transform=axes.transAxes, ha="center", va="bottom")
     return figure
+
+
+@torch.no_grad()
+def least_pure_rows(gan: MemoryGAN, measured: Sequence[Mapping[str, Any]]) -> Figure:
+    """Sixteen images for each slot of `measured`, labelled by its number and the classes that the classifier saw."""
+    noise = torch.rand(16, gan.noise_dim, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    keys = torch.stack([gan.memory.keys[row["slot"]] for row in measured])
+    images = gan.generator(keys.repeat_interleave(16, dim=0), noise.repeat(len(measured), 1))
+    labels = []
+    for row in measured:
+        by_count = sorted(range(10), key=lambda label: -row["classes"][label])
+        seen = [str(label) for label in by_count if row["classes"][label] > 1]
+        labels.append(f"slot {row['slot']}: {', '.join(seen)}")
+    return image_grid(images, 16, row_labels=labels, width=7.6)
 
 
 # ---------------------------------------------------------------- exercises

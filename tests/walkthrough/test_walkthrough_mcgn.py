@@ -137,6 +137,13 @@ def test_figures_are_drawn():
     assert mcgn.slot_rows(gan, [slot], images, torch.full((5,), slot)).axes
 
 
+def test_least_pure_slots_are_labelled_by_number_and_classes_most_frequent_first():
+    gan = tiny_gan().eval()
+    measured = [{"slot": 1, "classes": [0, 0, 0, 9, 0, 20, 0, 0, 18, 1]}]
+    (axes,) = mcgn.least_pure_rows(gan, measured).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["slot 1: 5, 8, 3"]
+
+
 @pytest.mark.parametrize(
     ("answer", "word"),
     [

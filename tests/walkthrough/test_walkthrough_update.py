@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from scipy import special
 
 from walkthrough import circle, nb04_update as nb04
@@ -56,24 +57,39 @@ def test_a_life_has_births_moves_and_a_slot_left_behind():
     assert max(film.frames[-1]["ages"]) >= 12
 
 
-def test_a_strip_frames_what_was_replaced_and_draws_an_arc_for_what_moved():
+def drawn(film, write):
+    """The axes of one frame of a film, as its still shows it."""
+    axes = Figure().subplots()
+    circle.draw(axes, film.frames[write], film.frames[max(0, write - 1)])
+    return axes
+
+
+def test_a_frame_marks_what_was_replaced_and_draws_an_arc_for_what_moved():
     film = MemoryFilm.record(*circle.life())
     for write in (0, 3, 13):
-        (axes,) = circle.film_strip(film.frames, [write], columns=1).axes
+        axes = drawn(film, write)
         frame = film.frames[write]
         thick = [dots for dots in axes.collections if dots.get_linewidth()[0] > 2]
         assert len(thick) == len(frame["replaced"])
         assert len(axes.lines) == 1 + len(frame["queries"]) + len(frame["moved"])
-        assert axes.get_title() == ("before" if write == 0 else f"after write {write}")
 
 
 def test_slots_that_nearly_coincide_do_not_hide_each_other():
     film = MemoryFilm.record(*circle.life())
-    (axes,) = circle.film_strip(film.frames, [24], columns=1).axes
+    axes = drawn(film, 24)
     places = torch.tensor([dots.get_offsets()[0].tolist() for dots in axes.collections])
     apart = torch.pdist(places)
     assert len(places) == 12
     assert apart.min() > 0.2  # a marker is as wide
+
+
+def test_a_line_of_the_life_ends_where_its_slot_is_overwritten():
+    film = MemoryFilm.record(*circle.life())
+    (axes,) = nb04.life_figure(film.frames).axes
+    crosses = [line for line in axes.lines if line.get_marker() == "x"]
+    assert len(crosses) == sum(len(frame["replaced"]) for frame in film.frames)
+    where = [float(line.get_xdata()[0]) for line in crosses]
+    assert where.count(12) == len(film.frames[13]["replaced"])
 
 
 # ---------------------------------------------------------------- EM
