@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from memgan.engines.candidates import Candidates, joined, marked
-from memgan.engines.statistics import added, inverse, moved
+from memgan.engines.statistics import added, inverse, unit_rows
 
 __all__ = ["m_step", "nearest", "nearest_and_matching"]
 
@@ -70,12 +70,14 @@ def m_step(keys: Tensor, histogram: Tensor, queries: Tensor, slots: Tensor, move
     scale = inverse(new_histogram)
     keep = histogram * scale
     pull = by_slot * scale  # [B, N]
-    touched = marked(slots, moves, num_slots).unsqueeze(1)
+    touched = marked(slots, moves, num_slots)
     slots_at_once = max(1, _MOST_KEYS // keys.shape[1])
     for start in range(0, num_slots, slots_at_once):
         part = slice(start, start + slots_at_once)
-        new_keys = moved(keys[part], keep[part], pull[:, part].T @ queries)
-        keys[part] = torch.where(touched[part], new_keys, keys[part])
+        kept = keys[part] * keep[part].unsqueeze(1)
+        new_keys, has_direction = unit_rows(kept + pull[:, part].T @ queries)
+        moves_now = (touched[part] & has_direction).unsqueeze(1)
+        keys[part] = torch.where(moves_now, new_keys, keys[part])
     histogram.copy_(new_histogram)
 
 

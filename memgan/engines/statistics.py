@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["added", "inverse", "moved"]
+__all__ = ["added", "inverse", "unit_rows"]
 
 _NO_DIRECTION = 1e-6  # a resultant shorter than this has no direction that rounding would not decide
 
@@ -19,13 +19,10 @@ def inverse(histogram: Tensor) -> Tensor:
     return histogram.clamp(min=torch.finfo(histogram.dtype).tiny).reciprocal()
 
 
-def moved(keys: Tensor, keep: Tensor, resultant: Tensor) -> Tensor:
-    """normalise(keep_i K_i + resultant_i) for `keys` [n, M], `keep` [n], `resultant` [n, M]. (10)
+def unit_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The directions of `rows` [n, M], which are changed in place, and which of them have one, [n]. (10)
 
-    A slot without mass, or one that is pulled apart to no direction, keeps its key.
+    A row has none where a slot has no mass, or is pulled apart: such a slot keeps its key.
     """
-    new_keys = (keys * keep.unsqueeze(1)).add_(resultant)
-    length = torch.linalg.vector_norm(new_keys, dim=1, keepdim=True)
-    has_direction = length >= _NO_DIRECTION
-    new_keys /= torch.where(has_direction, length, 1.0)
-    return torch.where(has_direction, new_keys, keys)
+    length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return rows.div_(length), length[:, 0] >= _NO_DIRECTION
