@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["Generator", "InferenceNetwork", "NetworkSettings", "detached_copy"]
+__all__ = ["Generator", "ImageConv2d", "ImageConvTranspose2d", "InferenceNetwork", "NetworkSettings", "detached_copy"]
 
 
 Kind = Literal["dcgan", "residual"]
@@ -125,8 +125,10 @@ def _dcgan_inference(settings: NetworkSettings, key_dim: int) -> nn.Sequential:
     for stage in range(settings.stages):
         is_first = stage == 0
         channels_after = settings.width * 2**stage
-        layers.append(nn.Conv2d(channels, channels_after, kernel_size=4, stride=2, padding=1, bias=is_first))
-        if not is_first:  # as in DCGAN, the layer on the images themselves is not normalised
+        if is_first:  # as in DCGAN, the layer on the images themselves is not normalised
+            layers.append(ImageConv2d(channels, channels_after))
+        else:
+            layers.append(nn.Conv2d(channels, channels_after, kernel_size=4, stride=2, padding=1, bias=False))
             layers.append(nn.BatchNorm2d(channels_after))
         layers.append(nn.LeakyReLU(0.2))
         channels = channels_after
@@ -160,9 +162,45 @@ def _dcgan_generator(settings: NetworkSettings, num_inputs: int) -> nn.Sequentia
         layers.append(nn.BatchNorm2d(channels_after))
         layers.append(nn.ReLU())
         channels = channels_after
-    layers.append(nn.ConvTranspose2d(channels, settings.channels, kernel_size=4, stride=2, padding=1))
+    layers.append(ImageConvTranspose2d(channels, settings.channels))
     layers.append(nn.Tanh())
     return nn.Sequential(*layers)
+
+
+class ImageConv2d(nn.Conv2d):
+    """`Conv2d` with a kernel of 4 and a stride of 2, on images: on a CPU a product of matrices, if C = 1.
+
+    PyTorch's convolutions on a CPU compute channels in groups of 16, so that a result with a single channel takes as
+    long as one with 16. `ImageConvTranspose2d` has such a result, and here it is the gradient with respect to the
+    images, which trains G. A column of `patches` holds the 16 pixels under the kernel at one place.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=4, stride=2, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.in_channels > 1 or images.device.type != "cpu":
+            return super().forward(images)
+        height, width = (side // 2 for side in images.shape[2:])
+        patches = F.unfold(images, kernel_size=4, padding=1, stride=2)  # [B, 16, places]
+        features = F.linear(patches.mT, self.weight.flatten(1), self.bias)
+        return features.mT.unflatten(2, (height, width))
+
+
+class ImageConvTranspose2d(nn.ConvTranspose2d):
+    """`ConvTranspose2d` with a kernel of 4 and a stride of 2, which makes images, computed as `ImageConv2d` is."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=4, stride=2, padding=1)
+
+    def forward(self, features: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if self.out_channels > 1 or features.device.type != "cpu" or output_size is not None:
+            return super().forward(features, output_size)
+        height, width = (2 * side for side in features.shape[2:])
+        patches = self.weight.flatten(1).mT @ features.flatten(2)  # [B, 16, places]
+        images = F.fold(patches, (height, width), kernel_size=4, padding=1, stride=2)
+        assert self.bias is not None
+        return images + self.bias.to(images.dtype).view(-1, 1, 1)
 
 
 class ResidualBlock(nn.Module):

@@ -38,7 +38,7 @@ def nearest(queries: Tensor, keys: Tensor, log_prior: Tensor, kappa: float, top_
     for some_queries in queries.split(_rows_at_once(keys)):
         scores = layout.empty_scores(some_queries, len(keys))
         maxima = layout.empty_maxima(some_queries)
-        for block, at, groups in _score(scores, some_queries, keys, log_prior, kappa, layout):
+        for block, _, groups in _score(scores, some_queries, keys, log_prior, kappa, layout):
             layout.maxima(block, out=maxima[:, groups])
         columns = layout.columns_of_best_groups(maxima, top_k)
         parts.append(_best(scores.gather(1, columns), columns, top_k))

@@ -73,9 +73,9 @@ def log_posterior(queries: Tensor, keys: Tensor, slots: Tensor, log_prior: Tenso
     rows_at_once = max(1, _MOST_SCORES // len(keys))
     with torch.no_grad():
         for some_queries, some_slots in zip(queries.split(rows_at_once), slots.split(rows_at_once), strict=True):
-            log_posteriors = _log_posteriors(some_queries, keys, log_prior, kappa)
-            values.append(log_posteriors.gather(1, some_slots.unsqueeze(1))[:, 0])
-            derivatives.append(kappa * (keys[some_slots] - log_posteriors.exp() @ keys))
+            scores = torch.addmm(log_prior, some_queries, keys.T, alpha=kappa)
+            values.append(scores.log_softmax(dim=1).gather(1, some_slots.unsqueeze(1))[:, 0])
+            derivatives.append(kappa * (keys[some_slots] - scores.softmax(dim=1) @ keys))
         value = torch.cat(values)
         derivative = torch.cat(derivatives)
 

@@ -1,5 +1,7 @@
 """The k most probable slots against sorting all scores in numpy, through every way of cutting them up."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -152,3 +154,51 @@ def test_float32_scores_find_the_same_slots(engine, num_slots):
     scores, slots = best_first(engine.nearest(queries.float(), keys.float(), prior.float(), KAPPA, 7))
     np.testing.assert_array_equal(slots, order[:, :7])
     np.testing.assert_allclose(scores, np.take_along_axis(exact, order[:, :7], 1), rtol=0, atol=1e-5)
+
+
+def test_what_was_found_stays_when_the_same_space_is_searched_again():
+    queries, keys, log_prior = problem(211)
+    found = blocked.nearest(queries, keys, log_prior, KAPPA, 5)
+    before = found.scores.clone()
+    blocked.nearest(-queries, keys, log_prior, KAPPA, 5)
+    assert torch.equal(found.scores, before)
+
+
+def test_threads_that_search_at_the_same_time_find_what_they_find_alone():
+    problems = [problem(num_slots, seed) for seed, num_slots in enumerate((3001, 97, 2003, 59))]
+    expected = [blocked.nearest(*parts, KAPPA, 5) for parts in problems]
+
+    def search(number):
+        return [blocked.nearest(*problems[number], KAPPA, 5) for _ in range(50)]
+
+    with ThreadPoolExecutor(len(problems)) as pool:
+        for one, repeated in zip(expected, pool.map(search, range(len(problems))), strict=True):
+            for found in repeated:
+                assert torch.equal(found.scores, one.scores)
+                assert torch.equal(found.slots, one.slots)
+
+
+def test_a_search_in_inference_mode_leaves_the_space_fit_for_training():
+    queries, keys, log_prior = problem(4001)
+    with torch.inference_mode():
+        blocked.nearest(queries, keys, log_prior, KAPPA, 5)
+    found = blocked.nearest(queries, keys, log_prior, KAPPA, 5)
+    assert not found.scores.is_inference()
+
+
+@pytest.mark.parametrize("num_slots", [2**16 - 1, 2**16, 2**16 + 1, 70_001])
+def test_keys_beyond_what_two_bytes_number_are_moved_as_the_dense_engine_moves_them(num_slots):
+    batch, top_k = 6, 4
+    queries, keys, _ = problem(num_slots)
+    generator = torch.Generator().manual_seed(1)
+    slots = torch.randint(num_slots, (batch, top_k), generator=generator)
+    slots[:2, 0] = num_slots - 1  # two samples meet in the last slot
+    moves = torch.rand(batch, top_k, generator=generator) < 0.7
+    change = torch.rand(batch, top_k, generator=generator, dtype=torch.float64) * moves
+    results = []
+    for engine in (blocked, dense):
+        new_keys, histogram = keys.clone(), torch.full((num_slots,), 0.5, dtype=torch.float64)
+        engine.m_step(new_keys, histogram, queries[:batch], slots, moves, change)
+        results.append((new_keys, histogram))
+    for of_blocked, of_dense in zip(*results, strict=True):
+        torch.testing.assert_close(of_blocked, of_dense, rtol=1e-12, atol=1e-12)
