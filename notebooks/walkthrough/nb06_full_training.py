@@ -211,7 +211,7 @@ def histogram_life(moments: Sequence[Moment], early: int, top: int = 20) -> Figu
     first, last = (set(moments[at].offered.topk(top).indices.tolist()) for at in (early, -1))
     when = (moments[early].step, moments[-1].step)
     groups = {  # label: slots, colour, style, at which entry the label begins, and how many points above the line
-        f"{len(first & last)} slots, busy at both": (first & last, REAL, "-", 5, 12),
+        f"{len(first & last)} slots, busy at both": (first & last, REAL, "-", 19, 14),
         f"{len(first - last)} slots, busy at step {when[0]} only": (first - last, "#000000", "--", 4, 12),
         f"{len(last - first)} slots, busy at step {when[1]} only": (last - first, GREEN, "-.", 22, -14),
     }
