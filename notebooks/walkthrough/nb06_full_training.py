@@ -113,14 +113,14 @@ def training_curves(history: Mapping[str, Sequence[float]], every: int = 1, wind
         (scores, "real", REAL, "real images", 0.7, (0, 16)),
         (scores, "generated", GENERATED, "generated images", 0.7, (0, -20)),
     ]
-    scores.axhline(0.5, color="black", linewidth=0.8, linestyle="--")
-    scores.text(0.99, 0.515, "D = 1/2, a guess", ha="right", fontsize=9, transform=scores.transAxes)
     for axes, name, colour, label, place, shift in lines:
         steps, means = _block_means(history[name], every, window)
         axes.plot(steps, means, color=colour, linewidth=1.5)
         at = int(place * len(steps))
         point = (steps[at], means[at])
         axes.annotate(label, point, shift, textcoords="offset points", color=colour, ha="center", va="center")
+    scores.axhline(0.5, color="black", linewidth=0.8, linestyle="--")
+    scores.text(0.99, 0.515, "D = 1/2, a guess", ha="right", fontsize=9, transform=scores.transAxes)
     losses.set_ylabel("loss (nats)")
     scores.set_ylabel("mean D(x)")
     scores.set_ylim(0, 1)
