@@ -427,11 +427,12 @@ def train_own(parts: Parts, losses: Losses, steps: int = 240) -> Figure | None:
 def _train(
     gan: MemoryGAN, losses: Losses, images: Tensor, settings: Settings, steps: int
 ) -> list[tuple[int, float, float, float]]:
-    """`memgan.training.training_step`, with the losses given; (step, D(real), D(generated), slots in use) at times."""
+    """`memgan.training.training_step`, with the losses given; (step, mean D(real) and D(generated) since the row before, slots in use)."""
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     optimisers = adam_optimisers(gan, settings.training)
     rows = []
+    block: list[tuple[float, float]] = []
     for step in range(1, steps + 1):
         batch = images[torch.randint(len(images), (64,), generator=generator)]
         with torch.no_grad():
@@ -445,10 +446,11 @@ def _train(
         queries = gan.inference(generated.images)
         weighted = settings.training.mi_weight * gan.information(generated, queries, "posterior")
         _descend(optimisers.generator, losses.generator(gan.read(queries)) + weighted)
+        block.append((float(real.detach().mean()), float(fake.detach().mean())))
         if step % (steps // LOOKS) == 0:
-            rows.append(
-                (step, float(real.detach().mean()), float(fake.detach().mean()), float(gan.memory.slots_in_use()))
-            )
+            mean_real, mean_fake = torch.tensor(block).mean(dim=0).tolist()
+            rows.append((step, mean_real, mean_fake, float(gan.memory.slots_in_use())))
+            block = []
     return rows
 
 
