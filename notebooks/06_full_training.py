@@ -400,7 +400,7 @@ show(
 LatentExplorer(nb06.fewer_slots(gan, 64))
 
 # %% [markdown]
-# *One slot of the model after 200 steps. The picture on the left is $G(K_c, z)$, and the square stands for two of the 16 numbers of $z$.*
+# *The image $G(K_c, z)$ of the slot that is drawn most, at $z = 0$. When the cell runs, a square beside it stands for two of the 16 numbers of $z$.*
 #
 # ## In five lines
 #

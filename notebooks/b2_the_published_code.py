@@ -11,7 +11,7 @@
 #
 # **The question:** the authors published their TensorFlow code. It departs from the paper's text in several places. Which are they, what does each do, and why does the published setting, $\kappa = 1$, not train on the small networks of this walkthrough?
 #
-# The short answer: with $\kappa = 1$ similarity can hardly speak, so the histogram decides, and the memory says the same about every query.
+# The short answer: with $\kappa = 1$ similarity counts for little, so the histogram decides, and the memory says the same about every query.
 #
 # You need [notebook 3](03_topk_approximation.ipynb) and [notebook 4](04_memory_update.ipynb). Reading takes about 12 minutes, running about half a minute.
 
@@ -34,7 +34,7 @@ prepare(seed=0)
 # %% [markdown]
 # ## κ = 1 on an easy task
 #
-# We give a fresh memory queries from two worlds that are easy to tell apart: five tight clusters of real ones and five of generated ones, all in different directions. They are written one after another, real and generated in turn, by the paper's rule ($N = 512$, $M = 64$, $k = 32$). Only $\kappa$ differs. **Predict:** after 64 writes of each label, what does each memory say about these very same queries?
+# We give a fresh memory queries that are easy to tell apart: five tight clusters of real ones and five of generated ones, all in different directions. They are written one after another, real and generated in turn, by the paper's rule ($N = 512$, $M = 64$, $k = 32$). Only $\kappa$ differs. **Predict:** after 64 writes of each label, what does each memory say about these very same queries?
 
 
 # %%
@@ -57,7 +57,7 @@ for kappa, memory in lives.items():
 show(
     nb02.voters({f"κ = {kappa:.0f}": memory for kappa, memory in lives.items()}, queries, labels),
     "Figure B2.1. Who votes on whom. Each row is a query, and its marks are its 32 most probable slots: blue where the slot "
-    "says real, orange where it says generated. With κ = 1 the same 32 slots vote on every query.",
+    "says real, orange where it says generated. With κ = 1 the same 32 slots vote on every query. (The first 256 slots began as real ones, the others as generated ones.)",
     "Two panels with slots across and queries down. Left, kappa 1: 32 unbroken vertical blue stripes. Right, kappa 60: real "
     "queries have mostly blue marks, generated ones mostly orange ones, in different places.",
 )
@@ -66,7 +66,7 @@ show(
 # With $\kappa = 1$ everything is real. You can see why in the first two writes.
 #
 # 1. The first query is real. It raises the counts of 32 slots of its label from $10^{-5}$ to about $1/32$. From now on every query finds these 32 slots first, because similarity makes up for a factor of at most $e^2 = 7.4$, and the counts differ by a factor of 3000.
-# 2. The second query is generated and finds no slot of its label. It overwrites the oldest slot, whose new count is the *mean* of all. Only one slot in $N/k = 16$ has a real count, so the mean is a sixteenth of theirs. Similarity would have to make up for a factor of 16, and it cannot.
+# 2. The second query is generated and finds no slot of its label. It overwrites the oldest slot, whose new count is the *mean* of all. Only $k$ of the $N$ slots, one in 16, have a count worth mentioning, so the mean is a sixteenth of theirs. Similarity would have to make up for a factor of 16, and it cannot.
 
 # %%
 young = life(1.0, queries[:1], labels[:1])
@@ -80,7 +80,7 @@ print(f"the slot of the second write:           h = {young.histogram[new]:.5f}, 
 # %% [markdown]
 # The slot that holds this very query is number 33 for it, one place too late to be asked. So the next generated query is "wrong" again and overwrites another slot, and so on. If a generated query comes first, the memory calls everything generated instead.
 #
-# This is the paper's text: one sample after another, from random keys. If real and generated samples are written as one batch, both labels get their counts in the same step. Then nobody is first, the lock does not happen, and what is left is the weak contrast:
+# This is the paper's text: one sample after another, from random keys. If real and generated samples are written as one batch, both labels get their counts in the same step. Then neither label is first, and no label takes over. What is left is the weak contrast of $\kappa = 1$:
 
 # %%
 prepare(seed=0)
@@ -239,7 +239,7 @@ for name, gan in {"preset, step 40": runs["preset"].gan, "paper's rule, step 10"
 # %% [markdown]
 # Two things differ. First, similarity hardly chooses at $\kappa = 1$: about 40 slots make up the $S$ of all 256 images, and $\kappa \sum p_i (v_i - D) K_i$ is nearly the same vector for every image (mean cosine 1.00). What differs between images lies along their queries, and the normalisation of the query removes that part. Second, the push is about a hundred times weaker. A factor of ten of this is the saturating loss, which is flat where $D$ is small.
 #
-# Which of this keeps the rule from training, or whether it is something else, is open: each line is one seed and few steps, and nothing was changed one at a time. That the authors' own runs trained may be due to the differences above, or to their data and sizes. [Notebook 5](05_mcgn.ipynb) shows one change with which the paper's choices for replacement, vouching and ages do train: another bound for the information term, together with a larger $\kappa$.
+# Which of the two keeps the rule from training is open, and it may be something else: each line is one seed and few steps, and nothing was changed one at a time. That the authors' own runs trained may be due to the differences above, or to their data and sizes. [Notebook 5](05_mcgn.ipynb) shows one change with which the paper's choices for replacement, vouching and ages do train: another bound for the information term, together with a larger $\kappa$.
 #
 # ## In five lines
 #

@@ -27,22 +27,22 @@ studies = {"concentration κ": b3.study("kappa-digits"), "slots N": b3.study("me
 
 # %%
 show(
-    b3.study_picture(studies, "frechet_distance", "Fréchet distance"),
-    "Figure B3.1. The Fréchet distance between generated and real digits (lower is better) for five values of each setting. "
+    b3.study_picture(studies, "frechet_distance", "Frechet distance"),
+    "Figure B3.1. The Frechet distance between generated and real digits (lower is better) for five values of each setting. "
     "A dot is a training with its own seed, and the line is the mean. With κ = 1 every training is far worse, and one of "
-    "three collapses. From about 30 on κ makes little difference, as do 256 slots and more.",
+    "three collapses. From about 30 on κ makes little difference, as does the number of slots from 256 on.",
     "Two panels, logarithmic axes. Left: the distance falls from above 100 at kappa 1 to about 33 at 10 and about 22 from 30 "
     "to 120. Right: it falls from 30 at 128 slots to about 20 at 256 and 512 and rises slightly to 25 at 2048.",
 )
 
 # %%
 for name, runs in studies.items():
-    print(f"{name:16}  Fréchet distance of each seed")
+    print(f"{name:16}  Frechet distance of each seed")
     for number, of_number in runs.items():
         print(f"{number:16g}  {[round(run['frechet_distance'], 1) for run in of_number]}")
 
 # %% [markdown]
-# (The **Fréchet distance** compares means and covariances of a classifier's features. [Notebook 6](06_full_training.ipynb) says more about it. The trainings behind this figure are 650 steps on 8x8 digits; the [page of studies](../docs/studies.md) has all their numbers. On MNIST with the posterior bound the preset uses $\kappa = 15$ and $N = 2048$.)
+# (The **Frechet distance** compares means and covariances of a classifier's features. [Notebook 6](06_full_training.ipynb) says more about it. The trainings behind this figure are 650 steps with the density bound on the small digits of scikit-learn, 16x16 pixels; the [page of studies](../docs/studies.md) has all their numbers. On MNIST, where no such study was made, the preset uses the posterior bound, $\kappa = 15$ and $N = 2048$.)
 #
 # You need [notebook 2](02_vmf_posterior.ipynb) and [notebook 3](03_topk_approximation.ipynb). Reading takes about 8 minutes, running a few seconds.
 #
@@ -81,7 +81,7 @@ for key_dim in (16, 64, 256, 512):
     print(f"M = {key_dim:3}   " + "".join(f"{kappa:<12}" for kappa in least))
 
 # %% [markdown]
-# These are lower limits. A query never equals its key, counts are uneven, and the slot of the right mode has rivals that are not strangers. It also says why the limit hardly depends on the size of the problem: $\kappa$ grows with the *logarithm* of $N$.
+# These are lower limits. A query never equals its key, counts are uneven, and the slot of the right mode has rivals that are not strangers. The formula also says why the limit hardly depends on the size of the problem: $\kappa$ grows with the *logarithm* of $N$.
 #
 # Too large a $\kappa$ has a price as well. The bells become so narrow that neighbouring slots no longer share a query, $D$ becomes a staircase, and its slope is 0 almost everywhere.
 #
@@ -101,15 +101,13 @@ for size in [128, 256, 512, 1024, 2048]:
             result = nb03.approximation(nb03.reread(bank, top_k=k), asked)
             missed.setdefault(f"{name}, {rule}", {})[size] = result.missed.mean().item()
 
-# %%
+# %% tags=["nbval-close"] tolerance={"absolute": 0.002, "relative": 0.2}
 show(
     b3.size_picture(missed),
     "Figure B3.3. Mean missed mass at κ = 15 for memories of five sizes: written, or random, with a fixed k or with k in "
     "proportion to N. A written memory needs few slots whatever its size, because its counts lie in few of them.",
     "Four lines of missed mass against N, 128 to 2048.",
 )
-
-# %% tags=["nbval-close"] tolerance={"absolute": 0.002, "relative": 0.2}
 for name, by_size in missed.items():
     print(f"{name:18}", {size: round(mass, 3) for size, mass in by_size.items()})
 

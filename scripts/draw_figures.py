@@ -21,7 +21,7 @@ from memgan.lab.evaluation.metrics import slot_purities
 from memgan.plots import image_grid
 from memgan.widgets import SlotExplorer
 from memgan.widgets.page import page
-from walkthrough import nb01_discontinuity as discontinuity, nb07_forgetting as forgetting, nb07_verdict as verdict
+from walkthrough import nb01_discontinuity as discontinuity, nb07_forgetting as forgetting
 from walkthrough.nb00_dataflow import dataflow
 from walkthrough.nb01_plane_figures import measures_by_kind
 
@@ -96,11 +96,6 @@ def plane_runs() -> Figure:
     return measures_by_kind(measures)
 
 
-def digits_ablation() -> Figure:
-    """The digits preset with one part changed at a time."""
-    return verdict.ablation_figure(verdict.load_runs())
-
-
 def forgetting_curves() -> Figure:
     """How fast four kinds of discriminator forget."""
     return forgetting.forgetting_curves(forgetting.load(), ["sigmoid", "sigmoid + R1", "memory", "sigmoid + replay"])
@@ -108,7 +103,6 @@ def forgetting_curves() -> Figure:
 
 FIGURES: dict[str, Callable[[], Figure | bytes]] = {
     "dataflow.svg": dataflow,
-    "digits-ablation.png": digits_ablation,
     "explorer.png": explorer,
     "fashion-purity.png": fashion_by_purity,
     "fashion-slots.png": fashion_slots,

@@ -59,13 +59,13 @@ verdict.check_chance(chance)
 
 # %%
 for study, ours, theirs in [
-    ("ablation-digits", "MemoryGAN", "without EM"),
-    ("ablation-digits", "without MCGN", "DCGAN"),
+    ("ablation-mnist-5k", "MemoryGAN", "without EM"),
+    ("ablation-mnist-5k", "InfoGAN, 10 codes", "DCGAN"),
     ("seeds-mnist-5k", "MemoryGAN", "DCGAN"),
 ]:
     models = verdict.of_model(verdict.load_runs(study))
     scores = [verdict.values_of(models[name], "inception_score") for name in (ours, theirs)]
-    print(f"{study:16} {ours:12} above {theirs:10}: {chance(*scores):.4f}, {len(scores[0])} seeds each")
+    print(f"{study:17} {ours:17} above {theirs:10}: {chance(*scores):.4f}, {len(scores[0])} seeds each")
 
 # %% [markdown]
 # If all three of ours are ahead of all three of theirs, only one deal of 20 favours ours as much: 0.05. Three seeds can show no less, however large the difference is. Six against six reach one in 924. The test asks only whether chance could have done it. It does not see that one variant may have had better learning rates.

@@ -196,7 +196,7 @@ def pulls_figure(theta: Tensor, losses: Mapping[str, tuple[Tensor, Tensor]]) -> 
     value_axes.text(66, 6.9, "GAN loss, -log D", color=REAL, ha="right", va="center")
     value_axes.text(90, -0.2, "margin (Kaiser et al.)", color=GREEN, ha="right", va="top")
     value_axes.set_ylim(-1, 7.4)
-    value_axes.set(ylabel="loss of a real query (nats; cosine)", title="the loss")
+    value_axes.set(ylabel="loss (nats, or units of cosine)", title="the loss")
     slope_axes.set(ylabel="|slope| (1/degree)", title="what the network feels", yscale="log", ylim=(1e-6, 1))
     for axes in (value_axes, slope_axes):
         axes.set(xlabel="angle of the query (0: real key, 90: generated key)", xticks=range(0, 91, 15))

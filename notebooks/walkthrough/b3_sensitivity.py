@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from memgan import VMFMemory
-from memgan.plots import GENERATED, REAL
+from memgan.plots import GENERATED, REAL, UNUSED
 from memgan.presets import PRESETS
 from walkthrough.drawing import hide_top_and_right
 
@@ -29,6 +29,9 @@ def study(name: str) -> dict[float, list[dict[str, float]]]:
     return dict(sorted(runs.items()))
 
 
+TICKS = (20, 50, 100, 200, 500, 1000)  # of the Frechet distance
+
+
 def study_picture(studies: dict[str, dict[float, list[dict[str, float]]]], measure: str, label: str) -> Figure:
     """`measure` against the number that each study varies, a panel for each; a dot is a run, the line their mean."""
     figure = Figure(figsize=(8.2, 3.0), layout="constrained")
@@ -39,9 +42,14 @@ def study_picture(studies: dict[str, dict[float, list[dict[str, float]]]], measu
         for number, of_number in runs.items():
             axes.plot([number] * len(of_number), [run[measure] for run in of_number], "o", color=REAL, alpha=0.6)
         axes.set(xscale="log", yscale="log", xlabel=name)
+        real = next(iter(runs.values()))[0][f"{measure}_real"]
+        axes.axhline(real, color=UNUSED, linestyle="--", linewidth=1.2, zorder=0)
+        axes.text(1.0, real, "real test images", ha="right", va="top", fontsize=9, transform=axes.get_yaxis_transform())
+        axes.set_yticks(TICKS, [str(tick) for tick in TICKS])
         axes.set_xticks(list(runs), [f"{number:g}" for number in runs])
         axes.minorticks_off()
         hide_top_and_right(axes)
+    panels[0].set_ylim(bottom=11)
     panels[0].set_ylabel(label)
     return figure
 
@@ -53,7 +61,7 @@ def cosine_histograms(cosines: dict[int, Array]) -> Figure:
     for axes, (key_dim, values) in zip(panels, cosines.items(), strict=True):
         axes.hist(values, bins=np.linspace(-1, 1, 61), density=True, color=REAL)
         width = 1 / math.sqrt(key_dim)
-        axes.axvspan(-width, width, color="black", alpha=0.12, linewidth=0)
+        axes.axvspan(-width, width, color="#E0E0E0", linewidth=0, zorder=0)
         axes.set(title=f"M = {key_dim}", xlabel="cosine", xticks=(-1, 0, 1))
         hide_top_and_right(axes)
     panels[0].set_ylabel("density")

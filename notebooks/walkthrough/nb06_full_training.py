@@ -113,14 +113,14 @@ def training_curves(history: Mapping[str, Sequence[float]], every: int = 1, wind
         (scores, "real", REAL, "real images", 0.7, (0, 16)),
         (scores, "generated", GENERATED, "generated images", 0.7, (0, -20)),
     ]
-    scores.axhline(0.5, color="black", linewidth=0.8, linestyle="--")
-    scores.text(0.99, 0.515, "D = 1/2, a guess", ha="right", fontsize=9, transform=scores.transAxes)
     for axes, name, colour, label, place, shift in lines:
         steps, means = _block_means(history[name], every, window)
         axes.plot(steps, means, color=colour, linewidth=1.5)
         at = int(place * len(steps))
         point = (steps[at], means[at])
         axes.annotate(label, point, shift, textcoords="offset points", color=colour, ha="center", va="center")
+    scores.axhline(0.5, color="black", linewidth=0.8, linestyle="--")
+    scores.text(0.99, 0.515, "D = 1/2, a guess", ha="right", fontsize=9, transform=scores.transAxes)
     losses.set_ylabel("loss (nats)")
     scores.set_ylabel("mean D(x)")
     scores.set_ylim(0, 1)
@@ -211,7 +211,7 @@ def histogram_life(moments: Sequence[Moment], early: int, top: int = 20) -> Figu
     first, last = (set(moments[at].offered.topk(top).indices.tolist()) for at in (early, -1))
     when = (moments[early].step, moments[-1].step)
     groups = {  # label: slots, colour, style, at which entry the label begins, and how many points above the line
-        f"{len(first & last)} slots, busy at both": (first & last, REAL, "-", 5, 12),
+        f"{len(first & last)} slots, busy at both": (first & last, REAL, "-", 19, 14),
         f"{len(first - last)} slots, busy at step {when[0]} only": (first - last, "#000000", "--", 4, 12),
         f"{len(last - first)} slots, busy at step {when[1]} only": (last - first, GREEN, "-.", 22, -14),
     }
@@ -427,11 +427,12 @@ def train_own(parts: Parts, losses: Losses, steps: int = 240) -> Figure | None:
 def _train(
     gan: MemoryGAN, losses: Losses, images: Tensor, settings: Settings, steps: int
 ) -> list[tuple[int, float, float, float]]:
-    """`memgan.training.training_step`, with the losses given; (step, D(real), D(generated), slots in use) at times."""
+    """`memgan.training.training_step`, with the losses given; (step, mean D(real) and D(generated) since the row before, slots in use)."""
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     optimisers = adam_optimisers(gan, settings.training)
     rows = []
+    block: list[tuple[float, float]] = []
     for step in range(1, steps + 1):
         batch = images[torch.randint(len(images), (64,), generator=generator)]
         with torch.no_grad():
@@ -445,10 +446,11 @@ def _train(
         queries = gan.inference(generated.images)
         weighted = settings.training.mi_weight * gan.information(generated, queries, "posterior")
         _descend(optimisers.generator, losses.generator(gan.read(queries)) + weighted)
+        block.append((float(real.detach().mean()), float(fake.detach().mean())))
         if step % (steps // LOOKS) == 0:
-            rows.append(
-                (step, float(real.detach().mean()), float(fake.detach().mean()), float(gan.memory.slots_in_use()))
-            )
+            mean_real, mean_fake = torch.tensor(block).mean(dim=0).tolist()
+            rows.append((step, mean_real, mean_fake, float(gan.memory.slots_in_use())))
+            block = []
     return rows
 
 

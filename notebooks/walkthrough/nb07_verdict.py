@@ -21,7 +21,6 @@ __all__ = [
     "Measure",
     "Panel",
     "Run",
-    "ablation_figure",
     "check_causes",
     "check_chance",
     "check_switch",
@@ -45,7 +44,7 @@ OURS = "MemoryGAN"
 RENAMED = {"memoryGAN": OURS, "without memory: DCGAN": "DCGAN"}  # as the files name them: as the lesson does
 
 
-def load_runs(study: str = "ablation-digits") -> list[Run]:
+def load_runs(study: str) -> list[Run]:
     """Every run of the study in results/study-NAME.json, without those that only tuned its learning rates."""
     return load_study(RESULTS / f"study-{study}.json")["runs"]
 
@@ -119,10 +118,11 @@ MEASURES = {
 def range_table(models: Mapping[str, Sequence[Run]], keys: Sequence[str]) -> str:
     """Lowest and highest value over the seeds, a measure in each row and a model in each column.
 
-    The last column is what real test images score, where that means anything. Raises KeyError for an unknown measure.
+    The last column is what real test images score, where that means anything. A run that failed has no values, and the
+    row of the seeds says so. Raises KeyError for an unknown measure.
     """
     lines = [_line("", [*models, "real"])]
-    lines.append(_line("seeds", [*(str(len(runs)) for runs in models.values()), ""]))
+    lines.append(_line("seeds", [*(_seeds(runs) for runs in models.values()), ""]))
     for measure in (MEASURES[key] for key in keys):
         cells = [_range(values_of(runs, measure.key), measure.decimals) for runs in models.values()]
         first = next(iter(models.values()))[0]
@@ -130,6 +130,12 @@ def range_table(models: Mapping[str, Sequence[Run]], keys: Sequence[str]) -> str
         cells.append("" if of_real is None else f"{of_real:.{measure.decimals}f}")
         lines.append(_line(measure.title, cells))
     return "\n".join(lines)
+
+
+def _seeds(runs: Sequence[Run]) -> str:
+    """How many runs there are, or how many of them trained where some did not."""
+    trained = [run for run in runs if not run.get("failed")]
+    return str(len(runs)) if len(trained) == len(runs) else f"{len(trained)} of {len(runs)}"
 
 
 def _line(title: str, cells: Sequence[str]) -> str:
@@ -314,24 +320,6 @@ def plane_groups() -> dict[str, dict[str, str]]:
             "one-hot, unequal modes": "8 codes, unequal modes",
         },
     }
-
-
-def ablation_figure(runs: list[Run]) -> Figure:
-    """Both scores of every model, a dot for each seed; the grey lines are real test images."""
-    models = of_model(runs)
-    scores = {name: values_of(same, "inception_score") for name, same in models.items()}
-    distances = {name: values_of(same, "frechet_distance") for name, same in models.items()}
-    panels = [
-        Panel("Inception Score (higher is better)", scores, runs[0]["inception_score_real"], limits=(0, 10.5)),
-        Panel(
-            "Frechet distance to training images (lower is better)",
-            distances,
-            runs[0]["frechet_distance_real"],
-            logarithmic=True,
-            ticks={tick: f"{tick}" for tick in (15, 30, 60, 120, 240)},
-        ),
-    ]
-    return grouped_figure({"three seeds each": {name: name for name in models}}, panels, [OURS])
 
 
 # ------------------------------------------------------------------ checks
