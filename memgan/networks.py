@@ -178,7 +178,8 @@ class ImageConv2d(nn.Conv2d):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, kernel_size=4, stride=2, padding=1)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Tensor:
+        """The convolution of `images` [B, C, H, W], [B, out_channels, H/2, W/2]."""
         if self.in_channels > 1 or images.device.type != "cpu":
             return super().forward(images)
         height, width = (side // 2 for side in images.shape[2:])
@@ -194,6 +195,10 @@ class ImageConvTranspose2d(nn.ConvTranspose2d):
         super().__init__(in_channels, out_channels, kernel_size=4, stride=2, padding=1)
 
     def forward(self, features: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """The transposed convolution of `features` [B, in_channels, H, W], [B, C, 2 H, 2 W].
+
+        An `output_size` is passed on to `ConvTranspose2d`.
+        """
         if self.out_channels > 1 or features.device.type != "cpu" or output_size is not None:
             return super().forward(features, output_size)
         height, width = (2 * side for side in features.shape[2:])

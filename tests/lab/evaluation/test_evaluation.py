@@ -505,7 +505,7 @@ def test_json_holds_every_number_and_every_interval_with_its_value_inside(result
 
 def test_keys_are_those_of_the_committed_results(result):
     """Notebooks and pages read them by these names."""
-    runs = json.loads((RESULTS / "study-ablation-digits.json").read_text(encoding="utf-8"))["runs"]
+    runs = json.loads((RESULTS / "study-ablation-mnist-5k.json").read_text(encoding="utf-8"))["runs"]
     about_the_run = {"configuration", "changes", "seed", "commit", "candidate", "steps", "seconds", "parameters"}
     assert set(runs[0]) - about_the_run <= set(result.to_dict())
 
