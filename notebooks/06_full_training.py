@@ -11,7 +11,7 @@
 #
 # **The question:** does a discriminator that remembers, together with a generator that the memory tells what to draw, learn handwritten digits, without ever seeing a label?
 #
-# Here is one training run, at six of its 1,600 steps. At each of them the generator is given the same random numbers, so that a column always has the same ones.
+# Here is one training run, at six of its 1,600 steps. Each column has its own random numbers, and the generator is given the same ones at all six steps.
 
 # %%
 import torch
@@ -33,7 +33,9 @@ rows = {place: f"step {now['step']}" for place, now in enumerate(run["moments"])
 
 # %%
 show(
-    nb06.snapshots("training-snapshots.png", rows, columns=11, column_label="the same random numbers in each column"),
+    nb06.snapshots(
+        "training-snapshots.png", rows, columns=11, column_label="down a column the random numbers are the same"
+    ),
     "Figure 6.1. One training of the preset `mnist-5k`, a minute and a half of one core. After 100 steps there are blobs, "
     "after 200 strokes, after 800 most images can be read as digits, and after 1,600 nearly all. A column does not keep its "
     "digit; the section on the histogram says why.",
@@ -49,14 +51,14 @@ show(
 # %%
 show(
     dataflow("losses"),
-    "Figure 6.2. Earlier notebooks explained every grey box. This one adds the losses.",
+    "Figure 6.2. Earlier notebooks explained every grey box. This one adds the losses. (This preset has (15) in the place of (14).)",
     alt("losses"),
 )
 
 # %% [markdown]
 # ## The data and the model
 #
-# `mnist-5k` has 5,000 digits of MNIST, 28x28 pixels each. Training sees 4,000 of them. The other 1,000 are kept for the scores, and nobody trains on them. No label is used in training.
+# `mnist-5k` has 5,000 digits of MNIST, 28x28 pixels each. Training sees 4,000 of them. The other 1,000 are kept for the scores, and no network is trained on them. No label is used in training.
 
 # %%
 digits, test = load_dataset("mnist-5k"), load_dataset("mnist-5k", split="test")
@@ -97,11 +99,11 @@ print(f"L_G without the information term, at D = 1/2: {generator_loss(guess, 'no
 source(generator_loss)
 
 # %% [markdown]
-# The two forms agree on what is best. They differ where $D$ is sure of a fake, as it is at the beginning. At $D = 0.01$ the slope of the first form is about 1 and that of the second is 100, so the first form learns more slowly there (exercise 6.3).
+# Both are smallest where $D$ takes every fake for real. They differ where $D$ is sure of a fake, as it is at the beginning. At $D = 0.01$ the slope of the first form is about 1 and that of the second is 100, so the first form learns more slowly there (exercise 6.3).
 #
 # The information term $I$ is (15), $I_\text{post} = -\mathbb E \log p(c \mid x, v=1)$, in this preset. The paper has (14), $\hat I = -\mathbb E[\kappa K_c \cdot \mu(G)]$. [Notebook 5](05_mcgn.ipynb) derives both.
 #
-# **Why is the information term in $D$'s loss, too?** It depends on two networks: $G$ makes the image, and $\mu$ tells the slot from it. The generator can make images of different slots differ. But the guess of the slot from the image is made by $\mu$, and if $\mu$ maps two different images to the same direction, the guess fails however different they are. In the derivation, the gap of the bound is $\mathrm{KL}(p \,\|\, r)$, and only $\mu$ can make $r$ better. InfoGAN does the same: its head $r$ belongs to the discriminator. The loss of $D$ therefore asks two things of the same query: to say real or generated, and to say which slot.
+# **Why is the information term in $D$'s loss, too?** It depends on two networks: $G$ makes the image, and $\mu$ tells the slot from it. The generator can make images of different slots differ. But the guess of the slot from the image is made by $\mu$, and if $\mu$ maps two different images to the same direction, the guess fails however different they are. In InfoGAN, too, the network that guesses belongs to the discriminator. The loss of $D$ therefore asks two things of the same query: to say real or generated, and to say which slot.
 #
 # ## One step, line by line
 #
@@ -119,10 +121,11 @@ source(generator_loss)
 source(training_step)
 
 # %% [markdown]
-# Three choices in this code need a reason.
+# Four choices in this code need a reason.
 #
 # - Real and generated images go through $\mu$ *separately*, because its BatchNorm should see each batch by itself.
 # - A batch is read *before* it is written. Otherwise $D$ would be asked about images whose labels the memory has just been told. (The paper writes one sample at a time and does not say whether it reads before or after.)
+# - What is written carries no gradient. A key is a running mean of many steps, and a gradient would have to go back through all of them.
 # - While $G$ learns, the gradient passes through $\mu$ to the images but changes only $G$.
 #
 # The first half of a step on four images, with shapes. B counts images, M = 64 is the length of a query, k = 32 the number of slots looked at, Z = 16 the noise.
@@ -151,11 +154,11 @@ for name, chances in {"before the write": before, "after it": after}.items():
     print(f"{name:16}: D(real) {r:.2f}, others {r_other:.2f}; D(generated) {g:.2f}, others {g_other:.2f}")
 
 # %% [markdown]
-# One write is enough, even for images that were not written, because at the beginning real and generated images are so different that they lie in different directions. The memory learns by *writing down*, and not by gradients. This is what "memorization precedes generation" means. The memory can tell apart only images whose queries differ, though, and $\mu$ has to learn to make them differ.
+# One write is enough, even for images that were not written, because at the beginning real and generated images are so different that they lie in different directions. The memory learns by *writing down*, and not by gradients. This is what the paper's title, *Memorization Precedes Generation*, means. The memory can tell apart only images whose queries differ, though, and $\mu$ has to learn to make them differ.
 #
 # ## The run
 #
-# We start again from the same seed and train for 200 of the 1,600 steps. (The rates are constant up to step 800, so these are exactly the first 200 steps of Figure 6.1.) Watch the two numbers beside the bar: the mean of $D$ on real and on generated images.
+# We start again from the same seed and train for 200 of the 1,600 steps. (The rates are constant up to step 800, so up to rounding these are the first 200 steps of Figure 6.1.) Watch the two numbers beside the bar: the mean of $D$ on real and on generated images.
 
 # %%
 prepare(seed=0)
@@ -206,8 +209,8 @@ show(
     nb06.histogram_life(moments, early=3),
     "Figure 6.4. Left: of 100 draws, how many go to the slots that are busy at step 20, at step 200 or at both. *Busy* means "
     "to be among the 20 slots with the largest count. Right: the number of slots in use, the exponential of the entropy of (11).",
-    "Left: the slots that are busy at both moments get 40 of 100 draws at first and about 30 at the end; those that are busy "
-    "at step 20 only fall from 28 to 6, and those busy at step 200 only rise from 8 to 25. Right: the number in use stays near 55 up to step 70 and then about doubles.",
+    "Left: the slots that are busy at both moments get the most draws and lose some of them; those that are busy at step 20 "
+    "only become rare, and those busy at step 200 only become frequent. Right: the number in use stays level up to step 70 and then grows.",
 )
 
 # %% tags=["nbval-close"] tolerance={"absolute": 12, "relative": 0.2}
@@ -218,7 +221,7 @@ early, late = (set(now.offered.topk(20).indices.tolist()) for now in (moments[3]
 print(f"of the 20 slots drawn most at step 20, among those of step 200: {len(early & late)}")
 
 # %% [markdown]
-# The number of slots that are called real never changes, because a sample replaces a slot of its own label (`replace_within_label`, [notebook 4](04_memory_update.ipynb)). Which of them are *in use* changes. About half of the slots that are busy at first stay so, and the others give way. From about step 70 on the number in use grows, because $\mu$ learns to tell images apart: images that shared a direction part, and slots that had no images are needed.
+# The number of slots that are called real never changes, because a sample replaces a slot of its own label (`replace_within_label`, [notebook 4](04_memory_update.ipynb)). Which of them are *in use* changes. Many of the slots that are busy at first stay so, and the others give way. The other slots have small counts: they are hardly ever drawn, weigh little in a read, and do no harm. Later the number in use grows, because $\mu$ learns to tell images apart: images that shared a direction part, and take up slots that had none.
 #
 # This also explains why a column of Figure 6.1 does not keep its digit. A random number picks a *place* in the running sum of the counts ([notebook 5](05_mcgn.ipynb)). When the counts change, another slot stands at that place. And where it is still the same slot, its key has moved, and so have the weights of the generator that reads it:
 
@@ -246,13 +249,13 @@ show(
         column_label="noise z, drawn anew for each image",
     ),
     "Figure 6.5. The pretrained model. Each row is one slot, and the number is its place in the memory, which means nothing else. "
-    "The eight slots were drawn at random, as the generator draws them. That three of them are 8s is chance: nearly 800 slots "
-    "are in use, 70 or more for each digit. Along a row the digit stays, and its strokes vary a little.",
-    "Eight rows of sixteen generated digits; each row is one digit in one handwriting.",
+    "The eight slots were drawn at random, as the generator draws them. That three of them are 8s is chance. Along a row the "
+    "digit stays, and its strokes vary a little; only in the third row some 8s are open and look like a 5.",
+    "Eight rows of sixteen generated digits. Each row is one digit in one handwriting, but for a row of 8s with a few 5s in it.",
 )
 
 # %% [markdown]
-# To put numbers on it we need a classifier. It is a small network that was trained on the *labels* of the 4,000 training digits, and it is right on 98 % of the test digits. It is only used for judging. These are the measures, each in a sentence:
+# To put numbers on it we need a classifier. It is a small network that was trained on the *labels* of the 4,000 training digits, and it is right on 98 % of the test digits. It is used for judging only. These are the measures:
 #
 # - **Inception Score**: high if the classifier is sure of each image and all ten classes are equally frequent. It lies between 1 and 10.
 # - **Frechet distance**: the distance between two Gaussians, fitted to the classifier's features of generated and of training images. It is 0 if they agree.
@@ -260,11 +263,13 @@ show(
 # - **Recall**: the share of real images whose features lie among those of generated images. It falls if the generator leaves something out.
 # - **MS-SSIM** (multi-scale structural similarity): how similar two random images are, from 0 to 1. It rises if the generator repeats itself.
 # - **Purity**: the share of the most frequent class among 16 images of a slot, averaged over slots that are drawn as the generator draws them.
+# - **Slots in use**: the exponential of the entropy of (11), as in Figure 6.4.
 # - **In between**: the share of images in which the classifier gives no class a probability of 0.8.
 
 # %%
 scores = {"1,600 steps": run["scores"], "pretrained": nb06.load_scores()}
-rows = ["inception_score", "frechet_distance", "precision", "recall", "ms_ssim", "slot_purity", "in_between"]
+rows = ["inception_score", "frechet_distance", "precision", "recall", "ms_ssim", "slot_purity"]
+rows += ["slots_in_use", "in_between"]
 print(f"{'':18}1,600 steps  pretrained  real test images")
 for row in rows:
     real = scores["pretrained"].get(f"{row}_real")
@@ -272,7 +277,7 @@ for row in rows:
     print(f"{row.replace('_', ' '):18} {cells[0]}  {cells[1]}        {cells[2]}")
 
 # %% [markdown]
-# Read the table by its last column. After a minute and a half the model is at 9.1 of 9.6 in the Inception Score, and its slots are pure. Its weakness is recall: 0.73, where real test images have 0.86. The pretrained model, with more steps and more channels, reaches 0.84. It even has a *smaller* Frechet distance to the training images than real test images have. That should make you suspicious: does it copy them? We ask the discriminator first, and then the generator.
+# Compare each number with the last column. After a minute and a half the model is at 9.1 of 9.6 in the Inception Score, and its slots are pure. Its weakness is recall: 0.73, where real test images have 0.86. The pretrained model, with more steps and more channels, reaches 0.84. It even has a *smaller* Frechet distance to the training images than real test images have. That should make you suspicious: does it copy them? We ask the discriminator first, and then the generator.
 #
 # ## What D says of real images that it has not seen
 #
@@ -292,8 +297,8 @@ show(
     nb06.chances_figure({name: chances[name] for name in colours}, colours),
     "Figure 6.6. D of the pretrained model on three sets of images, all on one scale. To the right of one half (dashed) an "
     "image is accepted as real.",
-    "Three histograms of D between 0 and 1. Training images and unseen real images have the same broad hill around 0.6. That of "
-    "generated images is broad, too, and has its top near 0.3.",
+    "Three histograms of D between 0 and 1. Training images and unseen real images have a broad hill around 0.6, which is wider "
+    "for training images. That of generated images is broad, too, and has its top near 0.3.",
 )
 
 
@@ -303,15 +308,18 @@ def told_apart(first, second):
 
 
 for name, values in chances.items():
-    print(f"{name:20} accepted {(values > 0.5).float().mean():.0%}, mean D {values.mean():.2f}")
+    share, high = ((values > threshold).float().mean() for threshold in (0.5, 0.85))
+    print(f"{name:20} accepted {share:.0%}, D above 0.85 {high:.0%}, mean D {values.mean():.2f}")
 fakes = chances["generated images"]
 for name in ("training images", "unseen real images"):
     print(f"D puts {name} above generated ones in {told_apart(chances[name], fakes):.0%} of all pairs")
+seen_or_not = told_apart(chances["training images"], chances["unseen real images"])
+print(f"D puts training images above unseen ones in {seen_or_not:.0%} of all pairs (a guess: 50%)")
 
 # %% [markdown]
-# **This discriminator treats unseen real digits as it treats those that it was trained on.** It accepts about the same share of both, and it tells both from generated images about equally well. So *this $D$* has not memorised the training set.
+# **This discriminator treats unseen real digits nearly as it treats those that it was trained on.** It accepts about the same share of both, and it tells both from generated images about equally well. A trace is left: a tenth of the training images has a $D$ above 0.85, and hardly any unseen one has. Still, *this $D$* tells the two apart little better than a guess.
 #
-# Why does it then reject a fifth of all real images? Because the generator has become good. Let $p$ be the density of real and $p_G$ that of generated images. The best discriminator is Bayes' rule again, $D(x) = p(x) / (p(x) + p_G(x))$. Where the generator draws 1s as often and as well as the data, it is 1/2, and small errors push many real 1s below that. Here are the unseen digits with the lowest and with the highest $D$:
+# Why does it then reject a fifth of all real images? Because the generator has become good. Let $p$ be the density of real and $p_G$ that of generated images. The best discriminator is Bayes' rule again, $D(x) = p(x) / (p(x) + p_G(x))$. Where the generator draws 1s as often and as well as the data, this $D$ is 1/2 for 1s, and small errors push many real 1s below that. Here are the unseen digits with the lowest and with the highest $D$:
 
 # %% tags=["nbval-close"] tolerance={"absolute": 3}
 order = chances["unseen real images"].argsort(stable=True)
@@ -334,7 +342,7 @@ print("rejected of 100 unseen images of each digit 0 to 9:", test.labels[low].bi
 #
 # ## Does the generator copy?
 #
-# The generator never sees a real image. But it is told a key, and a key is a running mean of the queries of a few training images: 4,000 images share nearly 800 slots. The gradient of $D$ pulls the images of a slot towards what has such queries. In this way the generator could learn training images, although nobody shows them to it. To test this, we look for the nearest training image of each image, by the Euclidean distance of all 784 pixels. Here are generated images, and unseen real ones, with their nearest training images:
+# The generator never sees a real image. But it is told a key, and a key is a running mean of the queries of a few training images: 4,000 images share nearly 800 slots. The gradient of $D$ pulls the images of a slot towards what has such queries. In this way the generator could learn training images, although it is shown none. To test this, we look for the nearest training image of each image, by the Euclidean distance of all 784 pixels. Here are generated images, and unseen real ones, with their nearest training images:
 
 # %% tags=["nbval-close"] tolerance={"absolute": 0.02, "relative": 0.05}
 sets = {"generated": pictures["generated images"], "unseen real": as_float(test.images)}
@@ -375,7 +383,7 @@ for now in run["moments"][1:]:
 # %% [markdown]
 # Up to step 200 seen and unseen images are treated alike. (Around step 400 $D$ accepts little of anything. Here batch normalisation uses its running averages. They lag behind while the networks change fast, so that the numbers differ from those of Figure 6.3.) At the end $D$ accepts far more of the images that it was trained on. It has begun to memorise them, after having met each about 25 times. At the same time it gets ahead in Figure 6.3. Memorising may be the reason, but we have not tested it: the learning rates also begin to fall at step 800. The memory's slots are averages, but the inference network that makes the queries is free to learn single images.
 #
-# The pretrained model has met each image 320 times and shows nothing of the kind. It was trained with R1, which keeps $D$ from jumping between one image and its neighbours. That is the likely reason; we have not tested it alone.
+# The pretrained model has met each image 320 times and shows little of this. It was trained with R1, which keeps $D$ from jumping between one image and its neighbours. That is the likely reason; we have not tested it alone.
 #
 # ## Where it fails
 #
@@ -394,7 +402,7 @@ show(
 #
 # ## Move z
 #
-# Here is the model that you have trained above, after its 200 steps, with the 64 slots that are drawn most. **Try:** drag over the square or move its mark with the arrow keys, then choose another slot. What changes with the slot, and what with $z$? (On the command line, `memgan explore mnist-5k` makes such a page of the pretrained model.)
+# Here is the model that you have trained, with the 64 slots that are drawn most. **Try:** drag over the square or move its mark with the arrow keys, then choose another slot. What changes with the slot, and what with $z$? (On the command line, `memgan explore mnist-5k` makes such a page of the pretrained model.)
 
 # %%
 LatentExplorer(nb06.fewer_slots(gan, 64))
@@ -408,7 +416,7 @@ LatentExplorer(nb06.fewer_slots(gan, 64))
 # - The memory learns by writing: after one write it knows the batch. The networks learn by gradients, through the read.
 # - The information term stands in both losses, because $G$ must make slots look different and $\mu$ must be able to tell them.
 # - After 1,600 steps nearly all images are digits, and most slots draw one digit, although no label was used. Slots come and go on the way.
-# - $D$ rejects some real images because generated ones are like them. In the shorter run, which has no R1, it also begins to memorise the 4,000 training images. The pretrained $D$, with R1, does not. Its generator does not copy training images, but it stays nearer to them than to unseen ones.
+# - $D$ rejects some real images because generated ones are like them. In the shorter run, which has no R1, it also begins to memorise the 4,000 training images. The pretrained $D$, with R1, hardly does. Its generator does not copy training images, but it stays nearer to them than to unseen ones.
 #
 # ## Exercises
 #

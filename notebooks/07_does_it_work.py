@@ -11,7 +11,7 @@
 #
 # **The question:** which of the paper's claims hold when you run them?
 #
-# Here is the answer in a picture. On 4,000 digits of MNIST, MemoryGAN draws far better images than a GAN with equally large networks and no memory, on each of six seeds. But its discriminator recognises *fewer* of the fakes that it has seen before, and that is what the memory was meant to improve.
+# On 4,000 digits of MNIST, MemoryGAN draws far better images than a GAN with equally large networks and no memory, on each of six seeds. But its discriminator recognises *fewer* of the fakes that it has seen before, and that is what the memory was meant to improve.
 
 # %%
 import torch
@@ -41,7 +41,7 @@ mnist = verdict.of_model(verdict.load_runs("seeds-mnist-5k"))
 show(
     verdict.headline_figure(mnist),
     "Figure 7.1. MNIST, six seeds of each model, a dot for each. The arrow on each axis points to what is better. "
-    "The sections below define the four measures. Of the learning rates that were tried for the DCGAN (claim 3), MemoryGAN's were the best, and it has those.",
+    "The sections below define the four measures. The DCGAN has MemoryGAN's learning rates, which were the best of those that were tried for it (claim 3).",
     "Four panels with two rows of dots each. MemoryGAN has the higher Inception Score, the smaller Frechet distance and the "
     "smaller share of images in between, and rejects a smaller share of old fakes.",
 )
@@ -54,12 +54,12 @@ show(
 # | 3 | EM, the conditional generator and the memory are each needed. | EM and the conditional generator: **yes**. A memory without the conditional generator: **no** gain | [MNIST and Fashion-MNIST](#claim-3-each-part-is-needed) |
 # | 4 | The discriminator keeps recognising old fakes. | **no** | [MNIST, and an experiment made to provoke forgetting](#claim-4-old-fakes-stay-recognised) |
 # | 5 | The published settings train. | **no** on small networks; **not tested** at the paper's size | [small digits](#claim-5-the-published-settings-train) |
-# | 6 | Best Inception Score of its time on CIFAR-10, without labels | **not tested** | [what nobody ran](#claims-6-and-7-cifar-10-and-cost) |
+# | 6 | Best Inception Score of its time on CIFAR-10, without labels | **not tested** | [what was not run](#claims-6-and-7-cifar-10-and-cost) |
 # | 7 | A memory costs little time. | **yes** on a CPU, for networks of the paper's size | [times](#claims-6-and-7-cifar-10-and-cost) |
 #
 # Every verdict is one of small networks on small data, trained on a CPU. It is about this implementation, and not about what the authors measured.
 #
-# You need the notebooks before this one. Reading takes about 30 minutes, running about a minute. Long trainings were run beforehand. Their numbers, settings and seeds are in the folder `results/`, and [studies](../docs/studies.md) has the commands that made them.
+# You need the notebooks before this one. Reading takes about 30 minutes, running about a minute. Long trainings were run beforehand. Their numbers, settings and seeds are in `results/`, and [studies](../docs/studies.md) has their commands.
 #
 # ## How the evidence was gathered
 #
@@ -124,7 +124,7 @@ show(
 )
 
 # %% [markdown]
-# The unchanged method has no such seed in ten. Five changes spoil all five seeds: the generator is given no key, the information term is left out, the density takes its place, only one slot may vouch, and only two may vouch. The other changes of a part or a number spoil at most one seed of five.
+# None of the ten seeds of the unchanged method is spoilt in this way. Five changes spoil all five seeds: the generator is given no key, the information term is left out, the density takes its place, only one slot may vouch, and only two may vouch. The other changes of a part or a number spoil at most one seed of five.
 #
 # The table has two more groups. **Unequal modes** are harder: where every other mode is three times as frequent, two seeds of five lose rare modes and draw bridges. **InfoGAN** does as well with a one-hot code of the right size. But somebody has to know the size: with 5 codes the bridges are back on every seed, and with 12 on two of five. InfoGAN's code also draws each mode equally often, while the memory follows the data. The price of the memory on the plane is variety *within* a mode, where its points are less spread than the data:
 
@@ -155,14 +155,14 @@ show(
         {walk_figures.LABELS[kind]: walk for kind, walk in walks.items()}, [pick(w) for w in walks.values()]
     ),
     "Figure 7.4. For each kind, the walk in the middle of the ranking by its least sure image, so not picked by hand. "
-    "Bars show the classifier's confidence, the dashed line is 0.8, and the number above each bar is the class. "
+    "Bars show the classifier's confidence, orange below 0.8 (dashed), and the number above each bar is the class. "
     "In the last row, look for torn shapes with a full blue bar: there the classifier is sure, and the eye is not.",
     "Three rows of eleven digits. Inside a slot a digit changes a little. Across slots one digit becomes another at "
     "once, half-way. Between keys a digit dissolves into another through broken shapes.",
 )
 
 # %% [markdown]
-# Across slots nothing lies between, *by construction*: the key jumps. Between keys there are broken shapes. So the memory does not make the images between classes good. It only never asks for them, because the generator is given keys of slots and nothing between.
+# Across slots nothing lies between, *by construction*: the key jumps. Between keys there are broken shapes. So the memory does not make the images between classes good. The generator is simply never asked for them, because it is given keys of slots and nothing between.
 #
 # The measure is too kind: in the last row the eye finds more broken shapes than the classifier doubts. Use the share to compare models, and not as a count of broken images.
 #
@@ -201,7 +201,7 @@ print("\nFashion-MNIST\n" + range_table({"posterior term": fashion, "density ter
 print(f"the classifier is right on {fashion[0]['classifier_accuracy']:.1%} of the real test images of Fashion-MNIST")
 
 # %% [markdown]
-# On MNIST nearly every slot draws one digit. But the images of a slot are almost the same image, so hundreds of slots share the work, and $z$ has little left to do. On Fashion-MNIST it is the other way round: $z$ does more, a few dozen slots carry the images, and they mix classes more often. The paper's density term does no better. (Its runs also differ in length, $\kappa$ and noise: each column is the best recipe that we found for its term, so the terms alone are not compared.)
+# On MNIST nearly every slot draws one digit. But the images of a slot are almost the same image, so hundreds of slots share the work, and $z$ has little left to do. On Fashion-MNIST it is the other way round: $z$ does more, a few dozen slots carry the images, and they mix classes more often. The paper's density term does no better. (Each column is the best recipe that we found for its term. They differ in length, $\kappa$ and noise as well.)
 #
 # You can see which classes are mixed. The package comes with seed 0 of the Fashion-MNIST runs:
 
@@ -234,11 +234,11 @@ SlotExplorer(garments)
 #
 # **The claim.** Without EM, without the conditional generator (MCGN), or without the memory, the images are worse.
 #
-# **The experiment.** `memgan study ablation` trains each variant with three seeds. All have nearly the same number of weights. Each variant first tried four pairs of learning rates on another seed, and took the pair with the best Inception Score.
+# **The experiment.** `memgan study ablation` trains each variant with three seeds. All but the DCGAN with little noise have nearly the same number of weights. Each variant first tried four pairs of learning rates on another seed, and took the pair with the best Inception Score.
 #
 # - *without EM*: a key moves halfway between itself and the query, as in Kaiser et al.
 # - *without MCGN*: the memory discriminates, and the generator sees noise only.
-# - *DCGAN*: no memory.
+# - *DCGAN*: no memory. Its $z$ is as long as MemoryGAN's key and $z$ together or, with *little noise*, as $z$ alone.
 # - *InfoGAN*: no memory, and the generator is given a one-hot code with 10 or 64 values.
 #
 # The study exists for MNIST (1,600 steps), where MemoryGAN has the posterior term, and for Fashion-MNIST (4 epochs), where it has **the paper's density term**.
@@ -268,9 +268,9 @@ for title, models in ablations.items():
 # %% [markdown]
 # Read the ranges: where those of two variants do not overlap, every seed of one is ahead of every seed of the other.
 #
-# - **EM is needed.** Without it, both scores are worse on every seed and on both data sets. On MNIST little is left of the lead over a DCGAN.
-# - **The conditional generator is needed.** Without it both are much worse: the variant is about level with a DCGAN, and one of its three seeds on MNIST did not train at all. So the images become better because the generator is *told a slot*, and not because the memory discriminates.
-# - **Is the memory needed?** A code does part of the job. It was told that there are ten classes. On Fashion-MNIST, InfoGAN with ten codes has about the same Inception Score as MemoryGAN and, on average, a larger Frechet distance. On MNIST it is ahead of the DCGAN and far behind MemoryGAN on every seed. With 64 codes it comes nearer in the scores, but its recall is 0.03, so that variety is nearly gone.
+# - **EM is needed.** Without it, Inception Score and Frechet distance are worse on every seed of both data sets. On MNIST little is left of the lead over a DCGAN.
+# - **The conditional generator is needed.** Without it, both are much worse: the variant is about level with a DCGAN, and one of its three seeds on MNIST did not train at all. So the images become better because the generator is *told a slot*, and not because the memory discriminates.
+# - **Is the memory needed?** A code does part of the job. It was told that there are ten classes. On Fashion-MNIST, InfoGAN with ten codes has about the same Inception Score as MemoryGAN and, on average, a larger Frechet distance. On MNIST it is ahead of the DCGAN and far behind MemoryGAN on every seed. With 64 codes it comes nearer, but its recall is near 0: variety is nearly gone.
 # - **Variety is a price of the density term.** With it, on Fashion-MNIST, the recall of MemoryGAN is the lowest of all. The Inception Score, by which the paper compares, does not see this. With the posterior term, on MNIST, recall is about that of the DCGAN.
 #
 # Two doubts remain. For most variants the fastest of the four pairs of rates won, and faster ones might be better, or fail. And three seeds are few (exercise 7.3).
@@ -297,7 +297,7 @@ print(
 )
 
 # %% [markdown]
-# On both data sets MemoryGAN rejects **fewer** of its old fakes than the DCGAN rejects of its own, on every seed. Part of the difference is no fault of the memory, because the DCGAN's fakes are worse, and bad fakes are easy to reject. But the table gives no sign that the memory helps. Nor does it show that the DCGAN forgets: it rejects more of its old fakes than of its newest ones. The last column of MNIST is the model of the package. Its fakes are better still, and fewer of them are rejected, old or new. Nor do other memories help: with counts that never decay ($\alpha = 1$) a little more of the old fakes is rejected, but they are also worse, and four times the slots change nothing. (Why real images are rejected, too, is a subject of [notebook 6](06_full_training.ipynb#what-d-says-of-real-images-that-it-has-not-seen).)
+# On both data sets MemoryGAN rejects **fewer** of its old fakes than the DCGAN rejects of its own, on every seed. Part of the difference is no fault of the memory, because the DCGAN's fakes are worse, and bad fakes are easy to reject. But the table gives no sign that the memory helps. Nor does it show that the DCGAN forgets: it rejects more of its old fakes than of its newest ones. The last column of MNIST is the model of the package. Its fakes are better still, and fewer of them are rejected, old or new. Nor do other memories help: with counts that never decay ($\alpha = 1$) a little more of the old fakes is rejected, but they are also worse. With four times the slots no more are rejected, although $D$ rejects over half of the real images. ([Notebook 6](06_full_training.ipynb#what-d-says-of-real-images-that-it-has-not-seen) says why real images are rejected, too.)
 #
 # **When forgetting is provoked.** The experiment of [notebook 1](01_structural_discontinuity.ipynb#the-second-problem-forgetting) has no generator. A discriminator learns for 150 steps to reject fakes A (digits of MNIST with strokes too bold), and then only fakes B (strokes too thin). How many of A does it still reject? It is an inference network with either a memory of 512 slots or a linear layer and a sigmoid behind it. (Each image is normalised by itself and not by its batch, because what $D$ says of an image must not depend on the others.) This is the loss with a memory; the other has a sigmoid in the place of `read_write`:
 
@@ -413,7 +413,7 @@ for name in ["the project's rule", "+ kappa 1", *(name for name in steps if name
 #
 # ## Claims 6 and 7: CIFAR-10, and cost
 #
-# **The claim.** MemoryGAN had the best Inception Score of its time among GANs that are trained on CIFAR-10 without labels. **Verdict: not tested.** There are presets, but no run of that length was made. The paper's affine-MNIST was not tested either.
+# **The claim.** MemoryGAN had the best Inception Score of its time among GANs that are trained on CIFAR-10 without labels. **Verdict: not tested.** No run of that length was made. The paper's affine-MNIST was not tested either.
 #
 # **The claim.** The memory costs little. Measured on one thread of a CPU, per training step:
 
@@ -438,7 +438,7 @@ for preset in ("fashion-mnist-slim", "fashion-mnist", "cifar10"):
 # - A slot is a class on MNIST and mostly one on Fashion-MNIST. On MNIST it is nearly a single image, and little is left for $z$.
 # - EM and the conditional generator each improve the scores. A memory that is used only in the discriminator does not.
 # - The memory does not keep old fakes: it delays forgetting by some tens of steps and does not prevent it. Replaying stored images does.
-# - The published settings did not train here, and nobody has tried CIFAR-10.
+# - The published settings did not train here, and CIFAR-10 was not tried.
 #
 # ## Exercises
 #

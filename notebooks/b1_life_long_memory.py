@@ -9,7 +9,7 @@
 # %% [markdown]
 # # b1 · Bonus: four differences from life-long memory
 #
-# **The question:** MemoryGAN's memory has a parent, the life-long memory of Kaiser, Nachum, Roy and Bengio (*Learning to Remember Rare Events*, ICLR 2017). It has keys, values and ages too. What did MemoryGAN change, and why?
+# **The question:** MemoryGAN's memory has a parent, the life-long memory of Kaiser, Nachum, Roy and Bengio (*Learning to Remember Rare Events*, ICLR 2017). It also has keys, values and ages. What did MemoryGAN change, and why?
 #
 # The parent answers with the value of the nearest key: real or generated, and never in between. MemoryGAN answers with a probability, and in the figure below this probability follows the truth.
 #
@@ -118,8 +118,8 @@ losses = life_long.pulls(theta)
 show(
     life_long.pulls_figure(theta, losses),
     "Figure B1.2. The margin pulls with nearly the same force wherever it is violated, and not at all elsewhere. The pull "
-    "of -log D grows until the memory is sure of the wrong answer, at about 50 degrees, and then stays. It is zero where "
-    "D is clipped, on both sides: also where the query is furthest on the wrong side.",
+    "of -log D grows until the memory is sure of the wrong answer, at about 50 degrees, and then stays level. Where D is "
+    "clipped, on both sides, it is zero: also where the query is furthest on the wrong side.",
     "Left: two losses against the angle of a real query. The margin loss is 0 to 41 degrees, then rises to 1.1. -log D "
     "rises from 30 degrees to 6.9 at 69 and is flat from there. Right: their slopes on a logarithmic axis.",
 )
@@ -134,7 +134,7 @@ for name, (_, slope) in losses.items():
 #
 # ## 4. The histogram
 #
-# Figure B1.1 shows what reading loses without the histogram. The other half is sampling (11): the generator should be asked for each mode as often as it occurs in the data. One in ten *real* queries came from the rare mode:
+# Figure B1.1 shows what reading loses without the histogram. The other half is sampling (11): each mode should be drawn as often as it occurs in the data. One in ten *real* queries came from the rare mode:
 
 # %% tags=["nbval-close"]
 off = ((angles(raised.memory.keys) - 60 + 180) % 360 - 180).abs()
@@ -144,6 +144,8 @@ for name, memory in [("with the histogram", raised.memory), ("every real slot al
     print(f"{name:21}: the rare mode is asked for in {rare @ real / real.sum():.1%} of draws")
 
 # %% [markdown]
+# How much a difference matters in the training of a GAN was tested for EM only: without it, the images are worse ([notebook 7](07_does_it_work.ipynb#claim-3-each-part-is-needed)).
+#
 # ## In five lines
 #
 # - The parent answers with the value of the nearest key, MemoryGAN with a posterior, which has a slope to learn from.

@@ -120,15 +120,15 @@ show(
 )
 
 # %% [markdown]
-# **The read uses $\alpha h + \beta$** where the paper has $h + \beta$. The factor $\alpha$ cancels, and only $\beta = 10^{-8}$ is left to make a difference. Even for counts as small as at the start it hardly does:
+# **The read uses $\alpha h + \beta$** where the paper has $h + \beta$. The factor $\alpha$ cancels, and only $\beta = 10^{-8}$ is left to make a difference. Even where two slots have counts as small as at the start, it is small:
 
 # %% tags=["nbval-close"] tolerance={"relative": 0.5}
-memory = ring([0, 70], [1, 0], [1e-5, 2], top_k=2, kappa=1.0, alpha=0.5)
+memory = ring([0, 70], [1, 0], [1e-5, 2e-5], top_k=2, kappa=1.0, alpha=0.5)
 decayed = copy.deepcopy(memory)
 decayed.histogram *= 0.5
 around = direction(torch.arange(0.0, 360, 5))
 change = float((memory.read(around) - decayed.read(around)).abs().max())
-print(f"largest change of D: {change:.0e}")
+print(f"largest change of D: {change:.5f}")
 
 # %% [markdown]
 # **All first keys are zero**, so all slots of a label tie. And of several samples that write into one slot, **one wins**. Here is the first batch at the authors' size ($N = 4096$, $M = 256$, $k = 128$): 64 different real queries.
@@ -143,7 +143,7 @@ print(f"{64 * 128} updates, {code.lost} of them lost")
 print(f"{len(used)} slots written, with {len(np.unique(used.round(6), axis=0))} different key")
 
 # %% [markdown]
-# Sixty-four images went in. One is remembered, 128 times. This package starts with random keys, which do not tie, and adds up over the batch.
+# Of sixty-four images one is remembered, in 128 slots. This package starts with random keys, which do not tie, and adds up over the batch.
 #
 # **The most probable slot alone decides** whether a query replaces. In the paper's text any of the $k$ may vouch. Both are settings here (`correct_in_top`), so we can count. On a stream whose rare real mode overlaps with the generated one:
 
@@ -153,7 +153,7 @@ for look_at in (1, 8):
     print(f"correct_in_top {look_at} of k = 8: {share:.1%} of the queries replace a slot")
 
 # %% [markdown]
-# With one slot looked at, contested places keep replacing, although a query on the wrong side of a boundary is no novelty.
+# With one slot looked at, queries near a boundary keep replacing slots, although such a query is nothing new.
 #
 # **The label mask is no mask.** The code finds $S_y$ by lowering the cosines of the other label by 2. At $\kappa = 1$ this is a factor of $e^{-2} = 0.14$, so a slot of the wrong label gets in if its count is 7.4 times as large. EM with such an $S_y$ turns slots that vote "real" towards generated queries.
 #
@@ -239,7 +239,7 @@ for name, gan in {"preset, step 40": runs["preset"].gan, "paper's rule, step 10"
 # %% [markdown]
 # Two things differ. First, similarity hardly chooses at $\kappa = 1$: about 40 slots make up the $S$ of all 256 images, and $\kappa \sum p_i (v_i - D) K_i$ is nearly the same vector for every image (mean cosine 1.00). What differs between images lies along their queries, and the normalisation of the query removes that part. Second, the push is about a hundred times weaker. A factor of ten of this is the saturating loss, which is flat where $D$ is small.
 #
-# Which of the two keeps the rule from training is open, and it may be something else: each line is one seed and few steps, and nothing was changed one at a time. That the authors' own runs trained may be due to the differences above, or to their data and sizes. [Notebook 5](05_mcgn.ipynb) shows one change with which the paper's choices for replacement, vouching and ages do train: another bound for the information term, together with a larger $\kappa$.
+# Which of the two keeps the rule from training is open, and it may be something else: each line is one seed and few steps, and the two were not changed one at a time. That the authors' own runs trained may be due to the differences above, or to their data and sizes. [Notebook 5](05_mcgn.ipynb) shows one change with which the paper's choices for replacement, vouching and ages do train: another bound for the information term, together with a larger $\kappa$.
 #
 # ## In five lines
 #

@@ -61,12 +61,12 @@ for key_dim in [2, 16, 64, 256]:
 show(
     b3.cosine_histograms(cosines),
     "Figure B3.2. Cosines between random directions; the grey band is ±1/√M. From a few dozen dimensions on, a cosine of 0.5 "
-    "between strangers practically never happens.",
+    "between random directions practically never happens.",
     "Four histograms of cosines, for 2, 16, 64 and 256 dimensions: for 2 highest at the ends, then ever narrower bells.",
 )
 
 # %% [markdown]
-# So a slot that matches a query has a score of $\kappa$, and all others have scores near 0. At equal counts the match outvotes $e^\kappa / \mathbb E[e^{\kappa t}]$ strangers, where $t$ is the cosine with a random direction. The expectation is the integral of the normaliser divided by the sphere's area, so `vmf.log_normaliser` gives it. For small $\kappa^2/M$ it is about $e^{\kappa^2/2M}$. So the match has half of the posterior if
+# So a slot that matches a query has a score of $\kappa$, and all others have scores near 0. At equal counts the match outvotes $e^\kappa / \mathbb E[e^{\kappa t}]$ slots with random keys, where $t$ is the cosine with a random direction. The expectation is $1/C_M(\kappa)$ divided by the sphere's area, so `vmf.log_normaliser` gives it. For small $\kappa^2/M$ it is about $e^{\kappa^2/2M}$. So the match has half of the posterior if
 #
 # $$\kappa - \frac{\kappa^2}{2M} \approx \log N .$$
 #
@@ -81,7 +81,7 @@ for key_dim in (16, 64, 256, 512):
     print(f"M = {key_dim:3}   " + "".join(f"{kappa:<12}" for kappa in least))
 
 # %% [markdown]
-# These are lower limits. A query never equals its key, counts are uneven, and the slot of the right mode has rivals that are not strangers. The formula also says why the limit hardly depends on the size of the problem: $\kappa$ grows with the *logarithm* of $N$.
+# These are lower limits. A query never equals its key, counts are uneven, and other slots have keys that are not random: some lie near the right one. The formula also says why the limit hardly depends on the size of the problem: $\kappa$ grows with the *logarithm* of $N$.
 #
 # Too large a $\kappa$ has a price as well. The bells become so narrow that neighbouring slots no longer share a query, $D$ becomes a staircase, and its slope is 0 almost everywhere.
 #
@@ -118,6 +118,6 @@ for name, by_size in missed.items():
 #
 # - On the small digits results depend little on $\kappa$ from 30 on, and on $N$ from 256 on. $\kappa = 1$ fails.
 # - Random directions in $M$ dimensions have cosines of about $1/\sqrt M$, so a match stands out by $\kappa$.
-# - One match outvotes $N$ strangers from about $\kappa - \kappa^2/2M = \log N$ on.
+# - One match outvotes $N$ slots with random keys from about $\kappa - \kappa^2/2M = \log N$ on.
 # - Too large a $\kappa$ makes $D$ a staircase without a slope.
 # - In a written memory a fixed, small $k$ misses little, whatever $N$ is.

@@ -79,4 +79,4 @@ for variant in ("sigmoid", "memory"):
     print(f"{variant:8} share of A rejected after 0, 2, 50 and 300 steps on B: {', '.join(shares)}")
 
 # %% [markdown]
-# Both forget most of A within two steps, and both reject most of it again at step 300. The sigmoid is back by step 50, the memory later. One explanation, which we have not tested: half-way fakes have grey pixels along their strokes, bold and thin ones alike, and real digits have fewer. A network that has learnt to see them in B finds them in A, too. With an amount of 0.9 the strokes of A are solid white, and nothing that rejects B is of use against A.
+# Both forget most of A within two steps. The sigmoid rejects most of it again at step 50, and the memory only later and in part. One explanation, which we have not tested: half-way fakes have grey pixels along their strokes, bold and thin ones alike, and real digits have fewer. A network that has learnt to see them in B finds them in A, too. With an amount of 0.9 the strokes of A are solid white, and nothing that rejects B is of use against A.

@@ -108,7 +108,7 @@ def training_curves(history: Mapping[str, Sequence[float]], every: int = 1, wind
     figure = Figure(figsize=(8.4, 2.8), layout="constrained")
     losses, scores = figure.subplots(1, 2)
     lines = [  # the last two: where on the line its label stands, as a share, and how far from it, in points
-        (losses, "discriminator_loss", REAL, "discriminator", 0.15, (0, -14)),
+        (losses, "discriminator_loss", REAL, "discriminator", 0.6, (0, 13)),
         (losses, "generator_loss", GENERATED, "generator", 0.15, (40, 8)),
         (scores, "real", REAL, "real images", 0.7, (0, 16)),
         (scores, "generated", GENERATED, "generated images", 0.7, (0, -20)),
@@ -210,10 +210,10 @@ def histogram_life(moments: Sequence[Moment], early: int, top: int = 20) -> Figu
     steps = [now.step for now in moments]
     first, last = (set(moments[at].offered.topk(top).indices.tolist()) for at in (early, -1))
     when = (moments[early].step, moments[-1].step)
-    groups = {  # label: slots, colour, style, at which entry the label begins, and how many points above the line
-        f"{len(first & last)} slots, busy at both": (first & last, REAL, "-", 19, 14),
-        f"{len(first - last)} slots, busy at step {when[0]} only": (first - last, "#000000", "--", 4, 12),
-        f"{len(last - first)} slots, busy at step {when[1]} only": (last - first, GREEN, "-.", 22, -14),
+    groups = {  # label: slots, colour, style, at which entry the label ends, and how many points above the line
+        f"{len(first & last)} slots, busy at both": (first & last, REAL, "-", -1, 36),
+        f"{len(first - last)} slots, busy at step {when[0]} only": (first - last, "#000000", "--", -1, 12),
+        f"{len(last - first)} slots, busy at step {when[1]} only": (last - first, GREEN, "-.", -1, 12),
     }
     figure = Figure(figsize=(8.6, 3.1), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
@@ -228,6 +228,7 @@ def histogram_life(moments: Sequence[Moment], early: int, top: int = 20) -> Figu
             (0, above),
             textcoords="offset points",
             color=colour,
+            ha="right",
             va="center",
             fontsize=9,
         )
