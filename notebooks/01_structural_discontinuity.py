@@ -181,7 +181,7 @@ print(f"off / bound, for the {len(full)} runs with all 8 modes: {min(times):.0f}
 #
 # Nobody knows where the modes of handwritten digits end, so we ask a classifier. It was trained on the labels of the 4,000 training digits of `mnist-5k`, and it is right on 98 % of the test digits. Two thresholds were fixed before the measurement: the classifier is *sure* of an image if it gives a class at least 0.95, and the image is **in between** if no class gets 0.8.
 #
-# The generator is that of a DCGAN (Radford et al., 2016) with 16 noise numbers. Its networks have the sizes of the preset `mnist-5k`, with which the model of notebook 0 was trained, but the discriminator ends in a sigmoid instead of a memory. (`ImageConv2d` computes what `Conv2d` does, and is faster on a CPU.)
+# The generator is that of a DCGAN (Radford et al., 2016) with 16 noise numbers. Its networks have the sizes of the preset `mnist-5k`, with which the model of notebook 0 was trained, but the discriminator ends in a sigmoid instead of a memory. (`ImageConvTranspose2d` computes what `ConvTranspose2d` does, and is faster on a CPU.)
 
 # %%
 settings = as_model(PRESETS["mnist-5k"], "dcgan").changed(["networks.noise_dim=16", "training.steps=3000"])
