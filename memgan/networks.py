@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["Generator", "ImageConv2d", "ImageConvTranspose2d", "InferenceNetwork", "NetworkSettings", "detached_copy"]
+__all__ = ["Generator", "ImageConvTranspose2d", "InferenceNetwork", "NetworkSettings", "detached_copy"]
 
 
 Kind = Literal["dcgan", "residual"]
@@ -125,10 +125,8 @@ def _dcgan_inference(settings: NetworkSettings, key_dim: int) -> nn.Sequential:
     for stage in range(settings.stages):
         is_first = stage == 0
         channels_after = settings.width * 2**stage
-        if is_first:  # as in DCGAN, the layer on the images themselves is not normalised
-            layers.append(ImageConv2d(channels, channels_after))
-        else:
-            layers.append(nn.Conv2d(channels, channels_after, kernel_size=4, stride=2, padding=1, bias=False))
+        layers.append(nn.Conv2d(channels, channels_after, kernel_size=4, stride=2, padding=1, bias=is_first))
+        if not is_first:  # as in DCGAN, the layer on the images themselves is not normalised
             layers.append(nn.BatchNorm2d(channels_after))
         layers.append(nn.LeakyReLU(0.2))
         channels = channels_after
@@ -167,29 +165,13 @@ def _dcgan_generator(settings: NetworkSettings, num_inputs: int) -> nn.Sequentia
     return nn.Sequential(*layers)
 
 
-class ImageConv2d(nn.Conv2d):
-    """`Conv2d` with a kernel of 4 and a stride of 2, on images: on a CPU a product of matrices, if C = 1.
-
-    PyTorch's convolutions on a CPU compute channels in groups of 16, so that a result with a single channel takes as
-    long as one with 16. `ImageConvTranspose2d` has such a result, and here it is the gradient with respect to the
-    images, which trains G. A column of `patches` holds the 16 pixels under the kernel at one place.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, kernel_size=4, stride=2, padding=1)
-
-    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Tensor:
-        """The convolution of `images` [B, C, H, W], [B, out_channels, H/2, W/2]."""
-        if self.in_channels > 1 or images.device.type != "cpu":
-            return super().forward(images)
-        height, width = (side // 2 for side in images.shape[2:])
-        patches = F.unfold(images, kernel_size=4, padding=1, stride=2)  # [B, 16, places]
-        features = F.linear(patches.mT, self.weight.flatten(1), self.bias)
-        return features.mT.unflatten(2, (height, width))
-
-
 class ImageConvTranspose2d(nn.ConvTranspose2d):
-    """`ConvTranspose2d` with a kernel of 4 and a stride of 2, which makes images, computed as `ImageConv2d` is."""
+    """`ConvTranspose2d` with a kernel of 4 and a stride of 2, which makes images.
+
+    On a CPU it is computed as a product of matrices if the images have one channel. PyTorch's own way makes 16 channels
+    at a time, so that one takes as long as 16; the product takes a third of that. A column of `patches` holds what one
+    place of the features adds to 16 pixels.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, kernel_size=4, stride=2, padding=1)
@@ -199,12 +181,12 @@ class ImageConvTranspose2d(nn.ConvTranspose2d):
 
         An `output_size` is passed on to `ConvTranspose2d`.
         """
-        if self.out_channels > 1 or features.device.type != "cpu" or output_size is not None:
+        is_for_a_cpu = features.device.type == "cpu" and self.out_channels == 1
+        if not is_for_a_cpu or self.bias is None or output_size is not None:
             return super().forward(features, output_size)
         height, width = (2 * side for side in features.shape[2:])
         patches = self.weight.flatten(1).mT @ features.flatten(2)  # [B, 16, places]
         images = F.fold(patches, (height, width), kernel_size=4, padding=1, stride=2)
-        assert self.bias is not None
         return images + self.bias.to(images.dtype).view(-1, 1, 1)
 
 

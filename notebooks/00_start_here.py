@@ -63,8 +63,8 @@ print("a GPU for your own training:", "yes" if torch.cuda.is_available() else "n
 #
 # - An image goes through an **inference network**, which turns it into a direction, a point on a sphere. This is the *query*.
 # - The memory has $N$ **slots**. Each has a key (a direction), a value (1 for real, 0 for generated), an age (how many writes ago it was last used) and a count (how many images stand behind it).
-# - **Reading** asks by Bayes' rule how probably the query comes from each slot. The probabilities of the real slots add up to $D(x)$, the probability that the image is real.
-# - **Writing** stores the query: slots like it move towards it, or the oldest slot is replaced. No gradient is involved.
+# - **Reading** uses Bayes' rule: how probable is it that the query comes from each slot? Only the $k$ most probable slots are kept ("top k"). The probabilities of the real slots add up to $D(x)$, the probability that the image is real.
+# - **Writing** stores the query: slots like it move towards it by a step of *EM* (notebook 4), or the oldest slot is replaced. No gradient is involved.
 # - **Generating** starts from the memory too. A real slot is drawn, and its key goes to the generator, with some noise. What to draw is now a discrete choice, and there is nothing between two slots.
 
 # %%
@@ -79,19 +79,19 @@ show(
 # %% [markdown]
 # ## Watch both learn
 #
-# Watch an ordinary GAN and a MemoryGAN learn the same points: eight separate clusters on a ring, which we call *modes*. Both are trained in this page. After about 1,500 steps the ordinary GAN reaches all modes, but its points form one connected piece, with bridges from mode to mode. MemoryGAN draws nothing in between, but fills only a part of each mode.
+# Watch an ordinary GAN and a MemoryGAN learn the same points: eight separate clusters on a ring, which we call *modes*. Run the cell, and both are trained in this page. After 2,000 steps the ordinary GAN reaches all modes, but its points form one connected piece, with bridges from mode to mode. MemoryGAN draws nothing in between, but fills only a part of each mode.
 
 # %%
 Playground()
 
 # %% [markdown]
-# *Both after 50, 400 and 2,000 steps. Grey dots are data, and the other dots are generated, with a colour for each slot of the MemoryGAN. The lines are a square grid of noise after the generator has moved it. The background is blue where the discriminator says real, and orange where it says generated.*
+# *Both GANs after 50, 400 and 2,000 steps. Grey dots are data, and the other dots are generated, with a colour for each slot of the MemoryGAN. The lines are a square grid of noise after the generator has moved it. The background is blue where the discriminator says real, and orange where it says generated.*
 #
 # The menu *settings* takes out one part of the method at a time. The next notebooks explain the parts one by one.
 #
 # ## The memory in ten lines
 #
-# Before any theory, use the memory once. The queries here are directions in the plane, so that we can think of them as points of a compass. The memory has 16 slots and the package's defaults. We write 20 times: real samples point roughly east, and generated ones roughly west.
+# Before any theory, use the memory once. The queries here are directions in the plane, like points of a compass. The memory has 16 slots and the package's defaults. We write 20 times: real samples point roughly east, and generated ones roughly west.
 
 # %%
 torch.manual_seed(0)
@@ -121,7 +121,7 @@ for slot in posterior.topk(3).indices:
     print(f"{posterior[slot]:.3f}: {name:9} {degrees:2.0f} degrees away, count {memory.histogram[slot]:.5f}")
 
 # %% [markdown]
-# The slot of the real samples wins, although two others are nearer. Nothing was ever written to those two. A new memory gives every slot a random key, a label and a tiny count, and these two were labelled as generated. Bayes' rule weighs how near a slot is against how often it was used, and [notebook 2](02_vmf_posterior.ipynb) takes that apart.
+# The slot of the real samples wins, although two others are nearer. Nothing was ever written to those two. A new memory gives every slot a random key, a label and a tiny count, and these two were labelled as generated. Bayes' rule weighs how near a slot is against how often it was used, with a setting $\kappa$ that says how much nearness counts (60 here), and [notebook 2](02_vmf_posterior.ipynb) takes that apart.
 #
 # The same memory also chooses what the generator should draw. It samples a slot that stands for something real:
 
@@ -151,12 +151,12 @@ print("sampled keys that point east:     ", int((keys[:, 0] > 0.8).sum()))
 # - **The code is the real one.** All code of the method is imported from `memgan`, the package that you can train with, and the notebook shows its source where you should read it. The shortest complete account of the method is [memgan/reference.py](../memgan/reference.py), in plain loops.
 # - **Numbers in brackets**, such as (4), are equations. They all stand on one page, [docs/notation.md](../docs/notation.md), with every symbol.
 # - **Sliders** can be moved once you have run their cell. Until then you see a still picture of them.
-# - **Exercises** stand at the end of each notebook from 1 on, and check themselves. The [solutions](solutions/01_structural_discontinuity.ipynb) are in a folder beside. From notebook 2 on, some of them are the parts of **your own memory**, with which you train a GAN in notebook 6.
+# - **Exercises** stand at the end of each notebook from 1 on, and check themselves. The [solutions](solutions/01_structural_discontinuity.ipynb) are in a folder of their own. From notebook 2 on, some of them are the parts of **your own memory**, with which you train a GAN in notebook 6.
 # - **Numbers come from runs.** What takes longer than a minute was computed by a script of this repository, and the notebook says which. Where a result contradicts the paper, it says so.
 #
 # ## Symbols that you will meet at once
 #
-# Shapes are written in brackets: `[B, M]` is a batch of B vectors of M numbers. B counts images and N slots. A key has M numbers and a noise vector Z, and k is how many slots are looked at.
+# Shapes are written in brackets: `[B, M]` is a batch of B vectors of M numbers. B counts images and N slots; an image has C channels, H rows and W columns. A key has M numbers and a noise vector Z, and k is how many slots are looked at.
 #
 # | symbol | shape | in words | in the code |
 # |---|---|---|---|

@@ -50,11 +50,11 @@ show(
 )
 
 # %% [markdown]
-# The paper calls this **structural discontinuity**: the data come in separate pieces, and the latent space does not. The black seams are *bridges*, continuous paths of points that no data point resembles.
+# The paper calls this **structural discontinuity**: the data come in separate pieces, and the latent space does not. The generator sends the black seams to *bridges*, continuous paths of points that no data point resembles.
 #
-# The three lines say that there must be a bridge. They do not say how much of the latent space it takes. It might be so thin that no sample ever hits it. This notebook bounds that share from below, measures it, looks at the same thing on handwritten digits, and asks when a discriminator forgets.
+# The three lines say that there must be a bridge. They do not say how much of the latent space it takes. It might be so thin that no sample ever hits it. This notebook bounds that share from below, measures it, looks for bridges on handwritten digits, and asks when a discriminator forgets.
 #
-# You need PyTorch, what a GAN is, and [notebook 0](00_start_here.ipynb). Reading takes about 25 minutes, running about 20 seconds.
+# You need PyTorch, what a GAN is, and [notebook 0](00_start_here.ipynb). Reading takes about 25 minutes, running about 30 seconds.
 #
 # ## The GAN on eight clusters
 #
@@ -68,7 +68,7 @@ print(gan.generator)
 print(gan.inference)
 
 # %% [markdown]
-# Both networks are small (a LeakyReLU with slope 0 is a ReLU), and the noise $z$ is uniform on the square $(-1, 1)^2$. The discriminator ends in a sigmoid. The losses are $-\mathbb E \log D(x) - \mathbb E \log(1 - D(G(z)))$ for the discriminator and $-\mathbb E \log D(G(z))$ for the generator. Adam trains both with a rate of 0.002, with batches of 256, for 1,200 steps.
+# Both networks are small (a LeakyReLU with slope 0 is a ReLU), and the noise $z$ is uniform on the square $(-1, 1)^2$. The discriminator ends in a sigmoid, which belongs to the loss and so is not printed. The losses are $-\mathbb E \log D(x) - \mathbb E \log(1 - D(G(z)))$ for the discriminator and $-\mathbb E \log D(G(z))$ for the generator. Adam trains both with a rate of 0.002, with batches of 256, for 1,200 steps.
 #
 # Does the bridge go away with more training? **Predict**, then look at four moments of the training. In the table, a mode counts as *hit* if it gets at least a quarter of its fair share, an eighth of the points. (The picture shows every mode that any noise reaches.)
 
@@ -113,7 +113,7 @@ Playground()
 #
 # $$\text{off} \;\ge\; 1 - m\,\Phi\!\left(\Phi^{-1}\!\left(\tfrac1m\right) - \frac{g}{1.596\,L}\right).$$
 #
-# For two modes or more and every finite $L$ this is above 0. Nothing was assumed about the training, the loss or the number of dimensions, only that $z$ is uniform on a cube. (For a normally distributed $z$, skip step 1 and replace 1.596 by 2.) Modes that are *not* hit equally often have a bound of their own, by the same steps: $\text{off} \ge \sum_i [\Phi(\Phi^{-1}(a_i) + s) - a_i]$. For a GAN that draws a single mode it is 0, because such a GAN needs no bridge.
+# For two modes or more and every finite $L$ this is above 0. Nothing was assumed about the training, the loss or the number of dimensions, only that $z$ is uniform on a cube. (For a normally distributed $z$, skip step 1 and replace 1.596 by 2.) Modes that are *not* hit equally often have a bound of their own, by the same steps: $\text{off} \ge \sum_i [\Phi(\Phi^{-1}(a_i) + s) - a_i]$. For a GAN that draws a single mode it is 0, because such a GAN needs no bridge: it leaves modes out instead, which is called *mode collapse*.
 #
 # Here is the bound by hand, for a slope of 20. (In the function, `margin` is $s$, `_quantile` is $\Phi^{-1}$ and `_probability` is $\Phi$.)
 
@@ -135,6 +135,8 @@ for slope in (5, 20, 80):
     print(f"two modes, L = {slope:2}: best map {best:.4f}, bound {float(least_off_mode(slope, plane.gap(), 2)):.4f}")
 
 # %% [markdown]
+# With more modes the bound is higher, because there are more borders: at $L = 20$ it is 0.018 for two modes and 0.037 for eight.
+#
 # ### The forbidden region
 #
 # Now draw the bound as a curve, the share of points off all modes against the slope. No GAN with one connected latent space can lie below the curve *if it hits all eight modes equally often*. **Predict:** where do trained GANs lie, and which way do they move as they train?
@@ -168,7 +170,7 @@ for steps in (300, 1200, 9600):
 allowed = [run["off_mode"] >= surroundings(run["masses"], run["slope"], plane.gap()) for run in plain + wide]
 print("runs that break the bound for their own a_i:", allowed.count(False), "of", len(allowed))
 times = [run["off_mode"] / least_off_mode(run["slope"], plane.gap(), 8) for run in full]
-print(f"how many times the curve, the {len(full)} runs with all 8 modes: {min(times):.0f} to {max(times):.0f}")
+print(f"off / bound, for the {len(full)} runs with all 8 modes: {min(times):.0f} to {max(times):.0f}")
 
 # %% [markdown]
 # (The slope is the largest one at 160,000 points of the latent space. The true $L$ is at least that, so a true point lies to the *right* of the drawn one, further from the forbidden region, and the error cannot hide a violation. The runs are in `results/plane.json`.)
@@ -179,7 +181,7 @@ print(f"how many times the curve, the {len(full)} runs with all 8 modes: {min(ti
 #
 # Nobody knows where the modes of handwritten digits end, so we ask a classifier. It was trained on the labels of the 4,000 training digits of `mnist-5k`, and it is right on 98 % of the test digits. Two thresholds were fixed before the measurement: the classifier is *sure* of an image if it gives a class at least 0.95, and the image is **in between** if no class gets 0.8.
 #
-# The generator is that of a DCGAN (Radford et al., 2016) with 16 noise numbers. Its networks have the sizes of the preset `mnist-5k`, the settings of the model of notebook 0, but the discriminator ends in a sigmoid instead of a memory:
+# The generator is that of a DCGAN (Radford et al., 2016) with 16 noise numbers. Its networks have the sizes of the preset `mnist-5k`, with which the model of notebook 0 was trained, but the discriminator ends in a sigmoid instead of a memory. (`ImageConvTranspose2d` computes what `ConvTranspose2d` does, and is faster on a CPU.)
 
 # %%
 settings = as_model(PRESETS["mnist-5k"], "dcgan").changed(["networks.noise_dim=16", "training.steps=3000"])
@@ -191,13 +193,16 @@ print(f"Adam, rates {training.generator_lr} (G) and {training.discriminator_lr} 
 print(f"{training.steps} steps, rates falling to 0 from half of them, {training.generator_loss} loss")
 
 # %% [markdown]
-# It was trained by [`scripts/measure_walks.py`](../scripts/measure_walks.py). Its Inception Score is 7.1, where real test images have 9.6. (The score is high if the classifier is sure of each image and all classes are equally frequent; it lies between 1 and 10.)
+# It was trained by [`scripts/measure_walks.py`](../scripts/measure_walks.py). Its *Inception Score* is below that of real images. (The score is high if the classifier is sure of each image and all classes are equally frequent; it lies between 1 and 10.)
 
 # %%
+found = walks.load_walks()
+scores = found["scores"]
+print(f"Inception Score: DCGAN {scores['inception_score']:.1f}, test images {scores['inception_score_real']:.1f}")
 show(
     walks.samples_figure(),
-    "Figure 1.4. Random samples of the DCGAN, not selected. Most can be read as a digit. Some, such as the third of the last row, "
-    "cannot.",
+    "Figure 1.4. Random samples of the DCGAN, not selected. Most can be read as a digit. Some, such as the third from the end "
+    "of the last row, cannot.",
     "Three rows of sixteen generated digits, some of them malformed.",
 )
 
@@ -205,7 +210,6 @@ show(
 # Now 150 **walks**. Both ends of a walk are samples of which the classifier is sure, and it names two different digits. We go from one noise to the other in a straight line, with nine images on the way. For comparison, 150 other walks join two sure samples of the *same* digit.
 
 # %%
-found = walks.load_walks()
 show(
     walks.stored_walks_figure(
         found,
@@ -239,9 +243,9 @@ print("within a digit:", " ".join(f"{share:.2f}" for share in found["in_between_
 print(f"random samples: {found['random']:.2f}   real test images: {found['real']:.2f}")
 
 # %% [markdown]
-# The middle of a walk between two digits is in between in 27 of 100 cases, nine times as often as a real digit. Both ends are clear digits, so it is the way between them that fails. The walks within a digit have ends that were chosen in the same way, and their middle is in between in 1 of 150 cases. So images become unclear where a walk crosses from one digit to the next. (Two samples of one digit may also lie nearer to each other in the latent space, which the comparison does not take into account.)
+# The middle of a walk between two digits is in between in 27 of 100 cases, nine times as often as a real digit. Both ends are clear digits, so it is the way between them that fails. The walks within a digit have ends that were chosen in the same way, and their middle is in between in 1 of 150 cases. So images become unclear where a walk crosses from one digit to the next. (Two samples of one digit may also lie nearer to each other in the latent space, which the comparison ignores.)
 #
-# Now look at the dashed line. A *random* sample is in between nearly as often as the middle of a walk. So one need not walk to find such images: they are a share of everything that this generator draws. This measurement cannot say how much of that share is bridges and how much is poor drawing.
+# Now look at the dashed line. A *random* sample is in between nearly as often as the middle of a walk. So one need not walk to find such images. This measurement cannot say how much of that share is bridges and how much is poor drawing.
 #
 # ## The second problem: forgetting
 #
@@ -253,7 +257,7 @@ print(f"random samples: {found['random']:.2f}   real test images: {found['real']
 from walkthrough import nb07_forgetting as forgetting
 
 print(forgetting.Discriminator(forgetting.VARIANTS["sigmoid"]).encoder)
-print("then a linear layer and a sigmoid; Adam, rate", forgetting.LEARNING_RATE, "batches of", forgetting.BATCH)
+print("then a linear layer and a sigmoid; Adam, rate", f"{forgetting.LEARNING_RATE}, batches of", forgetting.BATCH)
 
 # %%
 show(
@@ -273,14 +277,14 @@ for step in (0, 5, 10, 20):
     print(f"after {step:2} steps on B: {shares}")
 
 # %% [markdown]
-# Before B, the discriminator accepts all thin digits, because fakes have had too much ink. Five steps later fakes have too little ink, and it accepts all of A. Real digits are accepted before and after. Two remedies are common. **R1** (Mescheder et al., 2018) adds to the loss the squared gradient of $D$'s logit at real images, which keeps $D$ smooth there. **Replay** keeps 128 of the old fakes, and half of each batch of fakes is drawn from them.
+# Before B, the discriminator accepts nearly all thin digits, because fakes have had too much ink. Five steps later fakes have too little ink, and it accepts nearly all of A. Real digits are accepted before and after. Two remedies are common. **R1** (Mescheder et al., 2018) adds to the loss the squared gradient of $D$'s logit at real images, which keeps $D$ smooth there. **Replay** keeps 128 of the old fakes, and half of each batch of fakes is drawn from them.
 
 # %%
 stored = forgetting.load()
 show(
     forgetting.forgetting_curves(stored, ["sigmoid", "sigmoid + R1", "sigmoid + replay"]),
-    "Figure 1.8. The share of A that is still rejected, after steps on B; mean and range of three seeds. It falls to 0 within five "
-    "steps. R1 delays the fall by two steps only, because its loss does not mention A either. With replay the share falls at first, too, and then it recovers.",
+    "Figure 1.8. The share of A that is still rejected, after steps on B; mean and range of three seeds. With the sigmoid alone it falls to "
+    "nearly 0 within five steps. R1 delays the fall by two steps only, because its loss does not mention A either. With replay the share falls at first, too, and then it recovers.",
     "Three curves. Sigmoid falls from 1 to near 0 within 5 steps, and so does sigmoid with R1, which stays above 0.7 for two steps. "
     "Replay falls to 0.4 after one step and is near 1 from step 5 on, with a dip to 0.87 at step 200.",
 )
@@ -292,11 +296,14 @@ for variant in ("sigmoid", "sigmoid + R1", "sigmoid + replay"):
     print(f"{variant:17}", *("/".join(f"{share:.2f}" for share in row) for row in rows), sep="  ")
 
 # %% [markdown]
-# **Where it does not show.** This experiment was designed to provoke forgetting, because A and B differ from real digits in opposite directions. If each pixel goes only half of the way, $D$ ends up rejecting A again without seeing it (the first line below). Probably the grey edges that A and B then share are the reason. In ordinary training we saw no forgetting either. We kept fakes of several moments of the training of six DCGANs on `mnist-5k` (`results/study-seeds-mnist-5k.json`), and asked the *last* discriminator of each about them:
+# **Where it does not show.** This experiment was designed to provoke forgetting, because A and B differ from real digits in opposite directions. If each pixel goes only half of the way, $D$ forgets A for a few steps, and then rejects it again without seeing it (the first line below). Probably the grey edges that A and B then share are the reason. In ordinary training we saw no forgetting either. We kept fakes of several moments of the training of six DCGANs on `mnist-5k` (`results/study-seeds-mnist-5k.json`), and asked the *last* discriminator of each about them:
 
 # %% tags=["nbval-close"] tolerance={"absolute": 0.15, "relative": 0.2}
 halfway = forgetting.experiment("sigmoid", seed=0, steps_on_b=100, amount=0.5)
-print(f"half of the way: A rejected before B {halfway.old[0]:.2f}, after 100 steps on B {halfway.old[-1]:.2f}")
+before, lowest, after = halfway.old[0], min(halfway.old), halfway.old[-1]
+print(
+    f"half of the way: A rejected before B {before:.2f}, at its lowest {lowest:.2f}, after 100 steps on B {after:.2f}"
+)
 dcgans = [run for run in forgetting.load_stationary() if run.gan == "dcgan"]
 steps = " ".join(f"{step:4}" for step in dcgans[0].steps)
 print(f"share rejected of the fakes of step:         {steps}  the end")
@@ -305,13 +312,13 @@ for run in dcgans:
     print(f"seed {run.seed} (accepts {run.accepted:.2f} of real test images): {old}  {run.newest:.2f}")
 
 # %% [markdown]
-# The last discriminator rejects fakes of any earlier step about as often as the newest or more often, because bad fakes stay easy. It does not simply reject everything, since it accepts about 70 % of real test images. ([Notebook 6](06_full_training.ipynb) is about the others.) So forgetting is real, but in our tests $D$ forgot only where rejecting the new fakes conflicted with rejecting the old ones. [Notebook 7](07_does_it_work.ipynb) asks whether a memory helps there.
+# The last discriminator rejects fakes of any earlier step about as often as the newest (at worst 9 of 100 less) or more often, because bad fakes stay easy. It does not simply reject everything, since it accepts about 70 % of real test images. ([Notebook 6](06_full_training.ipynb) is about the others.) So forgetting is real, but in our tests $D$ forgot only where rejecting the new fakes conflicted with rejecting the old ones. [Notebook 7](07_does_it_work.ipynb) asks whether a memory helps there.
 #
 # ## In five lines
 #
 # - The continuous image of a connected set is connected. So a GAN that reaches several separate modes from one latent space also draws what lies between them.
 # - For $m$ equally likely modes, that share is at least $1 - m\,\Phi(\Phi^{-1}(1/m) - g/1.596L)$. More training makes the bridges steeper and narrower; it cannot remove them.
-# - On digits, the middle between two clear samples of different digits is no clear digit in 27 of 100 cases, and between two of one digit in 1 of 150. Random samples are in between nearly as often as the first kind of walk, so one should give both numbers.
+# - On digits, the middle between two clear samples of different digits is no clear digit in 27 of 100 cases, and between two of one digit in 1 of 150. Random samples are in between nearly as often as the first kind of walk.
 # - A discriminator's loss mentions only present fakes. In an experiment designed to provoke forgetting, it forgets within five steps; in ordinary training here it did not.
 # - Both problems suggest a memory: a *discrete* choice for the generator, and a record of what was seen for the discriminator.
 #

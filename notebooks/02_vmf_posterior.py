@@ -9,9 +9,9 @@
 # %% [markdown]
 # # 2 · The posterior over slots
 #
-# **The question:** the memory holds a few hundred directions. An image comes in and is turned into a direction too. How probable is it that the image belongs to slot number 7? And what does that say about whether it is real?
+# **The question:** the memory holds many directions, one for each slot. An image comes in and is turned into a direction too. How probable is it that the image belongs to slot number 7? And what does that say about whether it is real?
 #
-# The answer is Bayes' rule. Each slot stands for a bell curve on a sphere, and has a weight. In the direction of the image, the share of the bells that belong to real slots is the probability that the image is real. Here it is for four slots on a circle:
+# The answer is Bayes' rule. Each slot stands for a bell curve on a sphere, and has a weight. In the direction of the image, add the heights of the bells of the real slots and divide by the heights of all bells. That is the probability that the image is real. Here it is for four slots on a circle:
 
 # %%
 import math
@@ -45,7 +45,7 @@ show(
 # %% [markdown]
 # The lower picture is the whole discriminator of MemoryGAN: it has no output layer and no sigmoid. This notebook builds it, step by step: the bell, the weight, Bayes' rule, and the sum over the real slots.
 #
-# You need PyTorch and the idea of Bayes' rule. [Notebook 0](00_start_here.ipynb) has the notation, and equation numbers such as (4) are those of the [notation page](../docs/notation.md). Reading takes about 25 minutes, running about 10 seconds.
+# You need PyTorch and the idea of Bayes' rule. [Notebook 0](00_start_here.ipynb) has the notation, and equation numbers such as (4) are those of the [notation page](../docs/notation.md). Reading takes about 25 minutes, running about 15 seconds.
 #
 # ## Directions on a sphere
 #
@@ -69,7 +69,7 @@ show(
 #
 # $$p(x \mid c=i) = C_M(\kappa)\, e^{\kappa K_i \cdot q} \tag{2}$$
 #
-# Here $c$ is the slot that the image comes from, and $C_M(\kappa)$ is the constant that makes the density integrate to 1. The vMF *is* a Gaussian, seen only on the sphere: put the distance from above into $e^{-\lVert q - K_i\rVert^2 / 2\sigma^2}$, and you get a constant times $e^{K_i \cdot q/\sigma^2}$. So the **concentration** $\kappa$ plays the part of $1/\sigma^2$. The larger it is, the narrower the bell. (The paper writes $p(x \mid c=i)$, but it is a density of the direction $q = \mu(x)$ and not of the pixels.)
+# Here $c$ is the slot that the image comes from, and $C_M(\kappa)$ is the constant that makes the density integrate to 1. The vMF *is* a Gaussian, seen only on the sphere: put the distance from above into $e^{-\lVert q - K_i\rVert^2 / 2\sigma^2}$, and you get a constant times $e^{K_i \cdot q/\sigma^2}$. So the **concentration** $\kappa$ plays the part of $1/\sigma^2$. The larger it is, the narrower the bell. This is also why queries have length 1: a query twice as long would count like twice the $\kappa$, and the network could make any answer surer by longer queries alone. (The paper writes $p(x \mid c=i)$, but it is a density of the direction $q = \mu(x)$ and not of the pixels.)
 #
 # Move $\kappa$. **Predict** first: how wide is the bell at 15, the value of the preset `mnist-5k`?
 
@@ -285,7 +285,7 @@ for kappa in [1.0, 15.0, 60.0]:
 # In high dimensions random directions are nearly orthogonal: their cosines have a spread of $1/\sqrt M$. The match weighs $e^\kappa$. A random slot weighs $e^{\kappa t}$ with a cosine $t$ of that spread, which is $e^{\kappa^2/2M}$ on average. So one perfect match outvotes about $e^{\kappa - \kappa^2/2M}$ unrelated slots:
 
 # %%
-for kappa in [1.0, 9.0, 15.0]:
+for kappa in [1.0, 8.0, 9.0, 15.0]:
     by_formula = math.exp(kappa - kappa**2 / (2 * 64))
     exactly = nb02.outvoted(kappa, 64)
     print(f"kappa = {kappa:2.0f}, M = 64: one match outvotes {exactly:,.1f} slots (by the formula {by_formula:,.1f})")
@@ -302,7 +302,7 @@ show(
 )
 
 # %% [markdown]
-# **How does one choose $\kappa$?** On the one hand, one match should outvote all $N$ slots, so that $\kappa - \kappa^2/2M$ should exceed $\log N$. For $N = 2048$ and $M = 64$ that is so from about $\kappa = 9$ on, and more is needed because no query equals its key. On the other hand, $D$ must keep a slope between slots, which it loses as $\kappa$ grows. Between these limits one tries a few values; the preset `mnist-5k` has 15. [b3](b3_how_many_slots_and_what_kappa.ipynb) shows how a training depends on the choice, and [b2](b2_the_published_code.ipynb) what $\kappa = 1$ does to a memory as it is written.
+# **How does one choose $\kappa$?** On the one hand, one match should outvote all $N$ slots, so that $\kappa - \kappa^2/2M$ should exceed $\log N$. For $N = 2048$ and $M = 64$ that is so from a $\kappa$ between 8 and 9 on (the lines above), and more is needed because no query equals its key. On the other hand, $D$ must keep a slope between slots, which it loses as $\kappa$ grows. Between these limits one tries a few values; the preset `mnist-5k` has 15. [b3](b3_how_many_slots_and_what_kappa.ipynb) shows how a training depends on the choice, and [b2](b2_the_published_code.ipynb) what $\kappa = 1$ does to a memory as it is written.
 #
 # ## Where it breaks
 #
@@ -340,7 +340,7 @@ print(f"log p(x): strangers at most {densities['strangers'].max():.1f}, known qu
 #
 # ## In five lines
 #
-# - An image becomes a direction $q$. Each slot is a bell on the sphere around its key, and all bells have one width, $1/\sqrt\kappa$ in radians for large $\kappa$.
+# - An image becomes a direction $q$. Each slot is a bell on the sphere around its key, and all bells have one width (a standard deviation of about $1/\sqrt\kappa$ radians for large $\kappa$).
 # - The prior is proportional to $h_i + \beta$ and the likelihood to $e^{\kappa K_i\cdot q}$. The posterior (4) is the softmax of $\kappa K_i \cdot q + \log(h_i + \beta)$.
 # - The normaliser cancels because all slots share $\kappa$. It stays in the density (3) and in the information bound of notebook 5.
 # - $p(y=1|x)$ is the posterior mass of the slots that carry $v = 1$, if the label depends on the image only through its slot. That sum is the discriminator.

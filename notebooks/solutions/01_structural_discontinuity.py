@@ -95,4 +95,4 @@ for kind in ("plain", "plain, 16 noise dimensions"):
 #
 # ### 1.6 · Harder: a latent space in two pieces
 #
-# Step 1 fails: no continuous map sends a normal $u$ to a space in two pieces. One bridge can be avoided, that between the modes of the first piece and those of the second. Each piece still serves four modes and needs bridges among them. A GAN on eight modes needs eight pieces. Somebody would have to know that there are eight, and how often each is to be drawn. A MemoryGAN learns both: its pieces are slots, and their counts say how often.
+# Step 1 fails: no continuous map sends a normal $u$ to a space in two pieces. One bridge can be avoided, that between the modes of the first piece and those of the second. Each piece still serves four modes and needs bridges among them. A GAN on eight modes needs eight pieces or more: several pieces may share a mode, but a piece with two modes needs a bridge. Somebody would have to know that there are eight, and how often each is to be drawn. A MemoryGAN learns both: its pieces are slots, and their counts say how often.

@@ -33,7 +33,7 @@ prepare(seed=0)
 nb02.check_contest(math.log(2 / 1e-5))
 
 # %% [markdown]
-# At the paper's $\kappa = 1$ similarity makes up for a factor of at most $e$ here. A slot that has just been born would lose to every slot that has ever been used.
+# At the paper's $\kappa = 1$ similarity makes up for a factor of at most $e$ here. A slot that still has its first count would lose to every slot in use.
 #
 # ### 2.2 · A hundred times the counts
 
@@ -98,6 +98,7 @@ nb02.check_closed_form(closed_form)
 # The memory of Figure 2.5 gives known queries a density of at least $e^{47}$ and strangers at most $e^{43}$. The uniform density is $e^{40.8}$ in 64 dimensions, about that of a stranger. So with a small $w$ nothing changes, and the odds of $w$ that separate the two groups lie a few nats above even.
 
 # %%
+prepare(seed=0)
 queries, labels = nb02.two_worlds(256)
 memory = VMFMemory.from_settings(PRESETS["mnist-5k"].memory, num_slots=512)
 for some_queries, some_labels in zip(queries.split(16), labels.split(16), strict=True):

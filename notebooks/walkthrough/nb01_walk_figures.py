@@ -122,6 +122,7 @@ def middle_figure(found: Mapping[str, Any]) -> Figure:
     )
     axes.set_xticks(range(last + 1))
     hide_top_and_right(axes)
+    axes.spines["bottom"].set_bounds(-0.3, last + 0.3)
     return figure
 
 
