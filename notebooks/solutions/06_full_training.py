@@ -110,7 +110,7 @@ sheet = nb06.train_own(parts, losses)
 show(
     sheet,
     "Samples after 240 steps: of the GAN with the memory above, and of the one with the package's.",
-    "Two rows of rough digits of one model, and two rows of the other; neither looks better.",
+    "Two rows of rough digits of one model, and two rows of the other.",
 )
 
 # %% [markdown]

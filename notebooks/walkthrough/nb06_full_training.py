@@ -210,22 +210,21 @@ def histogram_life(moments: Sequence[Moment], early: int, top: int = 20) -> Figu
     steps = [now.step for now in moments]
     first, last = (set(moments[at].offered.topk(top).indices.tolist()) for at in (early, -1))
     when = (moments[early].step, moments[-1].step)
-    groups = {  # label: slots, colour, style, at which entry the label ends, and how many points above the line
-        f"{len(first & last)} slots, busy at both": (first & last, REAL, "-", -1, 36),
-        f"{len(first - last)} slots, busy at step {when[0]} only": (first - last, "#000000", "--", -1, 12),
-        f"{len(last - first)} slots, busy at step {when[1]} only": (last - first, GREEN, "-.", -1, 12),
+    groups = {  # label: slots, colour, style
+        f"{len(first & last)} slots, busy at both": (first & last, REAL, "-"),
+        f"{len(first - last)} slots, busy at step {when[0]} only": (first - last, "#000000", "--"),
+        f"{len(last - first)} slots, busy at step {when[1]} only": (last - first, GREEN, "-."),
     }
     figure = Figure(figsize=(8.6, 3.1), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
     highest = 0.0
-    for label, (slots, colour, style, place, above) in groups.items():
+    for label, (slots, colour, style) in groups.items():
         shares = [100 * float(now.offered[sorted(slots)].sum()) for now in moments]
         left.plot(steps, shares, color=colour, linestyle=style, linewidth=1.8)
-        at = min(place, len(steps) - 1)
         left.annotate(
             label,
-            (steps[at], shares[at]),
-            (0, above),
+            (steps[-1], max(shares[len(steps) // 2 :])),  # above the part of the line that it stands over
+            (0, 9),
             textcoords="offset points",
             color=colour,
             ha="right",
