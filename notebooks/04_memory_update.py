@@ -11,7 +11,7 @@
 #
 # **The question:** the memory does not learn by gradients. It is *written*: each query changes a few slots, by the three lines (8) to (10) of the paper. Where do these lines come from?
 #
-# Before we derive them, a picture shows what they do. Twelve slots on a circle receive eight queries with each write. Two clusters of real queries stay where they are. The generator (orange) wanders clockwise, and after write 12 it jumps to another place.
+# A picture first shows what they do. Twelve slots on a circle receive eight queries with each write. Two clusters of real queries stay where they are. The generator (orange) wanders clockwise, and after write 12 it jumps to another place.
 
 # %%
 import copy
@@ -47,7 +47,7 @@ show(
 # %% [markdown]
 # A write needs no learning rate, and it can do what no gradient step can: overwrite a slot at once. It does one of two things. We say that the memory *knows* a query if its most probable slot carries the query's label. Then the most probable slots with that label turn a little towards the query: this is a step of **EM** (expectation maximisation), a running mean. If the memory does not know the query, it is **stored** in the place of the oldest slot.
 #
-# You need [notebook 2](02_vmf_posterior.ipynb) (the posterior) and [notebook 3](03_topk_approximation.ipynb) (the top k). Reading takes about 30 minutes without the exercises, running about half a minute.
+# You need [notebook 2](02_vmf_posterior.ipynb) (the posterior) and [notebook 3](03_topk_approximation.ipynb) (the top k). Reading takes about 30 minutes, running about half a minute.
 #
 # ## What a slot holds
 #
@@ -62,15 +62,15 @@ show(
 #
 # ## The two cases
 #
-# A query $q$ arrives with its label $y$. The memory first looks at its most probable slot: does it carry the label $y$? This is the rule in [`memgan/reference.py`](../memgan/reference.py), which states the method one sample at a time:
+# A query $q$ arrives with its label $y$. This is the rule in [`memgan/reference.py`](../memgan/reference.py), which states the method one sample at a time:
 
 # %%
 source(ReferenceMemory.write)
 
 # %% [markdown]
-# The function is called `nearest`, but it returns the most probable slots, those with the largest $e^{\kappa K_i\cdot q}(h_i + \beta)$. The query counts as known if any of the `correct_in_top` most probable slots carries its label. This number is 1 here, as in the authors' code. In the paper's text it is $k$.
+# Here `nearest` returns the most *probable* slots, those with the largest $e^{\kappa K_i\cdot q}(h_i + \beta)$. The query counts as known if any of the `correct_in_top` most probable slots carries its label. This number is 1 by default, as in the authors' code, and 2 in the preset `mnist-5k`. In the paper's text it is $k$.
 #
-# The rule looks at labels only. A query whose most probable slot is far away, but carries the right label, is not stored. EM then turns a distant key towards it, as it does with slot 4 at write 1 of Figure 4.1.
+# The rule looks at labels only. If the most probable slot is far away, but carries the right label, nothing is stored: EM turns this distant key towards the query, as it does with slot 4 at write 1 of Figure 4.1.
 #
 # ### Replacement
 #
@@ -82,7 +82,7 @@ source(ReferenceMemory.write)
 source(ReferenceMemory.replace)
 
 # %% [markdown]
-# Why the mean count? With $h_n = 0$ the slot would have hardly any prior ($\beta$ alone), and at a moderate $\kappa$ no query would find it again. A large count would claim more evidence than the one query that was seen. With the mean, the new slot competes as an average one.
+# Why the mean count? With $h_n = 0$ the prior would be $\beta$ alone, and at a moderate $\kappa$ no query would find it again. A large count would claim more evidence than one query. The mean makes the new slot as easy to find as an average one.
 #
 # Here are eight slots. We write three real queries where the memory expects generated ones. **Predict:** which slots will be overwritten, and in which order?
 
@@ -107,11 +107,11 @@ for angle in [230.0, 155.0, 90.0]:
 print(table(memory))
 
 # %% [markdown]
-# The oldest slots go first: 3, then 6, then 5. Every write makes all slots one write older, and the overwritten slot becomes the youngest. So it is safe for a while.
+# The oldest slots go first: 3, then 6, then 5. Every write makes all slots one write older, and the overwritten slot becomes the youngest.
 #
 # ### EM
 #
-# In the other case the query is shared out. Let $S_y$ be the $k$ most probable slots *among those that carry $y$*. All of them first forget a part of their count, $h_i \leftarrow \alpha h_i$. Then the query is divided among them in proportion to the posterior (8), each slot adds its share to its count (9), and each key moves towards the query by the fraction *share over count* (10):
+# Otherwise the query is shared out. Let $S_y$ be the $k$ most probable slots *among those that carry $y$*. All of them first forget a part of their count, $h_i \leftarrow \alpha h_i$. Then the query is divided among them in proportion to the posterior (8), each slot adds its share to its count (9), and each key moves towards the query by the fraction *share over count* (10):
 #
 # $$\gamma_i = \frac{e^{\kappa K_i \cdot q}(h_i+\beta)}{\sum_{j \in S_y} e^{\kappa K_j \cdot q}(h_j+\beta)} \tag{8}$$
 #
@@ -184,7 +184,7 @@ for write in (12, 24):
     print(f"slot 6 after write {write}: h {frames[write]['histogram'][6]:.2f}, age {frames[write]['ages'][6]}")
 
 # %% [markdown]
-# Slots 10 and 11 had never been used. Slots 7 and 8 are generated slots beside slot 6, and their counts were well above zero. But slot 6 was always the best match, and only the best match has its age reset (the last section says why), so slots 7 and 8 had grown old. After the jump slot 6 keeps its count to the last digit, because a count decays only when the slot is in $S_y$ of some query. It grows old and waits to be replaced. This is why the oldest slot is overwritten and not the one with the smallest count: the count of slot 6 says nothing about *when* it was earned.
+# Slots 10 and 11 had never been used. Slots 7 and 8 are generated slots beside slot 6, with counts well above zero. But slot 6 was always the best match, and only the best match becomes young ([below](#Two-choices-about-age)), so slots 7 and 8 had grown old. After the jump slot 6 keeps its count, because a count decays only when the slot is in $S_y$ of some query. It grows old and waits to be replaced. This is why the oldest slot is overwritten and not the one with the smallest count: a count does not say *when* it was earned.
 #
 # ## Why these lines?
 #
@@ -194,7 +194,7 @@ for write in (12, 24):
 #
 # $$\sum_b \log p(q_b) = \sum_b \log \sum_i p(c=i)\,p(q_b \mid c=i).$$
 #
-# The logarithm of a sum has no closed solution. It would be easy if we knew which slot each query came from.
+# The logarithm of a sum has no closed solution. The problem would be easy if we knew which slot each query came from.
 #
 # ### The E-step makes the bound equal to the likelihood
 #
@@ -214,22 +214,17 @@ for write in (12, 24):
 #
 # $$K_i = R_i / \lVert R_i \rVert, \qquad p(c=i) = h_i / \textstyle\sum_j h_j .$$
 #
-# All that the mixture needs to know of its data are two **sufficient statistics** for each slot: the count $h_i$ and the resultant $R_i$. This is where the histogram comes from, and why the prior (1) is made of it. Here it is as code. Is the resultant's direction really the best one? We try 36,000 directions on 45 queries in three clusters:
+# All that the mixture needs to know of its data are two **sufficient statistics** for each slot: the count $h_i$ and the resultant $R_i$. This is where the histogram comes from, and why the prior (1) is made of it. As code:
 
 # %%
-display(source(nb04.batch_em))
-queries = nb04.three_clusters()
-start = nb04.untrained_mixture(queries)  # four slots, at 0, 90, 180 and 270 degrees
-gamma = start.posterior(queries)  # the E-step
-grid = torch.linspace(0, 360, 36_001, dtype=torch.float64)[:-1]
-bound = gamma[:, 0] @ (start.kappa * queries @ direction(grid).T)  # the part of the bound with K_0
-print(f"best of 36,000 directions:  {grid[bound.argmax()]:.2f} degrees")
-print(f"direction of the resultant: {angles(gamma[:, 0] @ queries):.2f} degrees")
+source(nb04.batch_em)
 
 # %% [markdown]
-# Repeat both steps and you have EM. Neither step can lower the likelihood: the M-step lifts the bound, and the likelihood lies above the bound.
+# Repeat both steps and you have EM. Neither step can lower the likelihood: the M-step lifts the bound, and the likelihood lies above the bound. We try it on 45 queries in three clusters:
 
 # %%
+queries = nb04.three_clusters()
+start = nb04.untrained_mixture(queries)  # four slots, at 0, 90, 180 and 270 degrees
 memory = copy.deepcopy(start)
 likelihoods = []
 for _ in range(20):
@@ -257,7 +252,7 @@ show(
 #
 # $$m_i^{\text{new}} = \frac{h_i m_i + \Delta_i q}{h_i + \Delta_i} = m_i + \frac{\Delta_i}{h_i^{\text{new}}}\,(q - m_i).$$
 #
-# This is (10), with $m$ in the place of $K$. So $\gamma_i/h_i$ is no learning rate that somebody chose. It is what every running mean does: the hundredth number moves a mean by a hundredth of its distance.
+# This is (10), with $m$ in the place of $K$. So nobody chose $\gamma_i/h_i$ as a learning rate. Every running mean has it: the hundredth number moves a mean by a hundredth of its distance.
 
 # %%
 display(source(nb04.IncrementalEM.visit))
@@ -271,13 +266,13 @@ print("running means, as lengths:     ", exact.means.norm(dim=1).numpy().round(3
 print("resultants / counts, as lengths:", (resultants.norm(dim=1) / exact.gamma.sum(dim=0)).numpy().round(3))
 
 # %% [markdown]
-# After 200 visits in random order nothing has been lost: the running statistics are those of all the shares together.
+# After 200 visits in random order the running statistics are still those of all the shares together.
 #
 # ### What the memory leaves out
 #
-# A GAN cannot do even this exactly, and the paper's rule departs from incremental EM in two ways, beside the decay $\alpha$ and the top $k$, which come later.
+# A GAN cannot do even this exactly. Beside the top $k$ and the decay $\alpha$ (below), the paper's rule departs from incremental EM in two ways.
 #
-# 1. **It remembers no shares.** Each visit starts from $\gamma^{\text{old}} = 0$. The same image comes back as another query, because the inference network has changed, and a generated image never comes back. There is nothing to take back.
+# 1. **It remembers no shares.** Each visit starts from $\gamma^{\text{old}} = 0$. The same image comes back as another query, because the inference network has changed, and a generated image never comes back.
 # 2. **It cuts the mean to unit length.** A mean of directions is shorter than 1, and shorter the more they differ (see the lengths above). The memory stores only its direction, so a slot treats its past as $h_i$ queries that all agreed.
 #
 # Does each write still raise the log-likelihood? We compare EM, incremental EM, and `VMFMemory.write` when all 45 queries come in one write. **Predict:** which value of $\alpha$ is faster, 1 (nothing is forgotten) or 0.5?
@@ -300,7 +295,7 @@ show(
 )
 
 # %% [markdown]
-# No sweep lowers the likelihood, for any of the three values of $\alpha$. The reason is that the new key points along $\alpha h_i K_i + R_i$, so it goes a part of the way to EM's key, and the new prior lies between the old one and EM's. Both lift the bound. (With a top $k$ that leaves slots out, this is no longer guaranteed.)
+# No sweep lowers the likelihood, for any of the three values of $\alpha$. The reason is that the new key points along $\alpha h_i K_i + R_i$, so it goes a part of the way to EM's key, and the new prior lies between the old one and EM's. Both lift the bound. (This is not guaranteed if the top $k$ leaves slots out.)
 #
 # ## Why forget: what α is for
 #
@@ -315,7 +310,7 @@ for sweeps in (5, 50):
     print(f"after {sweeps:2} sweeps, EM would still turn a key by {off:.1f} degrees")
 
 # %% [markdown]
-# In a GAN the queries do not stand still, because the inference network that makes them is being trained. What an old query said about a slot goes stale. So with each write a touched slot first forgets a part, $h_i \leftarrow \alpha h_i$, and the weight of its key shrinks with it: a smaller $h_i$ makes $\gamma_i/h_i$ in (10) larger, so that the new query moves the key further and older queries weigh less.
+# In a GAN the queries do not stand still, because the inference network that makes them is being trained. Old queries go stale. So with each write a touched slot first forgets a part, $h_i \leftarrow \alpha h_i$. The smaller $h_i$ makes $\gamma_i/h_i$ in (10) larger, so that the new query moves the key further and older queries weigh less.
 #
 # A query that was written $w$ writes ago then counts $\alpha^w$. These weights sum to $1 + \alpha + \alpha^2 + \dots = 1/(1-\alpha)$, the slot's **effective memory** in writes. If each write brings a mass $g$, the count settles where $h = \alpha h + g$, at $g/(1-\alpha)$:
 
@@ -327,9 +322,9 @@ for alpha in (0.5, 0.9, 0.95):
     print(f"alpha {alpha}: h settles at {memory.histogram[0]:.2f}; 4/(1 - alpha) = {4 / (1 - alpha):.2f}")
 
 # %% [markdown]
-# Now let the queries drift. Six clusters turn round the circle, a little with each write, as if the inference network were changing. Each write brings one query from each cluster, 7.5 degrees from its centre (standard deviation), and six slots try to follow.
+# Now six clusters turn round the circle, a little with each write, as if the inference network were changing. Each write brings one query from each cluster, 7.5 degrees from its centre (standard deviation), and six slots try to follow.
 #
-# A short memory averages few queries, so its keys **jitter**, by $7.5\sqrt{(1-\alpha)/(1+\alpha)}$ degrees. A long memory averages over places where the cluster no longer is, so its keys **lag** behind, by $\alpha/(1-\alpha)$ times the turn per write. **Predict:** where is the best $\alpha$, and what does it depend on?
+# A short memory averages few queries, so its keys **jitter**, by $7.5\sqrt{(1-\alpha)/(1+\alpha)}$ degrees: this is the standard deviation of a mean with the weights $\alpha^w$. A long memory averages over places where the cluster no longer is, so its keys **lag** behind, by $\alpha/(1-\alpha)$ times the turn per write. **Predict:** where is the best $\alpha$, and what does it depend on?
 
 # %%
 alphas = {0: [0.001, 0.5, 0.9, 0.95], 0.5: [0.001, 0.5, 0.8, 0.9, 0.98], 2: [0.001, 0.5, 0.8]}
@@ -353,11 +348,11 @@ show(
 )
 
 # %% [markdown]
-# (At $\alpha = 0.98$ and half a degree the formula fails: a lag of 24.5 degrees takes 200 writes to build up, and there were 100.)
+# (At $\alpha = 0.98$ the formula fails: a lag of 24.5 degrees takes 200 writes to build up, and there were 100.)
 #
 # ### How to choose α
 #
-# There is no best $\alpha$ as such: it weighs the speed of the inference network against the spread of its queries. In a training of your own, measure how far the query of a fixed image turns from write to write, and how far queries lie from their slot's key. The formulas for jitter and lag then give the best length of the memory (exercise 4.4). If a slot gets several queries with each write, they average out, and a shorter memory will do. Then train with a few values around it. On scikit-learn's small digits the Inception Score is 9.0 with $\alpha = 0.9$, but 7.7 with 0.5 and 7.3 with 1 (means of three seeds on the [page of studies](../docs/studies.md)).
+# There is no best $\alpha$ as such. In a training of your own, measure how far the query of a fixed image turns from write to write, and how far queries lie from their slot's key. The formulas for jitter and lag then give the best length of the memory (exercise 4.4). If a slot gets several queries with each write, they average out, and a shorter memory will do. Then train with a few values around it. On scikit-learn's small digits the Inception Score ([notebook 5](05_mcgn.ipynb), at best 10) is 9.0 with $\alpha = 0.9$, but 7.7 with 0.5 and 7.3 with 1 (means of three seeds on the [page of studies](../docs/studies.md)).
 #
 # The paper uses 0.5, a memory of two writes. The preset `mnist-5k` uses 0.95, a memory of twenty writes of 64 queries of each label. If single queries are written one at a time, a memory of two is far too short: while the queries are elsewhere, a slot forgets what it stood for.
 
@@ -378,7 +373,7 @@ print(f"the slot that matches: h {h[0]:.2f}")
 print(f"its neighbour in S_y:  h {h[1]:.2f}, still at {places[1]:.1f} degrees")
 
 # %% [markdown]
-# The neighbour's key is intact, but its count has shrunk to $0.9^{30} = 4\,\%$ of what it was. [Notebook 7](07_does_it_work.ipynb) comes back to this: it is one of the ways in which the memory forgets.
+# The neighbour's key is intact, but its count has shrunk to $0.9^{30} = 4\,\%$ of what it was. This is one of the ways in which the memory forgets ([notebook 7](07_does_it_work.ipynb)).
 #
 # ## A batch instead of a sample
 #
@@ -408,9 +403,9 @@ for name, write in [("summed", VMFMemory.write), ("last wins", nb04.write_last_w
     print(f"{name:9}: counts {added:.1f} of 64 queries; another order changes a count by {apart:.3f}")
 
 # %% [markdown]
-# When nobody replaces and each query has slots of its own, a batch equals one write after another. When queries share a slot it does not, because one after another the past decays each time. So $\alpha$ is *per write* in this project, whatever the size of the batch.
+# If no slot is replaced and each query has slots of its own, a batch equals one write after another. If queries share a slot it does not, because one after another the past decays each time. So $\alpha$ is *per write* in this project, whatever the size of the batch.
 #
-# The paper also allows $T$ iterations of (8) to (10) within one write. The first starts from $\gamma^0 = 0$, and each later one takes the previous shares back, so a query adds a mass of 1 and not of $T$. `em_steps=1` is the default, as in the authors' code.
+# The paper also allows $T$ iterations of (8) to (10) within one write. The first starts from $\gamma^0 = 0$, and each later one takes the previous shares back, so a query adds a mass of 1 and not of $T$. More iterations fit the shares to the keys that have already moved. We use $T = 1$ (`em_steps=1`), as the authors' code does, and have not measured whether more would help.
 #
 # ## Two choices about age
 #
@@ -422,9 +417,9 @@ for touch, k in [("best", 4), ("all", 4), ("best", 16), ("all", 16)]:
     print(f"touch={touch:4}, k = {k:2}: {len(ages.unique()):2} different ages, the oldest {int(ages.max())}")
 
 # %% [markdown]
-# With `"all"` and a large $k$ every slot is always young, so "the oldest" means nothing. `"best"` keeps the ages apart and is the default. It has a price that you saw in the film: slots 7 and 8 shared a cluster with slot 6, had counts well above zero, and were old all the same.
+# With `"all"` and a large $k$ every slot is always young, so "the oldest" means nothing. `"best"` keeps the ages apart and is the default. You saw its price in the film: slots 7 and 8 grew old beside slot 6.
 #
-# **Who may be overwritten?** In the paper it is the oldest slot of all. Let real queries stay where they are and generated ones roam, as those of a young generator do. **Predict** what happens to the share of real slots.
+# **Who may be overwritten?** In the paper it is the oldest slot of all. Let real queries stay where they are and generated ones roam. **Predict** what happens to the share of real slots.
 
 # %%
 shares = {
@@ -445,7 +440,7 @@ show(
 #
 # ## Watch a memory while it learns
 #
-# The playground trains an ordinary GAN and a MemoryGAN on points of the plane, in this page. While it runs, you see the memory under them as it is written. Blue circles are real slots, orange squares are generated ones, and a ring shows that a slot was just overwritten. Point at a mark to see its key, value, age and histogram.
+# The playground trains an ordinary GAN and a MemoryGAN on points of the plane, in this page. While it runs, the memory is drawn under them. Blue circles are real slots, orange squares are generated ones, and a ring shows that a slot was just overwritten. Point at a mark to see its key, value, age and histogram.
 #
 # **Try it:** let it learn for a thousand steps. Then open *Change parts of the method* and turn EM into averaging, which moves a key halfway to its queries however much the slot has counted. Watch what happens to the marks and to the share of points off all modes.
 
@@ -455,7 +450,7 @@ Playground()
 # %% [markdown]
 # *Before it runs: both models after 50, 400 and 2,000 steps. Grey points are data. Orange ones come from the ordinary GAN, and the lines are its grid of noise. Those of MemoryGAN have one colour for each slot. The background shows $D$, from orange (generated) to blue (real).*
 #
-# Two bonus notebooks go on from here: [b1](b1_life_long_memory.ipynb) compares with the memory of Kaiser et al., and [b2](b2_the_published_code.ipynb) shows where the authors' code differs from their paper.
+# Bonus notebook [b1](b1_life_long_memory.ipynb) compares with the memory of Kaiser et al., and [b2](b2_the_published_code.ipynb) shows where the authors' code differs from their paper.
 #
 # ## In five lines
 #

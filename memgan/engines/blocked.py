@@ -21,7 +21,7 @@ from memgan.engines.statistics import added, inverse, unit_rows
 __all__ = ["m_step", "nearest", "nearest_and_matching"]
 
 _MOST_SCORES = 2**26  # elements of the score matrix that is held at once: 256 MB in float32
-_CACHED_KEYS = 2**19  # elements of the keys that are scored at once: 2 MB in float32, about a cache
+_CACHED_SCORES = 2**19  # scores that are computed at once: 2 MB in float32, about a cache
 _CACHED_UPDATES = 2**17  # elements of the keys that are updated at once: 512 KB in float32, within a cache
 _GROUP = 8  # columns behind one maximum
 
@@ -33,7 +33,7 @@ _of_thread = threading.local()  # the space for scores, which each thread keeps 
 
 def nearest(queries: Tensor, keys: Tensor, log_prior: Tensor, kappa: float, top_k: int) -> Candidates:
     """S of (5): the `top_k` best slots for `queries` [B, M], given `keys` [N, M] and `log_prior` [N]."""
-    layout = _Layout.of(keys, top_k)
+    layout = _Layout.of(queries, keys, top_k)
     parts = []
     for some_queries in queries.split(_rows_at_once(keys)):
         scores = layout.empty_scores(some_queries, len(keys))
@@ -61,7 +61,7 @@ def nearest_and_matching(
     `values` [N] and `labels` [B] hold 0 or 1. Where fewer than k slots carry a label, its S_y is filled up with
     arbitrary slots of score -inf.
     """
-    layout = _Layout.of(keys, top_k)
+    layout = _Layout.of(queries, keys, top_k)
     penalty = _penalty(values, layout.width, keys)
     rows = _rows_at_once(keys)
     of_all = []
@@ -105,10 +105,11 @@ class _Layout(NamedTuple):
     groups: int  # groups in a block
 
     @classmethod
-    def of(cls, keys: Tensor, top_k: int) -> "_Layout":
-        num_slots, key_dim = keys.shape
+    def of(cls, queries: Tensor, keys: Tensor, top_k: int) -> "_Layout":
+        num_slots = len(keys)
+        rows = min(len(queries), _rows_at_once(keys))
         group = _GROUP if num_slots >= 4 * _GROUP * top_k else 1
-        blocks = _divided_up(num_slots * key_dim, _CACHED_KEYS)
+        blocks = _divided_up(rows * num_slots, _CACHED_SCORES)
         groups = _divided_up(num_slots, blocks * group)
         block = groups * group
         return cls(width=_divided_up(num_slots, block) * block, block=block, groups=groups)

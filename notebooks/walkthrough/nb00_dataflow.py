@@ -37,7 +37,7 @@ STAGES = {
     "read": Box(8.7, TOP, 1.75, "read", "$D(x)$ = share of real", "(6)"),
     "write": Box(1.9, MIDDLE, 2.1, "write", "EM, or replace the oldest", "(7)-(10)"),
     "memory": Box(4.4, MIDDLE, 3.8, "memory", "N slots: key $K$, value $v$, age $a$, count $h$", ""),
-    "losses": Box(8.7, MIDDLE, 1.75, "losses", "train both networks", "(12)-(14)"),
+    "losses": Box(8.7, MIDDLE, 1.75, "losses", "train both networks", "(12)-(15)"),
     "generator": Box(0.0, BOTTOM, 1.5, "generator", "$x = G(K_c, z)$", "(11)"),
     "sample": Box(4.4, BOTTOM, 3.8, "sample a slot", "$c$ among the real ones, as often as $h$ says", "(11)"),
 }

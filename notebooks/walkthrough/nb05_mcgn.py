@@ -284,7 +284,8 @@ def sheets(files: Mapping[str, str], size: float = 3.1, aspect: float = 0.73) ->
     """Sheets of figures/ side by side, by their titles: a slot in each row, the same noises in each."""
     from matplotlib.image import imread
 
-    figure = Figure(figsize=(size * len(files), aspect * size), layout="constrained")
+    figure = Figure(figsize=(size * len(files), aspect * size))
+    figure.set_layout_engine("constrained", h_pad=0.08)  # else the titles are cut
     for axes, (title, name) in zip(np.atleast_1d(figure.subplots(1, len(files))), files.items(), strict=True):
         axes.imshow(imread(ROOT / "figures" / name), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(title, fontsize=10, loc="left")

@@ -16,17 +16,17 @@ QUERIES, DIM = 7, 5
 # multiples of blocks and groups
 SIZES = [(13, 1), (13, 5), (13, 13), (17, 1), (61, 5), (60, 5), (59, 5), (97, 1), (97, 7), (97, 97)]
 SIZES += [(211, 1), (211, 5), (211, 11)]
-# (elements of the keys in a block, columns in a group, scores held at once)
+# (scores in a block, columns in a group, scores held at once)
 LAYOUTS = {
-    "as shipped": (blocked._CACHED_KEYS, blocked._GROUP, blocked._MOST_SCORES),
-    "one column in a block": (DIM, 3, 2**26),
-    "blocks of two or three columns": (2 * DIM + 1, 3, 2**26),
-    "blocks of about nine columns": (9 * DIM, 3, 2**26),
-    "two blocks, groups of two": (59 * DIM, 2, 2**26),
-    "groups larger than a block": (4 * DIM, 8, 2**26),
+    "as shipped": (blocked._CACHED_SCORES, blocked._GROUP, blocked._MOST_SCORES),
+    "one column in a block": (QUERIES, 3, 2**26),
+    "blocks of two or three columns": (2 * QUERIES + 1, 3, 2**26),
+    "blocks of about nine columns": (9 * QUERIES, 3, 2**26),
+    "two blocks, groups of two": (59 * QUERIES, 2, 2**26),
+    "groups larger than a block": (4 * QUERIES, 8, 2**26),
     "one block in groups": (2**19, 3, 2**26),
-    "one query at a time": (9 * DIM, 3, 1),
-    "three queries at a time": (9 * DIM, 3, 3 * 97),
+    "one query at a time": (9, 3, 1),
+    "three queries at a time": (9 * 3, 3, 3 * 97),
 }
 DENSE = {"dense": 2**26, "dense, one query at a time": 1}
 
@@ -37,8 +37,8 @@ def engine(request, monkeypatch):
     if request.param in DENSE:
         monkeypatch.setattr(dense, "_MOST_SCORES", DENSE[request.param])
         return dense
-    cached_keys, group, most_scores = LAYOUTS[request.param]
-    monkeypatch.setattr(blocked, "_CACHED_KEYS", cached_keys)
+    cached_scores, group, most_scores = LAYOUTS[request.param]
+    monkeypatch.setattr(blocked, "_CACHED_SCORES", cached_scores)
     monkeypatch.setattr(blocked, "_GROUP", group)
     monkeypatch.setattr(blocked, "_MOST_SCORES", most_scores)
     return blocked
