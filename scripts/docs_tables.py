@@ -373,6 +373,37 @@ def step_speed() -> str:
     return markdown(head, rows)
 
 
+def engine_devices() -> str:
+    """How many times as long the memory takes without each device of the engine for a CPU, at each size."""
+    rows_of = load("engine-cpu.json")["rows"]
+    head = ["without"]
+    for row in rows_of:
+        size = ", ".join(map(str, row["size"]))
+        head += [f"read, {size}", "with write"]
+    rows = []
+    for device in rows_of[0]["milliseconds"]:
+        if device != "all":
+            cells = [device]
+            for row in rows_of:
+                whole, without = row["milliseconds"]["all"], row["milliseconds"][device]
+                cells += [f"{without[operation] / whole[operation]:.2f}" for operation in ("read", "read_write")]
+            rows.append(cells)
+    return markdown(head, rows)
+
+
+def step_compared() -> str:
+    """Milliseconds of a training step before and after the work on its speed."""
+    stored = load("compare-training-cpu.json")
+    before, after = stored["before"], stored["after"]
+    rows = []
+    for label, old in before["rows"].items():
+        new = after["rows"][label]
+        steps = [f"{old['step']:.1f}", f"{new['step']:.1f}", f"{old['step'] / new['step']:.2f}"]
+        rows.append([label, *steps, f"{old['memory']:.1f}", f"{new['memory']:.1f}"])
+    head = ["preset", f"step at {before['commit']}, ms", f"at {after['commit']}, ms", "times as fast"]
+    return markdown([*head, "memory before, ms", "after, ms"], rows)
+
+
 # ---------------------------------------------------------------- a memory in shards
 
 
@@ -510,6 +541,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "averaging": averaging,
     "memory-speed": memory_speed,
     "step-speed": step_speed,
+    "engine-devices": engine_devices,
+    "step-compared": step_compared,
     "shards-speed": shards_speed,
     "shards-memory": shards_memory,
     "shards-traffic": shards_traffic,

@@ -34,10 +34,6 @@ def _fresh_space(like: Tensor, number: int) -> Tensor:
     return like.new_empty(number)
 
 
-def _sorted_by_torch(numbers: Tensor, most: int) -> Tensor:
-    return numbers.argsort(stable=True)
-
-
 # What is put in the place of what, by the name of the device that this takes out
 WITHOUT: dict[str, dict[str, Any]] = {
     "groups of columns": {"_GROUP": 2**40},  # too large for any memory to be grouped
@@ -45,7 +41,6 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "scores kept from call to call": {"_kept_space": _fresh_space},
     "comparison as whole numbers": {"_places_of_best": _plain_top_k},
     "keys updated in parts": {"_CACHED_UPDATES": 2**60},
-    "NumPy's sort": {"_order": _sorted_by_torch},
     "oneDNN": {},  # a switch of PyTorch's
 }
 

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -224,10 +223,10 @@ def m_step(keys: Tensor, histogram: Tensor, queries: Tensor, slots: Tensor, move
     keep = histogram * scale
     pull = change * scale.take(slots)
 
-    num_slots = len(histogram)
-    moving = torch.where(moves, slots, num_slots).flatten()
-    order = _order(moving, num_slots)[: int(moves.sum())]  # what does not move is sorted behind
-    touched, counts = moving[order].unique_consecutive(return_counts=True)
+    slots_by_slot, order = torch.where(moves, slots, len(histogram)).flatten().sort(stable=True)
+    number_of_moves = int(moves.sum())  # what does not move is sorted behind
+    order = order[:number_of_moves]
+    touched, counts = slots_by_slot[:number_of_moves].unique_consecutive(return_counts=True)
     sample = order // slots.shape[1]
     weight = pull.flatten()[order]
     slots_at_once = max(1, _CACHED_UPDATES // keys.shape[1])
@@ -244,10 +243,3 @@ def m_step(keys: Tensor, histogram: Tensor, queries: Tensor, slots: Tensor, move
             new_keys = new_keys[has_direction]
         keys.index_copy_(0, some_slots, new_keys)
     histogram.copy_(new_histogram)
-
-
-def _order(numbers: Tensor, most: int) -> Tensor:
-    """The places of whole `numbers` from 0 to `most`, smallest first, equal ones as they came."""
-    if most < 2**16:  # NumPy sorts numbers of two bytes by their digits, six times as fast
-        return torch.from_numpy(np.argsort(numbers.numpy().astype(np.uint16), kind="stable"))
-    return numbers.argsort(stable=True)
