@@ -143,7 +143,7 @@ def contestants(size: tuple[int, int, int, int], device: torch.device) -> tuple[
 def measure(work: dict[str, Work], rounds: int, clock: Callable[[Work], float]) -> dict[str, float]:
     """Median milliseconds of each contestant, one turn each in every round after a warm-up.
 
-    In its turn it runs twice, and the second time counts: the first brings back what others have driven from the caches.
+    In its turn it runs twice, and the second time counts: the first brings back what others drove from the caches.
     """
     times: dict[str, list[float]] = {name: [] for name in work}
     for turn in range(rounds + 2):
