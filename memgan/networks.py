@@ -168,9 +168,8 @@ def _dcgan_generator(settings: NetworkSettings, num_inputs: int) -> nn.Sequentia
 class ImageConvTranspose2d(nn.ConvTranspose2d):
     """`ConvTranspose2d` with a kernel of 4 and a stride of 2, which makes images.
 
-    On a CPU it is computed as a product of matrices if the images have one channel. PyTorch's own way makes 16 channels
-    at a time, so that one takes as long as 16; the product takes a third of that. A column of `patches` holds what one
-    place of the features adds to 16 pixels.
+    On a CPU it is computed as a product of matrices if the images have one channel, for which PyTorch's own way is
+    slow (docs/performance.md). A column of `patches` holds what one place of the features adds to 16 pixels.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

@@ -373,19 +373,19 @@ def step_speed() -> str:
     return markdown(head, rows)
 
 
-def engine_devices() -> str:
-    """How many times as long the memory takes without each device of the engine for a CPU, at each size."""
+def engine_techniques() -> str:
+    """How many times as long the memory takes without each technique of the engine for a CPU, at each size."""
     rows_of = load("engine-cpu.json")["rows"]
     head = ["without"]
     for row in rows_of:
         size = ", ".join(map(str, row["size"]))
         head += [f"read, {size}", "with write"]
     rows = []
-    for device in rows_of[0]["milliseconds"]:
-        if device != "all":
-            cells = [device]
+    for technique in rows_of[0]["milliseconds"]:
+        if technique != "all":
+            cells = [technique]
             for row in rows_of:
-                whole, without = row["milliseconds"]["all"], row["milliseconds"][device]
+                whole, without = row["milliseconds"]["all"], row["milliseconds"][technique]
                 cells += [f"{without[operation] / whole[operation]:.2f}" for operation in ("read", "read_write")]
             rows.append(cells)
     return markdown(head, rows)
@@ -541,7 +541,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "averaging": averaging,
     "memory-speed": memory_speed,
     "step-speed": step_speed,
-    "engine-devices": engine_devices,
+    "engine-techniques": engine_techniques,
     "step-compared": step_compared,
     "shards-speed": shards_speed,
     "shards-memory": shards_memory,

@@ -1,8 +1,8 @@
-"""What is each device of the CPU's engine worth? `python -m scripts.measure_engine`.
+"""What is each technique of the CPU's engine worth? `python -m scripts.measure_engine`.
 
-Each device of memgan/engines/blocked.py is taken out alone. The memory with all of them and those without one do their
-turns in each round of one run, in one thread, and the medians of the processor's time are compared. Writes
-results/engine-cpu.json: how many times as long a read, and a read with a write, takes without the device.
+Each technique of memgan/engines/blocked.py is taken out alone. The memory with all of them and those without one do
+their turns in each round of one run, in one thread, and the medians of the processor's time are compared. Writes
+results/engine-cpu.json: how many times as long a read, and a read with a write, takes without the technique.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def _fresh_space(like: Tensor, number: int) -> Tensor:
     return like.new_empty(number)
 
 
-# What is put in the place of what, by the name of the device that this takes out
+# What is put in the place of what, by the name of the technique that this takes out
 WITHOUT: dict[str, dict[str, Any]] = {
     "groups of columns": {"_GROUP": 2**40},  # too large for any memory to be grouped
     "blocks of scores in the cache": {"_CACHED_SCORES": 2**60},
@@ -46,19 +46,19 @@ WITHOUT: dict[str, dict[str, Any]] = {
 
 
 @contextmanager
-def without(device: str | None) -> Iterator[None]:
-    """The engine without one device."""
+def without(technique: str | None) -> Iterator[None]:
+    """The engine without one technique."""
     with ExitStack() as stack:
-        for name, value in WITHOUT.get(device or "", {}).items():
+        for name, value in WITHOUT.get(technique or "", {}).items():
             stack.enter_context(patch.object(blocked, name, value))
-        if device == "oneDNN":
+        if technique == "oneDNN":
             stack.enter_context(patch.object(torch.backends.mkldnn, "is_available", lambda: False))
         yield
 
 
 @torch.no_grad()
 def measure(size: tuple[int, int, int, int], rounds: int) -> dict[str, dict[str, float]]:
-    """Median milliseconds of a read, and of a read with a write: of the whole engine, and without each device."""
+    """Median milliseconds of a read, and of a read with a write: of the whole engine, and without each technique."""
     batch, num_slots, key_dim, top_k = size
     torch.manual_seed(0)
     memory = VMFMemory(num_slots, key_dim, top_k)
@@ -94,7 +94,7 @@ def main() -> None:
         whole = milliseconds["all"]
         print(
             *size,
-            "| read {read:.2f} ms, read and write {read_write:.2f} ms; without a device, times as long:".format(
+            "| read {read:.2f} ms, read and write {read_write:.2f} ms; without a technique, times as long:".format(
                 **whole
             ),
         )

@@ -169,7 +169,7 @@ def _top_columns(scores: Tensor, top_k: int) -> Tensor:
 def _places_of_best(scores: Tensor, top_k: int) -> Tensor:
     """The columns of the k largest of each row, in no particular order: sorting would cost more than finding.
 
-    They are compared as whole numbers, which takes a third less time, because none of those can be NaN. The bits of
+    They are compared as whole numbers, which takes less time, because none of those can be NaN. The bits of
     floating-point numbers, read as whole numbers, have their order once the bits of negative ones are inverted but for
     the sign.
     """
