@@ -62,7 +62,7 @@ def _ablation(preset: Settings) -> Grid:
 
 
 def _kappa(preset: Settings) -> Grid:
-    return {f"kappa {kappa}": [f"memory.kappa={kappa}"] for kappa in (1, 10, 30, 60, 120)}
+    return {f"kappa {kappa}": [f"memory.kappa={kappa}"] for kappa in (1, 8, 15, 30, 60)}
 
 
 def _memory_size(preset: Settings) -> Grid:
@@ -103,11 +103,12 @@ def _paper_rule(preset: Settings) -> Grid:
         "all of S_y made young": ["memory.touch=all"],
         "the oldest of all replaced": ["memory.replace_within_label=false"],
         "saturating loss": ["training.generator_loss=saturating"],
+        "the density's term": ["training.information=density", "training.mi_weight=1e-2"],
         "published rates": [
             "training.generator_lr=2e-4",
             "training.discriminator_lr=2e-4",
+            "training.beta2=0.999",
             "training.decay_from=1",
-            "training.mi_weight=1e-2",
         ],
     }
     grid: Grid = {"the project's rule": []}
