@@ -92,11 +92,8 @@ def _forgetting(preset: Settings) -> Grid:
 
 
 def _paper_rule(preset: Settings) -> Grid:
-    """From the project's rule to the published one, a step more at each configuration; and each step alone.
-
-    The first step alone is not listed a second time: it is the first of the way.
-    """
-    steps = {
+    """Each choice of the paper that this project does not share, alone; then all of them, and all but kappa = 1."""
+    choices = {
         "kappa 1": ["memory.kappa=1"],
         "alpha 0.5": ["memory.alpha=0.5"],
         "all of S may vouch": [f"memory.correct_in_top={preset.memory.top_k}"],
@@ -111,13 +108,10 @@ def _paper_rule(preset: Settings) -> Grid:
             "training.decay_from=1",
         ],
     }
-    grid: Grid = {"the project's rule": []}
-    so_far: list[str] = []
-    for name, step in steps.items():
-        so_far = so_far + step
-        grid[f"+ {name}"] = so_far
-    for name in list(steps)[1:]:
-        grid[f"only {name}"] = steps[name]
+    grid: Grid = {"this project's choices": [], **choices}
+    without_kappa = [change for name, changes in choices.items() if name != "kappa 1" for change in changes]
+    grid["all of these"] = choices["kappa 1"] + without_kappa
+    grid["all but kappa 1"] = without_kappa
     return grid
 
 
@@ -178,5 +172,5 @@ STUDIES = {
         candidates=candidate_weights,
     ),
     "rule": Study("Is the paper's own rule for writing as good, and under which bound?", _rule),
-    "paper-rule": Study("Which step towards the published rule stops it from training?", _paper_rule),
+    "paper-rule": Study("Which of the published choices stops it from training?", _paper_rule),
 }
