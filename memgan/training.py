@@ -17,6 +17,7 @@ from memgan.cuda_graph import CudaRecorder, RepeatedStep, constants_of
 from memgan.data import ImageData, batch_of
 from memgan.distributed import averaged, num_ranks, own_rows, replicated, share_of_batch, shared_state
 from memgan.gan import AdversarialModel, GeneratorLoss, Information, discriminator_loss, generator_loss
+from memgan.replay import ReplayBuffer
 from memgan.sharded import ShardedVMFMemory
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "adam_optimisers",
     "gradient_penalty",
     "is_large",
+    "old_fakes_in",
     "prepare",
     "rate_factor",
     "train",
@@ -59,6 +61,8 @@ class TrainingSettings:
     flip: bool = False  # mirror half of the real images left to right
     brightness: float = 0.0  # add to each real image up to this much, or take it away; 1 is from grey to white
     shift: int = 0  # move each real image by up to so many pixels either way
+    replay: int = 0  # R, old fakes that are kept as images and shown to D again; 0, the method's own choice: none
+    replay_share: float = 0.5  # of the fakes that D is shown, how many are old ones, where they are kept
     precision: Precision = "float32"  # of the networks' layers; the memory's scores are always in float32
     cuda_graph: bool = True  # on a CUDA device, record a step as a graph and replay it; the numbers are the same
 
@@ -70,6 +74,10 @@ class TrainingSettings:
         for name in ("generator_lr", "discriminator_lr", "mi_weight", "gradient_penalty", "brightness", "shift"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.replay < 0:
+            raise ValueError(f"replay is a number of images, expected at least 0, got {self.replay}")
+        if not 0 < self.replay_share < 1:
+            raise ValueError(f"replay_share must be a share of the fakes in (0, 1), got {self.replay_share}")
         if not 0 <= self.decay_from <= 1:
             raise ValueError(f"decay_from must be a share of the steps in [0, 1], got {self.decay_from}")
         if self.generator_loss not in get_args(GeneratorLoss):
@@ -100,23 +108,36 @@ class StepNumbers(NamedTuple):
 
 
 def training_step(
-    gan: AdversarialModel, images: Tensor, optimisers: Optimisers, settings: TrainingSettings
+    gan: AdversarialModel,
+    images: Tensor,
+    optimisers: Optimisers,
+    settings: TrainingSettings,
+    replay: ReplayBuffer | None = None,
 ) -> StepNumbers:
-    """One step of (11-14) on real `images` [B, C, H, W]: one of D, whose memory is written, and then one of G."""
+    """One step of (11-14) on real `images` [B, C, H, W]: one of D, whose memory is written, and then one of G.
+
+    With a `replay` buffer, `settings.replay_share` of the fakes that D is shown are old ones, and the others are kept.
+    """
     networks = torch.autocast(images.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
     batch = len(images)
+    num_old = 0 if replay is None else old_fakes_in(batch, settings)
 
     # D: a batch of real images and one of generated ones, each normalised by its own statistics
     with torch.no_grad(), networks:
-        generated = gan.generate(batch)
+        generated = gan.generate(batch - num_old)
+    fakes = generated.images
+    if replay is not None:
+        replay.add(fakes)
+        fakes = torch.cat([fakes, replay.draw(num_old).to(fakes.dtype)])
     with networks:
         real_queries = gan.inference(images)
-        generated_queries = gan.inference(generated.images)
+        fake_queries = gan.inference(fakes)
     penalty = gradient_penalty(gan, images) if settings.gradient_penalty > 0 else None
 
     # read both, and write both: the memory learns without a gradient, mu by it
-    information = gan.information(generated, generated_queries, settings.information)  # as it was before the write
-    queries = torch.cat([real_queries, generated_queries])
+    new_queries = fake_queries[: batch - num_old]
+    information = gan.information(generated, new_queries, settings.information)  # as it was before the write
+    queries = torch.cat([real_queries, fake_queries])
     is_real = torch.arange(2 * batch, device=images.device) < batch
     d_real, d_generated = gan.read_write(queries, is_real.long()).chunk(2)
     loss_d = discriminator_loss(d_real, d_generated)
@@ -137,6 +158,16 @@ def training_step(
     loss_g.backward(inputs=[weight for weight in gan.generator.parameters() if weight.requires_grad])
     optimisers.generator.step()
     return StepNumbers(loss_d.detach(), loss_g.detach(), d_real.detach().mean(), d_generated.detach().mean())
+
+
+def old_fakes_in(batch: int, settings: TrainingSettings) -> int:
+    """How many of a batch of fakes are old ones where they are replayed: `replay_share` of it, but never all or none.
+
+    Raises ValueError for a batch of fewer than two.
+    """
+    if batch < 2:
+        raise ValueError(f"old fakes stand beside new ones: expected a batch of at least 2, got {batch}")
+    return min(max(1, round(settings.replay_share * batch)), batch - 1)
 
 
 def gradient_penalty(gan: AdversarialModel, images: Tensor) -> Tensor:
@@ -250,12 +281,21 @@ class Trainer:
         )
         if self._device.type == "cuda" or is_large(gan):
             gan.to(memory_format=torch.channels_last)  # many channels: convolutions are faster so
+        self.replay = self._replay_buffer()
         self._records = self._device.type == "cuda" and settings.cuda_graph and self._is_alone
         if optimisers is None:
             optimisers = adam_optimisers(gan, settings, capturable=self._records)
         self.optimisers = Optimisers(*optimisers)
         self._trained = gan if process_group is None else self._shared(process_group)
         self._begin()
+
+    def _replay_buffer(self) -> ReplayBuffer | None:
+        """Where old fakes are kept, if any are."""
+        if self.settings.replay == 0:
+            return None
+        assert self.gan.image_shape is not None
+        group = None if self._is_alone else self._group
+        return ReplayBuffer(self.settings.replay, self.gan.image_shape, device=self._device, process_group=group)
 
     def _shared(self, group: ProcessGroup) -> AdversarialModel:
         """The model as the ranks of `group` train it together, after all have been given that of the first."""
@@ -308,6 +348,8 @@ class Trainer:
         if self._repeated_step is None:
             return self._plain_step()
         state = [*self.gan.parameters(), *self.gan.buffers()]
+        if self.replay is not None:
+            state += self.replay.buffers()
         memory_settings = getattr(getattr(self.gan, "memory", None), "settings", None)
         optimisers = tuple(constants_of(optimiser) for optimiser in self.optimisers)
         constants = (self.settings, memory_settings, optimisers)
@@ -324,7 +366,7 @@ class Trainer:
         )
         if not isinstance(self._batches, LoadedBatches):  # these are of all ranks, drawn alike by each
             images = images[own_rows(len(images) // num_ranks(self._group), self._group)]
-        step = training_step(self._trained, images.to(self._dtype), self.optimisers, settings)
+        step = training_step(self._trained, images.to(self._dtype), self.optimisers, settings, self.replay)
         return step if self._group is None else StepNumbers(*averaged(step, self._group))
 
     def state_dict(self) -> dict[str, Any]:
@@ -332,6 +374,7 @@ class Trainer:
         random = {"cpu": torch.get_rng_state()}
         if self._device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self._device)
+        old_fakes = {} if self.replay is None else {"replay": dict(self.replay.state_dict())}
         return {
             "number": self.number,
             **self._batches.state_dict(),
@@ -339,6 +382,7 @@ class Trainer:
             "random": random,
             "discriminator": self.optimisers.discriminator.state_dict()["state"],
             "generator": self.optimisers.generator.state_dict()["state"],
+            **old_fakes,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -346,6 +390,8 @@ class Trainer:
         self.gan.load_state_dict(state["gan"])
         _load_moments(self.optimisers.discriminator, state["discriminator"])
         _load_moments(self.optimisers.generator, state["generator"])
+        if self.replay is not None:
+            self.replay.load_state_dict(state["replay"])
         self.number = state["number"]
         self._batches.load_state_dict(state)
         torch.set_rng_state(state["random"]["cpu"])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from memgan.data.affine import move_at_random
 
-__all__ = ["ImageData", "as_float", "batch_of"]
+__all__ = ["ImageData", "as_bytes", "as_float", "batch_of"]
 
 
 class ImageData(NamedTuple):
@@ -30,6 +30,13 @@ def as_float(images: Tensor) -> Tensor:
     if images.is_floating_point():
         return images
     return images.to(torch.float32) / 127.5 - 1
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """Images as bytes in 0..255: x in [-1, 1] becomes 127.5 (x + 1), rounded; what is bytes already passes through."""
+    if images.dtype == torch.uint8:
+        return images
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def batch_of(data: ImageData, index: Tensor, *, flip: bool = False, brightness: float = 0.0, shift: int = 0) -> Tensor:

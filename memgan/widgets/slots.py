@@ -7,6 +7,7 @@ import torch
 import traitlets
 from torch import Tensor, nn
 
+from memgan.data import as_bytes
 from memgan.extras import required
 from memgan.gan import MemoryGAN
 from memgan.widgets.base import ExplorerWidget, checked_noises, noise_tensor, script, sheet, still
@@ -134,12 +135,11 @@ def _neighbours(gan: MemoryGAN, keys: Tensor, images: Tensor) -> dict[str, Any]:
     room = MOST_BYTES // (NEAREST * images[0].numel())
     cosines, nearest = (keys[:room] @ queries.T).topk(min(NEAREST, len(queries)))
     kept = nearest.unique()
-    pixels = ((images[kept] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return {
         "nearest": nearest.tolist(),
         "cosines": [[round(cosine, 2) for cosine in row] for row in cosines.tolist()],
         "kept": kept.tolist(),
-        "images": pixels.numpy().tobytes(),
+        "images": as_bytes(images[kept]).numpy().tobytes(),
     }
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ STEPS = 20
 SETTINGS = TrainingSettings(
     steps=STEPS, batch_size=64, information="posterior", mi_weight=0.3, gradient_penalty=0.1, brightness=0.1
 )
+WITH_REPLAY = replace(SETTINGS, replay=100, replay_share=0.25)
 
 
 class SmallGenerator(nn.Module):
@@ -45,20 +47,23 @@ def images():
     return torch.rand(256, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.double) * 2 - 1
 
 
-def trained(group=None, seed=5):
+def trained(group=None, seed=5, settings=SETTINGS):
+    """A model, its losses, and the old fakes that it kept, None where it keeps none."""
     gan = small_gan()
     torch.manual_seed(seed)
     losses = []
-    trainer = Trainer(gan, images(), SETTINGS, process_group=group)
+    trainer = Trainer(gan, images(), settings, process_group=group)
     trainer.run(lambda step: losses.append(float(step.discriminator_loss)))
-    return gan, losses
+    return gan, losses, trainer.replay
 
 
 def as_a_rank():
     """What one rank finds: its model after training, and what a memory of its own does with queries of all ranks."""
     rank = dist.get_rank()
-    gan, losses = trained(dist.group.WORLD, seed=5 + 7 * rank)  # the first rank's random numbers count
+    gan, losses, _ = trained(dist.group.WORLD, seed=5 + 7 * rank)  # the first rank's random numbers count
     found = {"state": gan.state_dict(), "checksum": checksum(gan), "losses": losses}
+    gan, _, kept = trained(dist.group.WORLD, settings=WITH_REPLAY)
+    found |= {"state with replay": gan.state_dict(), "old fakes": kept.images}
 
     memory, queries, labels = memory_and_batch()
     memory.process_group = dist.group.WORLD
@@ -85,10 +90,17 @@ def two_ranks():
 
 
 def test_two_ranks_train_the_model_that_one_process_trains(two_ranks):
-    gan, losses = trained()
+    gan, losses, _ = trained()
     for name, expected in gan.state_dict().items():
         torch.testing.assert_close(two_ranks[0]["state"][name], expected, rtol=0, atol=1e-8)
     assert two_ranks[0]["losses"] == pytest.approx(losses, abs=1e-8)
+
+
+def test_two_ranks_keep_and_replay_the_old_fakes_that_one_process_does(two_ranks):
+    gan, _, kept = trained(settings=WITH_REPLAY)
+    for name, expected in gan.state_dict().items():
+        torch.testing.assert_close(two_ranks[0]["state with replay"][name], expected, rtol=0, atol=1e-8)
+    assert all(torch.equal(rank["old fakes"], kept.images) for rank in two_ranks)
 
 
 def test_replicas_are_bitwise_alike(two_ranks):

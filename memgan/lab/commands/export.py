@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from memgan.data import as_float
+from memgan.data import as_bytes
 from memgan.gan import AdversarialModel
 from memgan.lab.commands.options import (
     add_checkpoint,
@@ -88,11 +88,8 @@ def _write(folder: Path, parts: Iterator[Tensor], number: int) -> None:
     digits = max(5, len(str(number - 1)))
     done = 0
     for part in parts:
-        pixels = part
-        if part.is_floating_point():
-            pixels = ((as_float(part) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         progress(f"writing images: {done:,} of {number:,}")
-        for image in pixels.permute(0, 2, 3, 1).numpy():
+        for image in as_bytes(part).permute(0, 2, 3, 1).numpy():
             grey = image.shape[2] == 1
             try:
                 Image.fromarray(image[:, :, 0] if grey else image).save(folder / f"{done:0{digits}}.png")

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from memgan.data import as_bytes
+
 __all__ = ["WEIGHTS", "InceptionV3"]
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
@@ -37,8 +39,7 @@ class InceptionV3:
     @torch.no_grad()
     def features(self, images: Tensor, /) -> Tensor:
         """Of `images` [n, 1 or 3, H, W] in [-1, 1]: [n, 2048], on the CPU."""
-        as_bytes = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        parts = as_bytes.expand(-1, 3, -1, -1).split(64)
+        parts = as_bytes(images).expand(-1, 3, -1, -1).split(64)
         return torch.cat([self._network(part.to(self._device))[0].cpu() for part in parts])
 
     def head(self, features: Tensor, /) -> Tensor:

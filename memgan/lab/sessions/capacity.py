@@ -3,6 +3,7 @@
 The estimate counts what certainly is there at one time, so that it refuses nothing that would have fitted.
 """
 
+import math
 import os
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def _needed(settings: Settings, *, images: int, training: bool) -> dict[str, int
     """Bytes, by what they are for."""
     memory = settings.memory
     batch = settings.training.batch_size
+    replay = settings.training.replay
     try:
         with torch.device("meta"):  # shapes alone: nothing is allocated
             gan = build_model(settings, "meta")
@@ -75,6 +77,7 @@ def _needed(settings: Settings, *, images: int, training: bool) -> dict[str, int
         f"{num_weights:,} weights": num_weights * (PER_WEIGHT if training else BYTES),
         f"what the layers make of batches of {batch:,} images": outputs * BYTES,
         "the training images": images,
+        f"{replay:,} old fakes": replay * math.prod(settings.networks.image_shape) if training else 0,
     }
 
 

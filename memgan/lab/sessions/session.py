@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import torch
 
 from memgan.batches import placed
-from memgan.data import ImageData
+from memgan.data import ImageData, as_bytes
 from memgan.distributed import checksum
 from memgan.gan import AdversarialModel
 from memgan.lab.baselines.models import build_model, parameters
@@ -393,8 +393,7 @@ class Session:
         draw = torch.Generator(self.device).manual_seed(number)
         with evaluating(self.gan):
             images = self.gan.generate(OLD_FAKES, generator=draw).images
-        as_bytes = ((images + 1) * 127.5).round().clamp(0, 255).byte().cpu()
-        self._old_fakes = torch.cat([self._old_fakes, as_bytes.unsqueeze(0)])
+        self._old_fakes = torch.cat([self._old_fakes, as_bytes(images).cpu().unsqueeze(0)])
         self._old_steps = torch.cat([self._old_steps, torch.tensor([number], device="cpu")])
 
     def _metrics(self) -> dict[str, float]:
