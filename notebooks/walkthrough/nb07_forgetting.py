@@ -27,6 +27,7 @@ from memgan.gan import discriminator_loss
 from memgan.networks import InferenceNetwork
 from memgan.plots import REAL, image_grid
 from memgan.presets import PRESETS
+from memgan.replay import ReplayBuffer
 from memgan.training import prepare
 from walkthrough.drawing import GREEN, PURPLE, VERMILION, hide_top_and_right
 
@@ -86,6 +87,7 @@ class Variant:
     gentle: bool = False  # a slot decays by alpha^gamma, not by alpha: who gives little takes little away
     rehearsed: bool = False  # on B, half of the fakes are images that slots of generated ones keep
     num_slots: int = NUM_SLOTS  # N; k is N/16
+    buffer: int = 0  # on A and on B, half of the fakes come from so many that a ReplayBuffer keeps of all so far
 
 
 VARIANTS: dict[str, Variant] = {
@@ -106,6 +108,10 @@ VARIANTS: dict[str, Variant] = {
     "128 slots, both stopped": Variant(memory=True, num_slots=128, frozen=True, protected=True),
     "128 slots, rehearsed": Variant(memory=True, num_slots=128, rehearsed=True),
     "memory + replay": Variant(memory=True, replay=True),
+    "memory + 512 old fakes": Variant(memory=True, buffer=512),
+    "memory + 2048 old fakes": Variant(memory=True, buffer=2048),
+    "sigmoid + 512 old fakes": Variant(memory=False, buffer=512),
+    "sigmoid + 2048 old fakes": Variant(memory=False, buffer=2048),
 }
 
 
@@ -119,7 +125,11 @@ CAUSES = {  # what is stopped, for both sizes of memory
     "128 slots, slots protected": "slot loss",
     "128 slots, both stopped": "both",
 }
-REPAIRS = tuple(name for name, variant in VARIANTS.items() if variant.re_encoded or variant.rehearsed or variant.replay)
+REPAIRS = tuple(
+    name
+    for name, variant in VARIANTS.items()
+    if variant.re_encoded or variant.rehearsed or variant.replay or variant.buffer
+)
 
 
 class Curve(NamedTuple):
@@ -309,8 +319,13 @@ def experiment(variant: str, seed: int, steps_on_b: int = 300, amount: float = A
     images = kinds(seed, amount)
     prepare(seed)
     discriminator = Discriminator(chosen)
+    buffer = ReplayBuffer(chosen.buffer, images.real.shape[1:]) if chosen.buffer else None
+    half = BATCH // 2
     for _ in range(STEPS_ON_A):
-        train_once(discriminator, some(images.real, BATCH), some(images.bold, BATCH))
+        fakes = some(images.bold, BATCH)
+        if buffer is not None:
+            fakes = with_old_fakes(fakes, buffer)
+        train_once(discriminator, some(images.real, BATCH), fakes)
     if chosen.protected:
         discriminator.shield(images.bold)
     questions = Questions(discriminator, images)
@@ -318,13 +333,14 @@ def experiment(variant: str, seed: int, steps_on_b: int = 300, amount: float = A
         discriminator.requires_grad_(False)
     marks = [0]
     answers = [questions.ask()]
-    half = BATCH // 2
     for step in range(1, steps_on_b + 1):
         fakes = some(images.thin, BATCH)
         if chosen.replay:
             fakes[:half] = some(images.bold[:REPLAYED], half)
         if chosen.rehearsed:
             fakes[:half] = discriminator.rehearsal(half)
+        if buffer is not None:
+            fakes = with_old_fakes(fakes, buffer)
         train_once(discriminator, some(images.real, BATCH), fakes)
         if step in MARKS:
             marks.append(step)
@@ -344,6 +360,13 @@ def experiment(variant: str, seed: int, steps_on_b: int = 300, amount: float = A
 def some(images: Tensor, number: int) -> Tensor:
     """`number` of the images, drawn at random and with repetition."""
     return images[torch.randint(len(images), (number,))]
+
+
+def with_old_fakes(fakes: Tensor, buffer: ReplayBuffer) -> Tensor:
+    """Half of these `fakes` and as many old ones, as `training_step` shows them to D with `training.replay`."""
+    new = fakes[: len(fakes) // 2]
+    buffer.add(new)
+    return torch.cat([new, buffer.draw(len(fakes) - len(new))])
 
 
 def train_once(discriminator: Discriminator, real: Tensor, fakes: Tensor) -> None:

@@ -88,6 +88,8 @@ def _forgetting(preset: Settings) -> Grid:
         "four times the slots": [f"memory.num_slots={4 * slots}", f"memory.top_k={4 * top_k}"],
         "without EM": ["model=kaiser"],
         "without memory: DCGAN": ["model=dcgan"],
+        "memoryGAN, 2048 old fakes": ["training.replay=2048"],
+        "DCGAN, 2048 old fakes": ["model=dcgan", "training.replay=2048"],
     }
 
 

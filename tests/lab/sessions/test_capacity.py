@@ -19,6 +19,7 @@ from memgan.presets import PRESETS
         ({"memory": {"key_dim": 10**12}}, "244,000.0 GB for 61 slots"),
         ({"networks": {"noise_dim": 10**12}}, "weights"),
         ({"training": {"batch_size": 10**11}}, "batches of 100,000,000,000 images"),
+        ({"training": {"replay": 10**12}}, "48,000.0 GB for 1,000,000,000,000 old fakes"),  # 3 x 4 x 4 bytes each
     ],
 )
 def test_what_is_beyond_the_machine_is_refused_with_its_sizes(tmp_path, settings, expected):
