@@ -7,6 +7,7 @@ Shrivastava et al., *Learning from simulated and unsupervised images through adv
 """
 
 import operator
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -40,7 +41,7 @@ class ReplayBuffer(nn.Module):
     def __init__(
         self,
         capacity: int,
-        image_shape: tuple[int, int, int],
+        image_shape: Sequence[int],
         *,
         device: torch.device | str | None = None,
         process_group: ProcessGroup | None = None,
