@@ -46,8 +46,8 @@ train: .venv/.installed-lab ## train a preset into runs/ (PRESET=mnist-5k, ARGS=
 figures: .venv/.installed-notebooks ## draw the pictures of README.md and the notebooks into figures/ (NAMES=dataflow.svg)
 	$(BIN)/python -m scripts.draw_figures $(NAMES)
 
-results: .venv/.installed-test ## run the long comparisons: results/NAME.json (NAMES="digits plane forgetting")
-	for name in $(or $(NAMES),digits plane forgetting bounds training walks); do $(BIN)/python -m scripts.measure_$$name || exit 1; done
+results: .venv/.installed-test ## run the long comparisons: results/NAME.json (NAMES="plane forgetting")
+	for name in $(or $(NAMES),plane forgetting bounds training walks); do $(BIN)/python -m scripts.measure_$$name || exit 1; done
 
 study: .venv/.installed-lab ## compare configurations on several seeds: results/study-NAME-PRESET.json (NAME=ablation, PRESET=mnist-5k)
 	$(BIN)/memgan study $(or $(NAME),ablation) --preset $(PRESET) $(ARGS)

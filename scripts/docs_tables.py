@@ -142,64 +142,6 @@ def results() -> str:
     return markdown(head, [*rows, real])
 
 
-def digits() -> str:
-    """Lowest and highest of every rule of results/digits.json over its seeds."""
-    runs = DataFrame(load("digits.json")["runs"])
-    head = [
-        "digits, seeds 0 to 5",
-        "Inception Score",
-        "Frechet to training",
-        "Frechet to test",
-        "classes",
-        "slot purity",
-        "nearest training image",
-    ]
-    rows = []
-    for rule, of_rule in runs.groupby("rule", sort=False):
-        rows.append(
-            [
-                f"{rule}, {span(of_rule['steps'], 0)} steps",
-                span(of_rule["inception_score"], 2),
-                span(of_rule["frechet_distance"], 0),
-                span(of_rule["frechet_distance_test"], 0),
-                span(of_rule["classes_covered"], 0),
-                span(of_rule["slot_purity"], 2),
-                span(of_rule["nearest_training_distance"], 2),
-            ]
-        )
-    real = [
-        "real test images",
-        span(runs["inception_score_real"], 2),
-        span(runs["frechet_distance_real"], 0),
-        "",
-        span(runs["classes"], 0),
-        "",
-        span(runs["nearest_training_distance_real"], 2),
-    ]
-    return markdown(head, [*rows, real])
-
-
-def digits_runs() -> str:
-    """Every run of results/digits.json."""
-    head = ["rule", "seed", "Inception Score", "Frechet to training", "Frechet to test", "classes", "slot purity"]
-    head.append("nearest training image")
-    rows = []
-    for run in load("digits.json")["runs"]:
-        rows.append(
-            [
-                run["rule"],
-                run["seed"],
-                f"{run['inception_score']:.2f}",
-                f"{run['frechet_distance']:.1f}",
-                f"{run['frechet_distance_test']:.1f}",
-                f"{run['classes_covered']:.0f}",
-                f"{run['slot_purity']:.2f}",
-                f"{run['nearest_training_distance']:.2f}",
-            ]
-        )
-    return markdown(head, rows)
-
-
 def fashion() -> str:
     """Fashion-MNIST: the preset, its former settings, and the models of the study of ablations, lowest to highest."""
     preset = DataFrame(load("study-seeds-fashion-mnist-slim.json")["runs"])
@@ -528,8 +470,6 @@ def preset_training() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "results": results,
-    "digits": digits,
-    "digits-runs": digits_runs,
     "fashion": fashion,
     "plane": plane,
     "playground-seeds": playground_seeds,

@@ -1,16 +1,22 @@
-"""Measure forgetting: every variant of `walkthrough.nb07_forgetting` on SEEDS.
+"""Measure forgetting: every variant of `walkthrough.nb07_forgetting` on SEEDS, and what it costs to keep old fakes.
 
-Writes results/forgetting.json, with the commit, and prints the table. About seven minutes on one free core.
+Writes results/forgetting.json, with the commit, and prints the table. About eight minutes on one free core.
 """
 
 import argparse
 import json
+import statistics
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from memgan.data import load_dataset
 from memgan.lab.studies.provenance import commit
+from memgan.presets import PRESETS
+from memgan.runs import build
+from memgan.training import Trainer, prepare
 from walkthrough.nb07_forgetting import (
     AMOUNT,
     DATASET,
@@ -25,6 +31,9 @@ from walkthrough.nb07_forgetting import (
 
 SEEDS = (0, 1, 2)
 SHOWN = (0, 5, 50, 300)
+KEPT = 2048  # old fakes, in the step that is timed
+ROUNDS = 110  # steps of each
+WARM_UP = 10  # of them
 
 
 def table(curves: Sequence[Curve]) -> str:
@@ -38,6 +47,26 @@ def table(curves: Sequence[Curve]) -> str:
         cells = [" / ".join(f"{run.old[run.steps.index(step)]:.2f}" for run in runs) for step in SHOWN]
         lines.append(f"| {variant} | " + " | ".join(cells) + f" | {mean_share(runs, variant, SHOWN[-1], 'real'):.2f} |")
     return "\n".join(lines)
+
+
+def step_times() -> dict[str, float]:
+    """Median milliseconds of processor's time of a step of the preset, without old fakes and with so many.
+
+    Both models take a step in turn, so that a noisy machine slows them alike.
+    """
+    times: dict[str, list[float]] = {}
+    steps = {}
+    for kept in (0, KEPT):
+        settings = PRESETS[DATASET].changed([f"training.replay={kept}"])
+        prepare(0)
+        steps[str(kept)] = iter(Trainer(build(settings), load_dataset(DATASET), settings.training))
+        times[str(kept)] = []
+    for _ in range(ROUNDS):
+        for name, training in steps.items():
+            started = time.process_time()
+            next(training)
+            times[name].append(time.process_time() - started)
+    return {name: round(1e3 * statistics.median(measured[WARM_UP:]), 3) for name, measured in times.items()}
 
 
 def main() -> None:
@@ -60,6 +89,7 @@ def main() -> None:
             "marks": MARKS,
             "seeds": SEEDS,
         },
+        "step_ms": step_times(),
         "curves": [curve._asdict() for curve in ordered],
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -46,6 +46,7 @@ __all__ = [
     "kinds",
     "kinds_of_digits",
     "load",
+    "load_step_times",
     "load_stationary",
     "mean_share",
     "restroked",
@@ -429,8 +430,13 @@ def load(path: Path = RESULT) -> list[Curve]:
     return [Curve(**curve) for curve in stored["curves"]]
 
 
+def load_step_times(path: Path = RESULT) -> dict[str, float]:
+    """Milliseconds of a training step by how many old fakes are kept: "0" and "2048"."""
+    return json.loads(path.read_text(encoding="utf-8"))["step_ms"]
+
+
 def load_stationary(path: Path = STUDY) -> "list[Stationary]":
-    """What `memgan study seeds --preset mnist-5k` measured of old fakes in ordinary training, where forgetting does not show."""
+    """What `memgan study seeds --preset mnist-5k` measured of old fakes in ordinary training."""
     runs = []
     for run in json.loads(path.read_text(encoding="utf-8"))["runs"]:
         kept = run["old_fakes"]

@@ -28,7 +28,6 @@ __all__ = [
     "headline_figure",
     "in_between_figure",
     "load_costs",
-    "load_published",
     "load_runs",
     "of_model",
     "plane_figure",
@@ -47,13 +46,6 @@ RENAMED = {"memoryGAN": OURS, "without memory: DCGAN": "DCGAN"}  # as the files 
 def load_runs(study: str) -> list[Run]:
     """Every run of the study in results/study-NAME.json, without those that only tuned its learning rates."""
     return load_study(RESULTS / f"study-{study}.json")["runs"]
-
-
-def load_published() -> dict[str, list[Run]]:
-    """The runs on the 16x16 digits with the preset and with everything as published, six seeds each."""
-    stored = json.loads((RESULTS / "digits.json").read_text(encoding="utf-8"))["runs"]
-    names = {"preset": "the preset", "the paper's rule": "all as published"}
-    return {title: [run for run in stored if run["rule"] == rule] for rule, title in names.items()}
 
 
 def load_costs() -> dict[str, dict[str, float]]:
