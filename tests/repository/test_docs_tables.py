@@ -1,6 +1,5 @@
 """The generator of pages' tables fills the marked places and leaves all else alone."""
 
-
 import pytest
 from pandas import Series
 

@@ -61,6 +61,11 @@ def _ablation(preset: Settings) -> Grid:
     }
 
 
+def _penalty(preset: Settings) -> Grid:
+    """The models of `_ablation`, each with R1 on real images."""
+    return {f"{name}, R1": [*changes, "training.gradient_penalty=0.5"] for name, changes in _ablation(preset).items()}
+
+
 def _kappa(preset: Settings) -> Grid:
     return {f"kappa {kappa}": [f"memory.kappa={kappa}"] for kappa in (1, 8, 15, 30, 60)}
 
@@ -68,7 +73,11 @@ def _kappa(preset: Settings) -> Grid:
 def _memory_size(preset: Settings) -> Grid:
     slots = preset.memory.num_slots
     sizes = (slots // 4, slots // 2, slots, 2 * slots, 4 * slots)
-    return {f"{size} slots": [f"memory.num_slots={size}", f"memory.top_k={size // 16}"] for size in sizes}
+    grid: Grid = {}
+    for size in sizes:
+        top_k = max(1, size * preset.memory.top_k // slots)
+        grid[f"{size} slots"] = [f"memory.num_slots={size}", f"memory.top_k={top_k}"]
+    return grid
 
 
 def _collisions(preset: Settings) -> Grid:
@@ -160,8 +169,9 @@ def _rule(preset: Settings) -> Grid:
 STUDIES = {
     "seeds": Study("How much depends on the seed?", _seeds),
     "ablation": Study("What is each part of MemoryGAN worth?", _ablation, candidates=candidate_rates),
+    "penalty": Study("Who is ahead where R1 calms every discriminator?", _penalty, candidates=candidate_rates),
     "kappa": Study("How sharply should a slot look? At kappa = 1 its likelihood spans only e^2.", _kappa),
-    "memory-size": Study("How many slots does it take, at k = N/16?", _memory_size),
+    "memory-size": Study("How many slots does it take, with k in proportion?", _memory_size),
     "collisions": Study("What if several samples of a batch write to one slot?", _collisions),
     "forgetting": Study(
         "Are old fakes still rejected at the end?",

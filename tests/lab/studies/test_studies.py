@@ -57,7 +57,7 @@ def study(tmp_path, name="small", *, seeds=(0,), steps=2, **how):
 def test_every_configuration_suits_the_presets(name, preset):
     plan = Plan.of(name, preset)
     settings = [settings_of(plan.settings, changes) for changes in plan.grid.values()]
-    assert settings[0] == PRESETS[preset] or name in ("kappa", "memory-size", "information", "rule")
+    assert settings[0] == PRESETS[preset] or name in ("penalty", "kappa", "memory-size", "information", "rule")
     assert len(settings) >= (2 if name == "seeds" else 3)
     if preset == "digits":
         for each in settings:
@@ -70,19 +70,20 @@ def test_a_model_is_made_of_equal_size_before_anything_else_is_set():
     assert found.networks.noise_dim == TINY.networks.noise_dim + TINY.memory.key_dim
 
 
-def test_the_way_to_the_published_rule_takes_one_step_at_a_time_and_arrives():
-    preset = PRESETS["fashion-mnist"]
-    grid = {name: settings_of(preset, changes) for name, changes in Plan.of("paper-rule", "fashion-mnist").grid.items()}
-    way = [settings for name, settings in grid.items() if not name.startswith("only ")]
-    assert way[0] == preset and len(way) == 8
-    steps = [differing(after, before) for before, after in zip(way, way[1:], strict=False)]
-    assert [len(step) for step in steps[:-1]] == [1] * 6
-    memory, training = way[-1].memory, way[-1].training
-    assert (memory.kappa, memory.alpha, memory.correct_in_top, memory.touch) == (1.0, 0.5, memory.top_k, "all")
-    assert not memory.replace_within_label and training.generator_loss == "saturating"
-    assert (training.generator_lr, training.discriminator_lr, training.mi_weight) == (2e-4, 2e-4, 1e-2)
-    alone = [differing(settings, preset) for name, settings in grid.items() if name.startswith("only ")]
-    assert alone == steps[1:]
+def test_published_choices_are_taken_alone_and_together():
+    preset = PRESETS["fashion-mnist-slim"]
+    plan = Plan.of("paper-rule", "fashion-mnist-slim")
+    grid = {name: differing(settings_of(preset, changes), preset) for name, changes in plan.grid.items()}
+    assert not grid.pop("this project's choices")
+    together, without_kappa = grid.pop("all of these"), grid.pop("all but kappa 1")
+    assert [len(fields) for fields in grid.values()] == [1] * 6 + [2, 3]  # the term and its weight; the rates
+    assert set.union(*grid.values()) == together == without_kappa | {("memory", "kappa")}
+    published = settings_of(preset, plan.grid["all of these"])
+    assert differing(published, PRESETS["fashion-mnist-paper"]) == {
+        *(("memory", size) for size in ("num_slots", "key_dim", "top_k", "correct_in_top")),  # k of them
+        ("training", "steps"),
+    }
+    assert published.memory.correct_in_top == published.memory.top_k
 
 
 def differing(settings, other):
@@ -92,9 +93,11 @@ def differing(settings, other):
 
 
 def test_memory_sizes_keep_the_share_of_slots_that_are_considered():
-    sizes = [settings_of(TINY, changes).memory for changes in STUDIES["memory-size"].grid(PRESETS["digits"]).values()]
-    assert [memory.num_slots for memory in sizes] == [128, 256, 512, 1024, 2048]
-    assert all(memory.num_slots == 16 * memory.top_k for memory in sizes)
+    preset = PRESETS["mnist-5k"]
+    sizes = [settings_of(preset, changes).memory for changes in STUDIES["memory-size"].grid(preset).values()]
+    assert [memory.num_slots for memory in sizes] == [512, 1024, 2048, 4096, 8192]
+    assert sizes[2] == preset.memory
+    assert all(memory.num_slots == 64 * memory.top_k for memory in sizes)
 
 
 @pytest.mark.parametrize(
@@ -352,7 +355,7 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys):
         main(["study", "kapa"])
     assert stop.value.code == 2 and "kappa" in capsys.readouterr().err
     for options, message in [
-        (["--only", "kappa 7"], "unknown configuration 'kappa 7', expected one of 'kappa 1', 'kappa 10'"),
+        (["--only", "kappa 7"], "unknown configuration 'kappa 7', expected one of 'kappa 1', 'kappa 8'"),
         (["--jobs", "0"], "at least one job"),
         (["--out", str(tmp_path)], "--out must name a file"),
     ]:
