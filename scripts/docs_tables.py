@@ -250,7 +250,7 @@ def _modes_and_off(found: list[dict[str, Any]]) -> list[str]:
 def forgetting() -> str:
     """The share of fakes A that a discriminator still rejects after some steps on fakes B."""
     curves = DataFrame(load("forgetting.json")["curves"])
-    shown = (0, 5, 50, 300)
+    shown = {0: "before B", 1: "1 step on B", 5: "5 steps", 50: "50 steps", 300: "300 steps"}
     rows = []
     for variant, runs in curves.groupby("variant", sort=False):
         cells = [variant]
@@ -258,7 +258,7 @@ def forgetting() -> str:
             shares = Series([run["old"][run["steps"].index(step)] for _, run in runs.iterrows()])
             cells.append(spread(shares, 2))
         rows.append(cells)
-    return markdown(["share of A still rejected", "before B", *(f"{step} steps on B" for step in shown[1:])], rows)
+    return markdown(["share of A still rejected", *shown.values()], rows)
 
 
 def ordinary_training() -> str:
