@@ -1,5 +1,6 @@
 """Stored notebooks as pages: live widgets, a picture of each for who runs no JavaScript, texts for figures."""
 
+import base64
 import html
 import json
 import re
@@ -94,12 +95,41 @@ class Widget(SphinxDirective):
                 view = output.get("data", {}).get(VIEW)
                 stored = states[view["model_id"]] if view else {"state": {}}
                 if stored["state"].get("_anywidget_id", "").split(".")[-1] == wanted:
-                    state = in_script({"state": {view["model_id"]: stored}})
                     picture, text = output["data"].get("image/png", ""), output["data"].get("text/plain", "")
-                    image = f'<img alt="{html.escape(text)}" src="data:image/png;base64,{picture.strip()}">'
-                    script = f'<script type="{STATE}">{state}</script><script type="{VIEW}">{in_script(view)}</script>'
-                    return [raw(f'<div class="front">{script}<noscript>{image}</noscript></div>')]
+                    return [front({"state": {view["model_id"]: stored}}, view, picture.strip(), text)]
         raise self.error(f"{name} stores no {wanted}: run that notebook (make notebooks), or name another one")
+
+
+class PretrainedExplorer(SphinxDirective):
+    """`pretrained-explorer NAME SLOTS FIRST`: the latent explorer of a model of the package, with its most used slots.
+
+    FIRST is the slot that is shown before a reader chooses one.
+    """
+
+    required_arguments = 3
+
+    def run(self) -> list[nodes.Node]:
+        from ipywidgets.embed import dependency_state, embed_data
+
+        from memgan import load_pretrained
+        from memgan.widgets import LatentExplorer
+        from walkthrough.nb06_full_training import fewer_slots
+
+        name, slots, first = self.arguments
+        gan, _ = load_pretrained(name)
+        widget = LatentExplorer(fewer_slots(gan, int(slots)))
+        widget.slot = int(first)
+        state = dependency_state([widget], drop_defaults=False)
+        embedded = embed_data(views=[widget], state=state, drop_defaults=False)
+        (view,) = embedded["view_specs"]
+        return [front(embedded["manager_state"], view, base64.b64encode(widget.picture()).decode(), repr(widget))]
+
+
+def front(state: dict[str, Any], view: dict[str, Any], picture: str, text: str) -> nodes.raw:
+    """A live widget without a notebook around it, or its `picture`, a PNG in base64, where no JavaScript runs."""
+    image = f'<img alt="{html.escape(text)}" src="data:image/png;base64,{picture}">'
+    scripts = f'<script type="{STATE}">{in_script(state)}</script><script type="{VIEW}">{in_script(view)}</script>'
+    return raw(f'<div class="front">{scripts}<noscript>{image}</noscript></div>')
 
 
 class LinksToCode(SphinxTransform):
@@ -127,6 +157,7 @@ def finish(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any
 def setup(app: Sphinx) -> dict[str, Any]:
     """What Sphinx calls."""
     app.add_directive("widget", Widget)
+    app.add_directive("pretrained-explorer", PretrainedExplorer)
     app.add_transform(LinksToCode)
     app.add_post_transform(Outputs)
     app.connect("html-page-context", finish)
