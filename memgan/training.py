@@ -104,7 +104,7 @@ class StepNumbers(NamedTuple):
     discriminator_loss: Tensor
     generator_loss: Tensor
     real: Tensor  # D(x), mean over the batch
-    generated: Tensor  # D(G(z, K_c)), mean over the batch
+    generated: Tensor  # D(G(z, K_c)), mean over the batch, old fakes among them where they are replayed
 
 
 def training_step(
@@ -161,13 +161,13 @@ def training_step(
 
 
 def old_fakes_in(batch: int, settings: TrainingSettings) -> int:
-    """How many of a batch of fakes are old ones where they are replayed: `replay_share` of it, but never all or none.
+    """How many of a batch of fakes are old ones where they are replayed: `replay_share` of it, but at least one.
 
-    Raises ValueError for a batch of fewer than two.
+    Two are always new, because batch normalisation needs them. Raises ValueError for a batch of fewer than three.
     """
-    if batch < 2:
-        raise ValueError(f"old fakes stand beside new ones: expected a batch of at least 2, got {batch}")
-    return min(max(1, round(settings.replay_share * batch)), batch - 1)
+    if batch < 3:
+        raise ValueError(f"an old fake stands beside two new ones: expected a batch of at least 3, got {batch}")
+    return min(max(1, round(settings.replay_share * batch)), batch - 2)
 
 
 def gradient_penalty(gan: AdversarialModel, images: Tensor) -> Tensor:
@@ -293,8 +293,10 @@ class Trainer:
         """Where old fakes are kept, if any are."""
         if self.settings.replay == 0:
             return None
-        assert self.gan.image_shape is not None
         group = None if self._is_alone else self._group
+        if not isinstance(self._batches, LoadedBatches):  # whose size is only known when they come
+            old_fakes_in(share_of_batch(self.settings.batch_size, group), self.settings)  # refuses what is too small
+        assert self.gan.image_shape is not None
         return ReplayBuffer(self.settings.replay, self.gan.image_shape, device=self._device, process_group=group)
 
     def _shared(self, group: ProcessGroup) -> AdversarialModel:

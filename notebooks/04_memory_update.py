@@ -352,7 +352,7 @@ show(
 #
 # ### How to choose α
 #
-# There is no best $\alpha$ as such. In a training of your own, measure how far the query of a fixed image turns from write to write, and how far queries lie from their slot's key. The formulas for jitter and lag then give the best length of the memory (exercise 4.4). If a slot gets several queries with each write, they average out, and a shorter memory will do. Then train with a few values around it. On scikit-learn's small digits the Inception Score ([notebook 5](05_mcgn.ipynb), at best 10) is 9.0 with $\alpha = 0.9$, but 7.7 with 0.5 and 7.3 with 1 (means of three seeds on the [page of studies](../docs/studies.md)).
+# There is no best $\alpha$ as such. In a training of your own, measure how far the query of a fixed image turns from write to write, and how far queries lie from their slot's key. The formulas for jitter and lag then give the best length of the memory (exercise 4.4). If a slot gets several queries with each write, they average out, and a shorter memory will do. Then train with a few values around it. On MNIST the Inception Score ([notebook 5](05_mcgn.ipynb), at best 10) is 9.1 with $\alpha = 0.95$, but 6.9 with 0.5 and 7.4 with 1 (means of three seeds on the [page of studies](../docs/studies.md)).
 #
 # The paper uses 0.5, a memory of two writes. The preset `mnist-5k` uses 0.95, a memory of twenty writes of 64 queries of each label. If single queries are written one at a time, a memory of two is far too short: while the queries are elsewhere, a slot forgets what it stood for.
 

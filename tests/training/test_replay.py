@@ -119,15 +119,23 @@ def test_nothing_waits_for_a_gpu_and_no_shape_depends_on_values():
 
 
 @pytest.mark.parametrize(
-    ("batch", "share", "old"), [(64, 0.5, 32), (11, 0.5, 6), (8, 0.1, 1), (8, 0.99, 7), (2, 0.9, 1)]
+    ("batch", "share", "old"), [(64, 0.5, 32), (11, 0.5, 6), (8, 0.1, 1), (8, 0.99, 6), (3, 0.9, 1)]
 )
-def test_neither_all_fakes_are_old_nor_none(batch, share, old):
+def test_at_least_one_fake_is_old_and_two_are_new(batch, share, old):
     assert old_fakes_in(batch, settings_with(replay_share=share)) == old
 
 
-def test_a_batch_of_one_cannot_be_shared():
-    with pytest.raises(ValueError, match="at least 2, got 1"):
-        old_fakes_in(1, settings_with())
+def test_a_batch_in_which_two_new_fakes_have_no_room_is_refused_at_once():
+    with pytest.raises(ValueError, match="at least 3, got 2"):
+        old_fakes_in(2, settings_with())
+    with pytest.raises(ValueError, match="at least 3, got 2"):
+        Trainer(tiny_gan(), random_images(23), settings_with(batch_size=2))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.99])
+def test_the_smallest_batch_trains(share):
+    """Batch normalisation refuses a batch of one."""
+    Trainer(tiny_gan(), random_images(23), settings_with(batch_size=3, replay_share=share, steps=2)).run()
 
 
 def settings_with(**changes):
