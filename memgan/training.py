@@ -2,12 +2,14 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -32,6 +34,7 @@ __all__ = [
     "old_fakes_in",
     "prepare",
     "rate_factor",
+    "running_averages_kept",
     "train",
     "training_step",
 ]
@@ -125,21 +128,20 @@ def training_step(
     # D: a batch of real images and one of generated ones, each normalised by its own statistics
     with torch.no_grad(), networks:
         generated = gan.generate(batch - num_old)
-    fakes = generated.images
-    if replay is not None:
-        replay.add(fakes)
-        fakes = torch.cat([fakes, replay.draw(num_old).to(fakes.dtype)])
     with networks:
         real_queries = gan.inference(images)
-        fake_queries = gan.inference(fakes)
+        generated_queries = gan.inference(generated.images)
+    queries = [real_queries, generated_queries]
+    if replay is not None:  # old fakes by their own statistics, too, which are not those that D meets later
+        replay.add(generated.images)
+        with networks, running_averages_kept(gan.inference):
+            queries.append(gan.inference(replay.draw(num_old).to(images.dtype)))
     penalty = gradient_penalty(gan, images) if settings.gradient_penalty > 0 else None
 
     # read both, and write both: the memory learns without a gradient, mu by it
-    new_queries = fake_queries[: batch - num_old]
-    information = gan.information(generated, new_queries, settings.information)  # as it was before the write
-    queries = torch.cat([real_queries, fake_queries])
+    information = gan.information(generated, generated_queries, settings.information)  # as it was before the write
     is_real = torch.arange(2 * batch, device=images.device) < batch
-    d_real, d_generated = gan.read_write(queries, is_real.long()).chunk(2)
+    d_real, d_generated = gan.read_write(torch.cat(queries), is_real.long()).chunk(2)
     loss_d = discriminator_loss(d_real, d_generated)
     loss_d = loss_d + settings.mi_weight * information
     if penalty is not None:
@@ -168,6 +170,20 @@ def old_fakes_in(batch: int, settings: TrainingSettings) -> int:
     if batch < 3:
         raise ValueError(f"an old fake stands beside two new ones: expected a batch of at least 3, got {batch}")
     return min(max(1, round(settings.replay_share * batch)), batch - 2)
+
+
+@contextmanager
+def running_averages_kept(network: torch.nn.Module) -> Iterator[None]:
+    """Batch normalisation takes a batch's own statistics, as in training, and does not count them in its averages."""
+    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
 
 def gradient_penalty(gan: AdversarialModel, images: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def study(name: str) -> dict[float, list[dict[str, float]]]:
     return dict(sorted(runs.items()))
 
 
-TICKS = (20, 50, 100, 200, 500, 1000)  # of the Frechet distance
+TICKS = (20, 50, 100, 200, 500, 1000, 2000)  # of the Frechet distance
 
 
 def study_picture(studies: dict[str, dict[float, list[dict[str, float]]]], measure: str, label: str) -> Figure:

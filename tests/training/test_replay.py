@@ -181,17 +181,30 @@ class Watched:
             training_step(self.gan, random_images(BATCH, seed=step), optimisers, self.settings, self.buffer)
 
 
-def test_d_is_shown_new_and_old_fakes_and_keeps_the_new_ones(monkeypatch):
+def test_d_is_shown_new_and_old_fakes_apart_and_keeps_the_new_ones(monkeypatch):
+    """Apart, because each batch is normalised by its own statistics, and G's fakes come in a batch of their own."""
     watched = Watched(monkeypatch)
     old = old_fakes_in(BATCH, watched.settings)
-    first, second = watched.images[1], watched.images[4]  # each step: real, fakes of D, fakes of G
-    new = torch.cat([as_bytes(first[: BATCH - old]), as_bytes(second[: BATCH - old])])
+    assert [len(images) for images in watched.images] == [BATCH, BATCH - old, old, BATCH] * 2  # D: three; G
+    new = torch.cat([as_bytes(watched.images[1]), as_bytes(watched.images[5])])
     assert torch.equal(watched.buffer.images[: len(new)], new)
     assert int(watched.buffer.seen) == len(new)
-    shown_again = as_bytes(second[BATCH - old :])
-    assert len(shown_again) == old
-    assert all((image == new).flatten(1).all(dim=1).any() for image in shown_again)
-    assert [len(images) for images in watched.images] == [BATCH] * 6
+    assert all((image == new).flatten(1).all(dim=1).any() for image in as_bytes(watched.images[6]))
+
+
+def test_old_fakes_leave_the_running_averages_as_they_are():
+    torch.manual_seed(0)
+    gan, settings = tiny_gan(networks={"stages": 2}).train(), settings_with()
+    layer = next(module for module in gan.inference.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    means = []
+    layer.register_forward_pre_hook(lambda _, given: means.append(given[0].detach().mean(dim=(0, 2, 3))))
+    expected = layer.running_mean.clone()
+    training_step(gan, random_images(BATCH), adam_optimisers(gan, settings), settings, ReplayBuffer(20, (3, 4, 4)))
+    real, new, _, of_generator = means
+    for mean in (real, new, of_generator):
+        expected = 0.9 * expected + 0.1 * mean
+    torch.testing.assert_close(layer.running_mean, expected)
+    assert layer.momentum == 0.1
 
 
 def test_old_fakes_are_written_as_fakes_and_say_nothing_of_a_slot(monkeypatch):
