@@ -123,7 +123,7 @@ def features(gan: AdversarialModel, images: Tensor) -> Tensor:
 
 
 def probe(model: Trained, real: Tensor, unseen: Tensor) -> float:
-    """AUC of a logistic regression on the features, in evaluation mode: fitted to half of the fakes, asked about half."""
+    """AUC of a logistic regression on the features, in evaluation mode: fitted to some fakes, asked about others."""
     fakes = model.old.flatten(0, 1)
     known, others = fakes[::2], fakes[1::2]
     regression = LogisticRegression(max_iter=2000, class_weight="balanced")
