@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
@@ -32,26 +33,36 @@ def study(name: str) -> dict[float, list[dict[str, float]]]:
 TICKS = (20, 50, 100, 200, 500, 1000, 2000)  # of the Frechet distance
 
 
-def study_picture(studies: dict[str, dict[float, list[dict[str, float]]]], measure: str, label: str) -> Figure:
-    """`measure` against the number that each study varies, a panel for each; a dot is a run, the line their mean."""
-    figure = Figure(figsize=(8.2, 3.0), layout="constrained")
-    panels = figure.subplots(1, len(studies), sharey=True)
-    for axes, (name, runs) in zip(panels, studies.items(), strict=True):
-        means = [float(np.mean([run[measure] for run in of_number])) for of_number in runs.values()]
-        axes.plot(list(runs), means, color=REAL, linewidth=2)
-        for number, of_number in runs.items():
-            axes.plot([number] * len(of_number), [run[measure] for run in of_number], "o", color=REAL, alpha=0.6)
-        axes.set(xscale="log", yscale="log", xlabel=name)
-        real = next(iter(runs.values()))[0][f"{measure}_real"]
-        axes.axhline(real, color=UNUSED, linestyle="--", linewidth=1.2, zorder=0)
-        axes.text(1.0, real, "real test images", ha="right", va="top", fontsize=9, transform=axes.get_yaxis_transform())
-        axes.set_yticks(TICKS, [str(tick) for tick in TICKS])
+def study_picture(studies: dict[str, dict[float, list[dict[str, float]]]], measures: dict[str, str]) -> Figure:
+    """A row for each of `measures` with its label, and a column for each study; a dot is a run, the line their mean."""
+    figure = Figure(figsize=(8.2, 2.6 * len(measures)), layout="constrained")
+    panels = figure.subplots(len(measures), len(studies), sharex="col", sharey="row", squeeze=False)
+    for row, (measure, label) in zip(panels, measures.items(), strict=True):
+        for axes, runs in zip(row, studies.values(), strict=True):
+            _draw_study(axes, runs, measure)
+        if measure == "frechet_distance":
+            row[0].set(yscale="log", ylim=(11, 2700))
+            row[0].set_yticks(TICKS, [str(tick) for tick in TICKS])
+            row[0].minorticks_off()
+        else:
+            row[0].set_ylim(-0.03, 1)
+        row[0].set_ylabel(label)
+    for axes, (name, runs) in zip(panels[-1], studies.items(), strict=True):
+        axes.set(xscale="log", xlabel=name)
         axes.set_xticks(list(runs), [f"{number:g}" for number in runs])
         axes.minorticks_off()
-        hide_top_and_right(axes)
-    panels[0].set_ylim(bottom=11)
-    panels[0].set_ylabel(label)
     return figure
+
+
+def _draw_study(axes: Axes, runs: dict[float, list[dict[str, float]]], measure: str) -> None:
+    means = [float(np.mean([run[measure] for run in of_number])) for of_number in runs.values()]
+    axes.plot(list(runs), means, color=REAL, linewidth=2)
+    for number, of_number in runs.items():
+        axes.plot([number] * len(of_number), [run[measure] for run in of_number], "o", color=REAL, alpha=0.6)
+    real = next(iter(runs.values()))[0][f"{measure}_real"]
+    axes.axhline(real, color=UNUSED, linestyle="--", linewidth=1.2, zorder=0)
+    axes.text(0.99, real, "real test images", ha="right", va="bottom", fontsize=9, transform=axes.get_yaxis_transform())
+    hide_top_and_right(axes)
 
 
 def cosine_histograms(cosines: dict[int, Array]) -> Figure:

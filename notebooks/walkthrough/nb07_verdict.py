@@ -30,6 +30,7 @@ __all__ = [
     "load_costs",
     "load_runs",
     "of_model",
+    "published_choices",
     "plane_figure",
     "plane_groups",
     "range_table",
@@ -46,6 +47,18 @@ RENAMED = {"memoryGAN": OURS, "without memory: DCGAN": "DCGAN"}  # as the files 
 def load_runs(study: str) -> list[Run]:
     """Every run of the study in results/study-NAME.json, without those that only tuned its learning rates."""
     return load_study(RESULTS / f"study-{study}.json")["runs"]
+
+
+def published_choices() -> dict[str, list[Run]]:
+    """The runs on MNIST with each of the published choices alone, with all of them, and with all but kappa = 1.
+
+    The three choices in the rule for writing were made in the study of that rule.
+    """
+    settings = of_model(load_runs("paper-rule-mnist-5k"))
+    rule = of_model(load_runs("rule-mnist-5k"))
+    first = next(iter(settings))
+    names = ("all of S may vouch", "all of S_y made young", "the oldest of all replaced")
+    return {first: settings.pop(first), **{name: rule[f"posterior: {name}"] for name in names}, **settings}
 
 
 def load_costs() -> dict[str, dict[str, float]]:
