@@ -3,7 +3,7 @@
 The paper has nothing of the kind. A memory of features forgets when the network that makes the features moves on
 (notebook 7); an image that is shown again is encoded anew. Mixing half of each batch of fakes with older ones is due to
 Shrivastava et al., *Learning from simulated and unsupervised images through adversarial training*, CVPR 2017, section
-2.3; what is kept here is an equal sample of all fakes so far.
+2.3; what is kept here is a random sample in which each of the fakes so far is equally likely.
 """
 
 import operator
@@ -22,7 +22,7 @@ __all__ = ["ReplayBuffer"]
 
 
 class ReplayBuffer(nn.Module):
-    """R images out of all that were ever added, each of those with the same probability, kept as bytes.
+    """R of the images that were ever added, each equally likely to be kept, as bytes.
 
         buffer = ReplayBuffer(2048, (1, 28, 28))
         buffer.add(fakes)                  # [B, C, H, W] in [-1, 1]
@@ -32,7 +32,7 @@ class ReplayBuffer(nn.Module):
     many images were added. Shapes are fixed and nothing waits for the device, so that a CUDA graph can hold both calls.
 
     The ranks of a `process_group` keep the same images: each adds its own fakes and keeps those of all, and each draws
-    rows of its own. Raises ValueError for a capacity below 1 and for what is no shape of an image.
+    rows of its own. Raises ValueError for a capacity below 1 and for an invalid shape of an image.
     """
 
     images: Tensor
@@ -63,11 +63,11 @@ class ReplayBuffer(nn.Module):
 
     @torch.no_grad()
     def add(self, images: Float[Tensor, "batch channels height width"]) -> None:
-        """Add `images` [B, C, H, W] in [-1, 1]: the first R are kept, and each later one takes its chance.
+        """Add `images` [B, C, H, W] in [-1, 1]: the first R are kept, and later ones replace kept ones at random.
 
-        The t-th image ever is kept with probability R/t, in the place of one drawn at random, so that all t images are
-        equally likely to be there (Vitter, *Random sampling with a reservoir*, 1985, algorithm R). Of two images of a
-        batch that come to one place the later one stays. Raises ValueError for images of another shape.
+        The t-th image ever takes the place of a kept one, drawn at random, with probability R/t, so that all t images
+        are equally likely to be kept (Vitter, *Random sampling with a reservoir*, 1985, algorithm R). Of two images of
+        a batch that come to one place the later one stays. Raises ValueError for images of another shape.
         """
         if images.shape[1:] != self.images.shape[1:]:
             raise ValueError(
@@ -93,7 +93,7 @@ class ReplayBuffer(nn.Module):
     def draw(self, number: int) -> Float[Tensor, "number channels height width"]:
         """`number` of the images that are kept, drawn at random and with repetition, in [-1, 1] and float32.
 
-        At least one image must have been added: from an empty buffer come black images.
+        As long as nothing was added, they are black.
         """
         number = operator.index(number)
         there = self.seen.clamp(1, self.capacity)

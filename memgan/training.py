@@ -119,7 +119,8 @@ def training_step(
 ) -> StepNumbers:
     """One step of (11-14) on real `images` [B, C, H, W]: one of D, whose memory is written, and then one of G.
 
-    With a `replay` buffer, `settings.replay_share` of the fakes that D is shown are old ones, and the others are kept.
+    With a `replay` buffer, `settings.replay_share` of the fakes that D is shown come from it. The others are new, and
+    are added to it first, so that a fake of this batch can be among those that are drawn.
     """
     networks = torch.autocast(images.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
     batch = len(images)
@@ -132,7 +133,7 @@ def training_step(
         real_queries = gan.inference(images)
         generated_queries = gan.inference(generated.images)
     queries = [real_queries, generated_queries]
-    if replay is not None:  # old fakes by their own statistics, too, which are not those that D meets later
+    if replay is not None:  # old fakes by their own statistics, too, which do not count in the running averages
         replay.add(generated.images)
         with networks, running_averages_kept(gan.inference):
             queries.append(gan.inference(replay.draw(num_old).to(images.dtype)))
@@ -174,7 +175,7 @@ def old_fakes_in(batch: int, settings: TrainingSettings) -> int:
 
 @contextmanager
 def running_averages_kept(network: torch.nn.Module) -> Iterator[None]:
-    """Batch normalisation takes a batch's own statistics, as in training, and does not count them in its averages."""
+    """Batch normalisation uses a batch's own statistics, as in training, and leaves its running averages alone."""
     layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:

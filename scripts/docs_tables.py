@@ -261,6 +261,32 @@ def forgetting() -> str:
     return markdown(["share of A still rejected", *shown.values()], rows)
 
 
+def old_fakes() -> str:
+    """What each last discriminator says of old fakes, asked with running averages and with a batch's statistics."""
+    runs = load("old-fakes.json")["runs"]
+    ways = {"running": "running averages", "batch": "the batch's statistics"}
+    others = {"MemoryGAN": "DCGAN", "DCGAN": "MemoryGAN"}
+    rows = []
+    for model in dict.fromkeys(run["model"] for run in runs):
+        of_model = [run for run in runs if run["model"] == model]
+        for way, title in ways.items():
+            own = [run[way][model] for run in of_model]
+            cells = [spread(Series([said[measure] for said in own]), 2) for measure in OLD_FAKES_MEASURES]
+            other = others.get(model)
+            cells.append(spread(Series([run[way][other]["old_rejected"] for run in of_model]), 2) if other else "")
+            rows.append([model, title, *cells])
+    head = ["last discriminator", "asked with", *OLD_FAKES_MEASURES.values(), "the other model's old fakes rejected"]
+    return markdown(head, rows, texts=2)
+
+
+OLD_FAKES_MEASURES = {
+    "old_rejected": "its old fakes rejected",
+    "new_rejected": "its newest",
+    "real_rejected": "real test images",
+    "old_auc": "AUC, old",
+}
+
+
 def ordinary_training() -> str:
     """What the final discriminator of ordinary training on MNIST still rejects."""
     names = {"memoryGAN": "MemoryGAN", "without memory: DCGAN": "DCGAN"}
@@ -477,6 +503,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "playground-distributions": playground_distributions,
     "playground-speed": playground_speed,
     "forgetting": forgetting,
+    "old-fakes": old_fakes,
     "ordinary-training": ordinary_training,
     "averaging": averaging,
     "memory-speed": memory_speed,

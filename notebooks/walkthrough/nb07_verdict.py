@@ -28,8 +28,10 @@ __all__ = [
     "headline_figure",
     "in_between_figure",
     "load_costs",
+    "load_old_fakes",
     "load_runs",
     "of_model",
+    "old_fakes_table",
     "published_choices",
     "plane_figure",
     "plane_groups",
@@ -59,6 +61,33 @@ def published_choices() -> dict[str, list[Run]]:
     first = next(iter(settings))
     names = ("all of S may vouch", "all of S_y made young", "the oldest of all replaced")
     return {first: settings.pop(first), **{name: rule[f"posterior: {name}"] for name in names}, **settings}
+
+
+def load_old_fakes() -> dict[str, list[Run]]:
+    """The rows of results/old-fakes.json by model: what its last discriminator says, "running" or "batch", of whom."""
+    rows: dict[str, list[Run]] = {}
+    for row in json.loads((RESULTS / "old-fakes.json").read_text(encoding="utf-8"))["runs"]:
+        rows.setdefault(row["model"], []).append(row)
+    return rows
+
+
+def old_fakes_table(rows: Mapping[str, Sequence[Run]], measures: Mapping[str, str], of: str | None = None) -> str:
+    """Lowest and highest over the seeds of what a discriminator says of its own model's fakes, or `of` another one's.
+
+    A line for each model; for each of `measures`, with its title, a column with running averages and one with the
+    statistics of the batch.
+    """
+    lines = [f"{'':28}" + "".join(f"{title:^30}" for title in measures.values())]
+    lines.append(f"{'':28}" + f"{'averages':>14}{'batch':>14}  " * len(measures))
+    for name, of_model in rows.items():
+        title = name if of is None else f"{name}, of {of}'s"
+        line = f"{title:28}"
+        for measure in measures:
+            for way in ("running", "batch"):
+                line += f"{_range([row[way][of or name][measure] for row in of_model], 2):>14}"
+            line += "  "
+        lines.append(line)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def load_costs() -> dict[str, dict[str, float]]:
