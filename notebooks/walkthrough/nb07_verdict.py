@@ -24,6 +24,7 @@ __all__ = [
     "check_causes",
     "check_chance",
     "check_switch",
+    "choices_table",
     "grouped_figure",
     "headline_figure",
     "in_between_figure",
@@ -32,9 +33,9 @@ __all__ = [
     "load_runs",
     "of_model",
     "old_fakes_table",
-    "published_choices",
     "plane_figure",
     "plane_groups",
+    "published_choices",
     "range_table",
     "two_ablations_figure",
     "values_of",
@@ -61,6 +62,17 @@ def published_choices() -> dict[str, list[Run]]:
     first = next(iter(settings))
     names = ("all of S may vouch", "all of S_y made young", "the oldest of all replaced")
     return {first: settings.pop(first), **{name: rule[f"posterior: {name}"] for name in names}, **settings}
+
+
+def choices_table(choices: Mapping[str, Sequence[Run]]) -> str:
+    """A line for each of the published choices: Inception Score, classes and slots in use of each seed."""
+    lines = [f"{'':30}{'Inception Score of each seed':^30}{'classes':^14}{'slots in use':^20}"]
+    for name, runs in choices.items():
+        scores = "".join(f"{score:9.2f}" for score in values_of(runs, "inception_score"))
+        classes = "".join(f"{number:4.0f}" for number in values_of(runs, "classes_covered"))
+        slots = "".join(f"{number:6.0f}" for number in values_of(runs, "slots_in_use"))
+        lines.append(f"{name:30}{scores}   {classes}  {slots}")
+    return "\n".join(lines)
 
 
 def load_old_fakes() -> dict[str, list[Run]]:
