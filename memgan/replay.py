@@ -24,7 +24,7 @@ __all__ = ["ReplayBuffer"]
 class ReplayBuffer(nn.Module):
     """R of the images that were ever added, each equally likely to be kept, as bytes.
 
-        buffer = ReplayBuffer(2048, (1, 28, 28))
+        buffer = ReplayBuffer(2048, gan.image_shape)
         buffer.add(fakes)                  # [B, C, H, W] in [-1, 1]
         old = buffer.draw(32)              # [32, C, H, W] in [-1, 1]
 

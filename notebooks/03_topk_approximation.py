@@ -166,7 +166,7 @@ for name, by_kappa in tables.items():
 #
 # ## How to choose k
 #
-# Take the smallest $k$ that leaves out a few percent in a *trained* memory (exercise 3.4). Here 32 slots leave out about 2 %. A smaller $\kappa$ needs more. A larger memory hardly does, because few slots hold most of the count ([b3](b3_how_many_slots_and_what_kappa.ipynb#What-a-larger-memory-costs)). The write sets an upper limit: with a $k$ near $N$ it can no longer tell old slots from young ones ([notebook 4](04_memory_update.ipynb#Two-choices-about-age)). We have not measured how the images of a training depend on $k$ alone.
+# Take the smallest $k$ that leaves out a few percent in a *trained* memory (exercise 3.4). Here 32 slots leave out about 2 %. A smaller $\kappa$ needs more. A larger memory hardly does, because few slots hold most of the count ([b3](b3_how_many_slots_and_what_kappa.ipynb#How-k-depends-on-N)). The write sets an upper limit: with a $k$ near $N$ it can no longer tell old slots from young ones ([notebook 4](04_memory_update.ipynb#Two-choices-about-age)). We have not measured how the images of a training depend on $k$ alone.
 #
 # Move $k$ yourself. 2048 slots in 64 dimensions cannot be drawn, so here are twelve on a circle, real and generated in turn. Neighbours then disagree, so that each slot that is left out can change the answer. **Predict** first: how many of the twelve must be asked so that the error stays below 0.01 in every direction? How many at $\kappa = 1$ and at 20?
 

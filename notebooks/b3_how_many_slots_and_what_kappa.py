@@ -88,9 +88,9 @@ for key_dim in (16, 64, 256, 512):
 #
 # Too large a $\kappa$ has a disadvantage as well. The densities of the slots become so narrow that neighbouring slots no longer share a query. $D$ then jumps from slot to slot and is flat in between, where it tells the generator nothing. That may be why the Frechet distance grows again at 30 and 60; we have not tested it.
 #
-# ## Should k grow with N?
+# ## How k depends on N
 #
-# $k$ slots are looked at in a read. We write queries from ten tight clusters into memories of five sizes with the other settings of `mnist-5k`, and make random memories of the same sizes. Each is read with $k = 32$ and with $k = N/16$. The **missed mass** is the posterior outside the $k$ best slots; it bounds the error of $D$.
+# A read looks at $k$ slots. Should $k$ grow with $N$? We write queries from ten tight clusters into memories of five sizes with the other settings of `mnist-5k`, and make random memories of the same sizes. Each is read with $k = 32$ and with $k = N/16$. The **missed mass** is the posterior outside the $k$ best slots; it bounds the error of $D$.
 
 # %%
 queries, labels = nb02.two_worlds(1024)

@@ -240,9 +240,9 @@ def test_rates_follow_the_steps_of_training(monkeypatch):
     """4 steps at 0.5: the last uses half the rate, because it is half way down."""
     seen = []
 
-    def step(gan, images, optimisers, settings):
+    def step(gan, images, optimisers, settings, replay):
         seen.append(optimisers.generator.param_groups[0]["lr"])
-        return training_step(gan, images, optimisers, settings)
+        return training_step(gan, images, optimisers, settings, replay)
 
     monkeypatch.setattr(memgan.training, "training_step", step)
     list(train(tiny_gan(), random_images(BATCH), settings_with(steps=4, decay_from=0.5, generator_lr=0.008)))
