@@ -3,7 +3,8 @@
 Trains the MODELS on MNIST with the same settings and seeds, keeps what each generator makes at ten moments, and asks
 each last discriminator about the old fakes of each model. Five explanations are told apart:
 
-    easier fakes            each discriminator is asked about the fakes of the other model, too
+    easier fakes            a discriminator of its own, that learns from the old fakes of both models alike, says whose
+                            are harder to reject
     the threshold           the AUC, which asks whether real digits score higher than fakes, has none
     the clip                the share of old fakes at D = 1 - epsilon, where no gradient could reach them
     the encoder             a logistic regression on its last features says what could be told from them
@@ -41,10 +42,13 @@ MODELS = {
     "DCGAN": ["model=dcgan"],
     "MemoryGAN, 2048 old fakes": ["training.replay=2048"],
     "DCGAN, 2048 old fakes": ["model=dcgan", "training.replay=2048"],
+    "MemoryGAN, R1": ["training.gradient_penalty=0.5"],
 }
+COMPARED = ("MemoryGAN", "DCGAN")  # whose fakes the discriminator of its own learns from
 MOMENTS = 10  # of training, the last of which is its end and not old
 FAKES = 192  # of each moment: three batches
 BATCH = 64
+JUDGE_STEPS = 400  # of the discriminator of its own
 
 
 class Trained(NamedTuple):
@@ -134,6 +138,39 @@ def probe(model: Trained, real: Tensor, unseen: Tensor) -> float:
     return auc(*scores)
 
 
+def judged(models: dict[str, Trained], real: Tensor, unseen: Tensor) -> dict[str, dict[str, float]]:
+    """What a DCGAN's discriminator says that learnt from half of the old fakes of all `models` alike, of the other half.
+
+    It is asked with its running averages. For each model: the share of its fakes that is rejected, and the AUC.
+    """
+    settings = settings_of(PRESETS[PRESET], ["model=dcgan"])
+    prepare(0)
+    network = Scorer(settings.networks, settings.memory.key_dim, 0)
+    optimiser = torch.optim.Adam(network.parameters(), settings.training.discriminator_lr, (0.5, 0.99))
+    halves = {name: (model.old.flatten(0, 1)[::2], model.old.flatten(0, 1)[1::2]) for name, model in models.items()}
+    known = torch.cat([half for half, _ in halves.values()])
+    labels = torch.tensor([1.0] * BATCH + [0.0] * BATCH)
+    for _ in range(JUDGE_STEPS):
+        images = torch.cat([some(real), some(known)])
+        loss = F.binary_cross_entropy_with_logits(network(images)[:, 0], labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    network.eval()
+    said = {}
+    with torch.no_grad():
+        of_real = network(unseen)[:, 0]
+        for name, (_, others) in halves.items():
+            of_fakes = network(others)[:, 0]
+            said[name] = {"rejected": share(of_fakes < 0), "auc": auc(of_real, of_fakes)}
+    return said
+
+
+def some(images: Tensor) -> Tensor:
+    """A batch of the images, drawn at random and with repetition."""
+    return images[torch.randint(len(images), (BATCH,))]
+
+
 # ---------------------------------------------------------------- all seeds
 
 
@@ -142,9 +179,12 @@ def measure(seed: int) -> list[dict[str, Any]]:
     real = as_float(load_dataset(PRESET).images)
     unseen = as_float(load_dataset(PRESET, split="test").images)[: BATCH * 15]  # whole batches
     models = {name: trained(changes, seed) for name, changes in MODELS.items()}
+    judge = judged({name: models[name] for name in COMPARED}, real, unseen)
     rows = []
     for name, model in models.items():
         row: dict[str, Any] = {"model": name, "seed": seed, "probe_auc": probe(model, real, unseen)}
+        if name in judge:
+            row["judge"] = judge[name]
         for way, of_the_batch in (("running", False), ("batch", True)):
             row[way] = {other: asked(model.gan, unseen, models[other], of_the_batch=of_the_batch) for other in MODELS}
         rows.append(row)
