@@ -48,7 +48,7 @@ COMPARED = ("MemoryGAN", "DCGAN")  # whose fakes the discriminator of its own le
 MOMENTS = 10  # of training, the last of which is its end and not old
 FAKES = 192  # of each moment: three batches
 BATCH = 64
-JUDGE_STEPS = 400  # of the discriminator of its own
+NEUTRAL_STEPS = 400  # of the discriminator of its own
 
 
 class Trained(NamedTuple):
@@ -138,10 +138,10 @@ def probe(model: Trained, real: Tensor, unseen: Tensor) -> float:
     return auc(*scores)
 
 
-def judged(models: dict[str, Trained], real: Tensor, unseen: Tensor) -> dict[str, dict[str, float]]:
-    """What a DCGAN's discriminator says that learnt from half of the old fakes of all `models` alike, of the other half.
+def neutral(models: dict[str, Trained], real: Tensor, unseen: Tensor) -> dict[str, dict[str, float]]:
+    """What a discriminator that learnt from half of the old fakes of all `models` says of the other half.
 
-    It is asked with its running averages. For each model: the share of its fakes that is rejected, and the AUC.
+    It is a DCGAN's, and it is asked with its running averages. For each model: the share of its fakes that is rejected, and the AUC.
     """
     settings = settings_of(PRESETS[PRESET], ["model=dcgan"])
     prepare(0)
@@ -150,7 +150,7 @@ def judged(models: dict[str, Trained], real: Tensor, unseen: Tensor) -> dict[str
     halves = {name: (model.old.flatten(0, 1)[::2], model.old.flatten(0, 1)[1::2]) for name, model in models.items()}
     known = torch.cat([half for half, _ in halves.values()])
     labels = torch.tensor([1.0] * BATCH + [0.0] * BATCH)
-    for _ in range(JUDGE_STEPS):
+    for _ in range(NEUTRAL_STEPS):
         images = torch.cat([some(real), some(known)])
         loss = F.binary_cross_entropy_with_logits(network(images)[:, 0], labels)
         optimiser.zero_grad()
@@ -179,12 +179,12 @@ def measure(seed: int) -> list[dict[str, Any]]:
     real = as_float(load_dataset(PRESET).images)
     unseen = as_float(load_dataset(PRESET, split="test").images)[: BATCH * 15]  # whole batches
     models = {name: trained(changes, seed) for name, changes in MODELS.items()}
-    judge = judged({name: models[name] for name in COMPARED}, real, unseen)
+    by_neutral = neutral({name: models[name] for name in COMPARED}, real, unseen)
     rows = []
     for name, model in models.items():
         row: dict[str, Any] = {"model": name, "seed": seed, "probe_auc": probe(model, real, unseen)}
-        if name in judge:
-            row["judge"] = judge[name]
+        if name in by_neutral:
+            row["neutral"] = by_neutral[name]
         for way, of_the_batch in (("running", False), ("batch", True)):
             row[way] = {other: asked(model.gan, unseen, models[other], of_the_batch=of_the_batch) for other in MODELS}
         rows.append(row)
