@@ -141,7 +141,7 @@ def probe(model: Trained, real: Tensor, unseen: Tensor) -> float:
 def neutral(models: dict[str, Trained], real: Tensor, unseen: Tensor) -> dict[str, dict[str, float]]:
     """What a discriminator that learnt from half of the old fakes of all `models` says of the other half.
 
-    It is a DCGAN's, and it is asked with its running averages. For each model: the share of its fakes that is rejected, and the AUC.
+    It is a DCGAN's, and it is asked with its running averages. For each model: the share that is rejected, and the AUC.
     """
     settings = settings_of(PRESETS[PRESET], ["model=dcgan"])
     prepare(0)
