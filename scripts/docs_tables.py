@@ -262,20 +262,19 @@ def forgetting() -> str:
 
 
 def old_fakes() -> str:
-    """What each last discriminator says of old fakes, asked with running averages and with a batch's statistics."""
+    """What each last discriminator says of its fakes, asked with running averages and with a batch's statistics."""
     runs = load("old-fakes.json")["runs"]
     ways = {"running": "running averages", "batch": "the batch's statistics"}
-    others = {"MemoryGAN": "DCGAN", "DCGAN": "MemoryGAN"}
     rows = []
     for model in dict.fromkeys(run["model"] for run in runs):
         of_model = [run for run in runs if run["model"] == model]
         for way, title in ways.items():
             own = [run[way][model] for run in of_model]
             cells = [spread(Series([said[measure] for said in own]), 2) for measure in OLD_FAKES_MEASURES]
-            other = others.get(model)
-            cells.append(spread(Series([run[way][other]["old_rejected"] for run in of_model]), 2) if other else "")
+            neutral = [run["neutral"]["auc"] for run in of_model if "neutral" in run]
+            cells.append(spread(Series(neutral), 2) if neutral and way == "running" else "")
             rows.append([model, title, *cells])
-    head = ["last discriminator", "asked with", *OLD_FAKES_MEASURES.values(), "the other model's old fakes rejected"]
+    head = ["last discriminator", "asked with", *OLD_FAKES_MEASURES.values(), "AUC of one of its own"]
     return markdown(head, rows, texts=2)
 
 

@@ -83,8 +83,8 @@ def load_old_fakes() -> dict[str, list[Run]]:
     return rows
 
 
-def old_fakes_table(rows: Mapping[str, Sequence[Run]], measures: Mapping[str, str], of: str | None = None) -> str:
-    """Lowest and highest over the seeds of what a discriminator says of its own model's fakes, or `of` another one's.
+def old_fakes_table(rows: Mapping[str, Sequence[Run]], measures: Mapping[str, str]) -> str:
+    """Lowest and highest over the seeds of what a discriminator says of its own model's fakes, asked in two ways.
 
     A line for each model; for each of `measures`, with its title, a column with running averages and one with the
     statistics of the batch.
@@ -92,11 +92,10 @@ def old_fakes_table(rows: Mapping[str, Sequence[Run]], measures: Mapping[str, st
     lines = [f"{'':28}" + "".join(f"{title:^30}" for title in measures.values())]
     lines.append(f"{'':28}" + f"{'averages':>14}{'batch':>14}  " * len(measures))
     for name, of_model in rows.items():
-        title = name if of is None else f"{name}, of {of}'s"
-        line = f"{title:28}"
+        line = f"{name:28}"
         for measure in measures:
             for way in ("running", "batch"):
-                line += f"{_range([row[way][of or name][measure] for row in of_model], 2):>14}"
+                line += f"{_range([row[way][name][measure] for row in of_model], 2):>14}"
             line += "  "
         lines.append(line)
     return "\n".join(line.rstrip() for line in lines)
