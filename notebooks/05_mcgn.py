@@ -183,7 +183,7 @@ def trained(changes: list[str], steps: int = 120) -> tuple[MemoryGAN, dict[int, 
 # %% [markdown]
 # **Predict:** if the cosine rises well above 0.5, what happens to the probability of the right slot?
 
-# %% tags=["nbval-close"] tolerance={"absolute": 0.1, "relative": 0.2}
+# %% tags=["nbval-close"] tolerance={"absolute": 0.3, "relative": 0.2}
 density, seen_density = trained(["training.information=density", "training.mi_weight=0.02"])
 for step in (0, 40, 80, 120):
     cosine, probability = seen_density[step]
@@ -193,7 +193,7 @@ for step in (0, 40, 80, 120):
 # The term does what it asks for: the queries move to their keys. Yet the memory learns next to nothing about which slot an image came from. How can an image lie close to its key and not tell which key it was? Look at the keys themselves:
 
 
-# %% tags=["nbval-close"] tolerance={"absolute": 0.1, "relative": 0.1}
+# %% tags=["nbval-close"] tolerance={"absolute": 0.3, "relative": 0.1}
 def cosine_of_two_keys(gan: MemoryGAN) -> float:
     keys, _ = gan.memory.sample(500, torch.Generator().manual_seed(0))
     others, _ = gan.memory.sample(500, torch.Generator().manual_seed(1))
@@ -273,7 +273,7 @@ for at in range(0, 121, 20):
 #
 # The same 120 steps from the same seed, with the second bound:
 
-# %% tags=["nbval-close"] tolerance={"absolute": 0.1, "relative": 0.2}
+# %% tags=["nbval-close"] tolerance={"absolute": 0.3, "relative": 0.2}
 posterior, seen_posterior = trained(["training.information=posterior", "training.mi_weight=1.4"])
 print("          density            posterior")
 for step in (0, 40, 80, 120):

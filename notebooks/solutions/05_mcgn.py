@@ -89,7 +89,7 @@ scores = memory.kappa * queries @ memory.keys.T + (memory.histogram + memory.bet
 p = scores.masked_fill(memory.values == 0, -torch.inf).softmax(dim=1)
 on_paper = -memory.kappa * (memory.keys[slots] - p @ memory.keys)
 along = on_paper - (on_paper * queries).sum(dim=1, keepdim=True) * queries  # the loss normalises its queries
-print("largest difference:", f"{float((gradient - along).abs().max()):.6f}")
+print("largest difference:", f"{float((gradient - along).abs().max()):.5f}")
 print("lengths:", [round(length, 2) for length in along.norm(dim=1).tolist()])
 
 # %% [markdown]
