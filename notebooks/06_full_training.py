@@ -121,7 +121,7 @@ source(generator_loss)
 source(training_step)
 
 # %% [markdown]
-# Four choices in this code need a reason.
+# (`replay` is `None` here. It shows old fakes again and is no part of the paper; see [notebook 7](07_does_it_work.ipynb#claim-4-old-fakes-stay-recognised).) Four choices in this code need a reason.
 #
 # - Real and generated images go through $\mu$ *separately*, because its BatchNorm should see each batch by itself.
 # - A batch is read *before* it is written. Otherwise $D$ would be asked about images whose labels the memory has just been told. (The paper writes one sample at a time and does not say whether it reads before or after.)
