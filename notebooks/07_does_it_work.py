@@ -407,7 +407,7 @@ print(f"a step of mnist-5k with 2,048 old fakes takes {times['2048'] / times['0'
 #
 # **The claim.** The paper trains with $\kappa = 1$, $\alpha = 0.5$, the density term and the saturating loss, at $N = 4096$ slots. All $k$ slots that are found for a query ($S$) may vouch for its label, and the oldest slot of all is replaced. In the authors' code, all $k$ slots of the query's label ($S_y$) become young, and both rates are $2 \cdot 10^{-4}$.
 #
-# **The experiment.** The settings of `mnist-5k`, with each of the published choices alone, then with all of them, and with all but $\kappa = 1$; three seeds each. $N = 2048$, the networks and $Z = 16$ stay, and a batch is written in one step. (The rows two to four come from [another study](../docs/studies.md#mnist-5k-is-the-papers-own-rule-for-writing-as-good) with the same settings, in which the first row had 8.88, 9.12 and 8.99.)
+# **The experiment.** The settings of `mnist-5k`, with each of the published choices alone, then with all of them, and with all but $\kappa = 1$; three seeds each. $N = 2048$, the networks and $Z = 16$ stay, and a batch is written in one step. (Rows two to four come from [another study](../docs/studies.md#mnist-5k-is-the-papers-own-rule-for-writing-as-good) with the same settings, in which the first row had 8.88, 9.12 and 8.99.)
 
 # %%
 print(verdict.choices_table(verdict.published_choices()))

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from torch import Tensor, nn
+from torch import Tensor
 
 from memgan.data import as_float, load_dataset
 from memgan.gan import AdversarialModel
@@ -31,7 +31,7 @@ from memgan.lab.baselines.sigmoid import Scorer
 from memgan.lab.studies.plan import settings_of
 from memgan.lab.studies.provenance import commit
 from memgan.presets import PRESETS
-from memgan.training import Trainer, prepare
+from memgan.training import Trainer, prepare, running_averages_kept
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "results" / "old-fakes.json"
@@ -79,15 +79,10 @@ def trained(changes: list[str], seed: int) -> Trained:
 @torch.no_grad()
 def answers(gan: AdversarialModel, images: Tensor, *, of_the_batch: bool) -> Tensor:
     """D of `images` [n, C, H, W], which are of one kind, [n]; `of_the_batch`: normalised as in training."""
-    layers = [layer for layer in gan.inference.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.train(of_the_batch)
-        layer.momentum = 0.0  # the running averages stay as they are
-    said = torch.cat([gan.discriminate(part) for part in images.split(BATCH)])
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.eval()
-        layer.momentum = momentum
+    gan.inference.train(of_the_batch)
+    with running_averages_kept(gan.inference):
+        said = torch.cat([gan.discriminate(part) for part in images.split(BATCH)])
+    gan.inference.eval()
     return said
 
 

@@ -364,7 +364,7 @@ def some(images: Tensor, number: int) -> Tensor:
 
 
 def with_old_fakes(fakes: Tensor, buffer: ReplayBuffer) -> Tensor:
-    """Half of these `fakes` and as many old ones, as `training_step` shows them to D with `training.replay`."""
+    """Half of these `fakes` and as many old ones, as with `training.replay`; in one batch, which normalises nothing."""
     new = fakes[: len(fakes) // 2]
     buffer.add(new)
     return torch.cat([new, buffer.draw(len(fakes) - len(new))])
