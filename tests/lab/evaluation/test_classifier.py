@@ -9,7 +9,7 @@ from evaluation_builders import FirstPixels, some_digits
 from gan_builders import same_state, state_of
 
 import memgan.lab.evaluation.classifier
-from memgan.data import ImageData, load_dataset
+from memgan.data import ImageData, batch_of, load_dataset
 from memgan.lab.commands.cli import main
 from memgan.lab.evaluation.classifier import (
     Classifier,
@@ -164,6 +164,27 @@ def test_classifier_features_are_what_its_head_sees():
     torch.testing.assert_close(model.head(model.features(images)), model(images))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [4, 7, 8, 20])
+def test_a_classifier_takes_images_of_every_size_from_four_pixels(channels, side):
+    model = Classifier(channels, side, num_classes=3).eval()
+    assert model(torch.zeros(2, channels, side, side)).shape == (2, 3)
+
+
+def test_in_colour_images_are_mirrored_while_the_classifier_learns(monkeypatch):
+    """Photographs are; in grey, where images may be digits, they are not."""
+    mirrored = []
+
+    def noting(data, index, **changes):
+        mirrored.append(changes["flip"])
+        return batch_of(data, index, **changes)
+
+    monkeypatch.setattr("memgan.lab.evaluation.classifier.batch_of", noting)
+    for channels in (1, 3):
+        train_classifier(stripes(64, channels=channels), epochs=1)
+    assert mirrored == [False, True]
+
+
 # ---------------------------------------------------------------- any data set
 
 
@@ -181,7 +202,7 @@ def stripes(number, side=8, channels=1, seed=0):
 def test_channels_size_and_classes_follow_the_data(number, channels):
     """Few images and many, which are trained and laid out otherwise."""
     data = stripes(number, channels=channels)
-    model = train_classifier(data, epochs=1)
+    model = train_classifier(data, epochs=1 if number > 1000 else 5)
     assert model(torch.zeros(5, channels, 8, 8)).shape == (5, 2)
     assert accuracy(model, stripes(301, channels=channels, seed=1)) > 0.95
 
