@@ -115,7 +115,7 @@ def test_gradient_reaches_every_parameter_of_both_networks(settings):
 def test_initial_weights_are_those_of_dcgan():
     """N(0, 0.02), to five standard errors of the mean and of the standard deviation of all weights."""
     settings = NetworkSettings(image_size=28, width=64, hidden=64)
-    residual = PRESETS["cifar10-slim"].networks
+    residual = NetworkSettings(image_size=32, channels=3, width=16, stages=3, hidden=0, noise_dim=16, kind="residual")
     networks = [kind(each, 64) for each in (settings, residual) for kind in (InferenceNetwork, Generator)]
     for network in networks:
         weights = torch.cat([p.detach().flatten() for p in network.parameters() if p.ndim > 1])
@@ -144,7 +144,8 @@ def test_residual_networks_have_the_parameters_of_the_authors_layers():
 
 def test_residual_networks_halve_and_double_as_the_authors_do():
     """Sides of the images between blocks: 32 -> 16 -> 8, then two plain blocks; 4 -> 8 -> 16 -> 32."""
-    settings, sides = PRESETS["cifar10-slim"].networks, []
+    settings = NetworkSettings(image_size=32, channels=3, width=16, stages=3, hidden=0, noise_dim=16, kind="residual")
+    sides = []
     networks = InferenceNetwork(settings, 64), Generator(settings, 64)
     for block in (module for network in networks for module in network.modules() if isinstance(module, ResidualBlock)):
         block.register_forward_hook(lambda _, inputs, output: sides.append((inputs[0].shape[-1], output.shape[-1])))

@@ -236,7 +236,7 @@ def test_infogan_codes_are_one_hot_and_equally_probable():
     assert bool((made.keys.mean(dim=0) - 1 / CODES).abs().max() < 0.04)
 
 
-@pytest.mark.parametrize("preset", ["digits", "fashion-mnist-slim", "cifar10-slim"])
+@pytest.mark.parametrize("preset", ["digits", "fashion-mnist-slim", "cifar10"])
 @each_baseline
 def test_baselines_have_as_many_weights_as_memorygan(preset, name):
     """Generators exactly, discriminators but for the last layer; the keys of a memory are counted apart."""

@@ -52,7 +52,7 @@ def study(tmp_path, name="small", *, seeds=(0,), steps=2, **how):
 # ---------------------------------------------------------------- the grids
 
 
-@pytest.mark.parametrize("preset", ["digits", "fashion-mnist", "fashion-mnist-slim", "cifar10-slim"])
+@pytest.mark.parametrize("preset", ["digits", "fashion-mnist", "fashion-mnist-slim", "cifar10-slim", "cifar10"])
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_configuration_suits_the_presets(name, preset):
     plan = Plan.of(name, preset)
