@@ -6,11 +6,15 @@ off, resumed, and given more seeds. Runs are kept in folders, where they go on f
 
 import json
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -178,17 +182,62 @@ def _worked_off(work: Work, jobs: list[Job], processes: int, world: World | None
         for job in jobs:
             yield work(job)
         return
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    others = set(active_children())
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent)
     try:
-        pending = [pool.submit(_in_process, work, job) for job in jobs]
-        for done in as_completed(pending):
-            yield done.result()
+        with _ended_by_signals():
+            pending = [pool.submit(_in_process, work, job) for job in jobs]
+            for done in as_completed(pending):
+                yield done.result()
+    except BaseException:  # whatever ends the study early, its runs keep a checkpoint and end, too
+        for process in set(active_children()) - others:
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+class Ended(KeyboardInterrupt):
+    """A signal ended a study whose runs are in processes of their own."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal.Signals(signal_number).name)
+        self.exit_code = 128 + signal_number
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGINT and SIGTERM raise Ended here, in place of what they did before."""
+
+    def end(number: int, _: Any) -> None:
+        raise Ended(number)
+
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():  # only there may signals be handled
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as by nohup: it stays ignored
+                handlers[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    """A terminal sends Ctrl-C to all processes; the parent then asks each of them to end, once."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+_has_ended = False  # of a process: it was asked to end, and begins no run that was handed to it before
+
+
 def _in_process(work: Work, job: Job) -> Row:
+    global _has_ended
+    if _has_ended:
+        raise KeyboardInterrupt
     try:
         return work(job)
     except Interrupted as end:  # which does not survive the way back
+        _has_ended = True
         raise KeyboardInterrupt(str(end)) from end
