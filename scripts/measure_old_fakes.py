@@ -12,8 +12,12 @@ each last discriminator about the old fakes of each model. Five explanations are
                             of images of one kind, as in training
 
 Writes results/old-fakes.json, with the commit, and prints the rows. About ten minutes on one core.
+
+With `--neighbours` it asks instead which slots lie next to old fakes, without and with R1, and writes
+results/old-fakes-neighbours.json: six trainings, ten minutes.
 """
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +39,7 @@ from memgan.training import Trainer, prepare, running_averages_kept
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "results" / "old-fakes.json"
+NEIGHBOURS = ROOT / "results" / "old-fakes-neighbours.json"
 PRESET = "mnist-5k"
 SEEDS = (0, 1, 2)
 MODELS = {
@@ -166,6 +171,42 @@ def some(images: Tensor) -> Tensor:
     return images[torch.randint(len(images), (BATCH,))]
 
 
+# ---------------------------------------------------------------- which slots are near
+
+
+@torch.no_grad()
+def near(gan: AdversarialModel, images: Tensor) -> dict[str, float]:
+    """Averages over `images` of one kind: similarity of the nearest slot, real share of the k nearest, and D."""
+    memory = gan.memory
+    similarity, slots = (features(gan, images) @ memory.keys.mT).topk(memory.settings.top_k, dim=1)
+    said = answers(gan, images, of_the_batch=False)
+    return {
+        "nearest": round(float(similarity[:, 0].mean()), 4),
+        "real_slots": share(memory.values[slots] == 1),
+        "d": round(float(said.mean()), 4),
+        "d_spread": round(float(said.std()), 4),
+        "rejected": share(said < 0.5),
+    }
+
+
+def neighbours(seed: int) -> list[dict[str, Any]]:
+    """What is near to real, new and old images, a row for each memory and kind of image."""
+    unseen = as_float(load_dataset(PRESET, split="test").images)[: BATCH * 15]
+    rows = []
+    for name in ("MemoryGAN", "MemoryGAN, R1"):
+        model = trained(MODELS[name], seed)
+        kinds = {
+            "real test images": unseen,
+            "the newest fakes": model.new,
+            "its old fakes": model.old.flatten(0, 1),
+            "its first ones": model.old[0],
+        }
+        for kind, images in kinds.items():
+            rows.append({"model": name, "seed": seed, "images": kind, **near(model.gan, images)})
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
 # ---------------------------------------------------------------- all seeds
 
 
@@ -188,9 +229,13 @@ def measure(seed: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    rows = [row for seed in SEEDS for row in measure(seed)]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--neighbours", action="store_true", help="which slots are near to old fakes, and nothing else")
+    only_neighbours = parser.parse_args().neighbours
+    of_seed, path = (neighbours, NEIGHBOURS) if only_neighbours else (measure, RESULT)
+    rows = [row for seed in SEEDS for row in of_seed(seed)]
     result = {"torch": torch.__version__, "threads": torch.get_num_threads(), "commit": commit(), "runs": rows}
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
