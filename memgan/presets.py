@@ -266,7 +266,7 @@ _FASHION_SLIM_TRAINING = replace(
     _SLIM_TRAINING, steps=20_000, generator_lr=8e-4, discriminator_lr=4e-4, information="posterior", mi_weight=0.3
 )
 # In colour a larger lambda makes slots of one colour each, and the images lose their variety
-_CIFAR10_SLIM_TRAINING = replace(_FASHION_SLIM_TRAINING, steps=16_000, mi_weight=0.05, flip=True, brightness=0.125)
+_CIFAR10_SLIM_TRAINING = replace(_FASHION_SLIM_TRAINING, steps=12_000, mi_weight=0.05, flip=True, brightness=0.125)
 
 # ---------------------------------------------------------------- the table
 

@@ -286,6 +286,25 @@ OLD_FAKES_MEASURES = {
 }
 
 
+def old_fakes_neighbours() -> str:
+    """Which slots lie next to real images and to fakes of several ages, without and with R1."""
+    runs = DataFrame(load("old-fakes-neighbours.json")["runs"])
+    rows = []
+    for (model, images), of_seeds in runs.groupby(["model", "images"], sort=False):
+        cells = [spread(of_seeds[measure], 2) for measure in NEIGHBOURS_MEASURES]
+        rows.append([model, images, *cells])
+    return markdown(["last discriminator", "asked about", *NEIGHBOURS_MEASURES.values()], rows, texts=2)
+
+
+NEIGHBOURS_MEASURES = {
+    "nearest": "similarity of the nearest slot",
+    "real_slots": "real share of the 32 nearest",
+    "d": "mean D",
+    "d_spread": "standard deviation of D",
+    "rejected": "rejected",
+}
+
+
 def ordinary_training() -> str:
     """What the final discriminator of ordinary training on MNIST still rejects."""
     names = {"memoryGAN": "MemoryGAN", "without memory: DCGAN": "DCGAN"}
@@ -503,6 +522,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "playground-speed": playground_speed,
     "forgetting": forgetting,
     "old-fakes": old_fakes,
+    "old-fakes-neighbours": old_fakes_neighbours,
     "ordinary-training": ordinary_training,
     "averaging": averaging,
     "memory-speed": memory_speed,
