@@ -135,6 +135,11 @@ def _information(preset: Settings) -> Grid:
     return grid
 
 
+def _weight(preset: Settings) -> Grid:
+    weights = (factor * preset.training.mi_weight for factor in (0, 0.2, 1, 5, 20))
+    return {f"lambda {weight:g}": [f"training.mi_weight={weight:g}"] for weight in weights}
+
+
 def _rule(preset: Settings) -> Grid:
     """This project's rule for writing, each choice of the paper alone, and all three, under both bounds.
 
@@ -183,6 +188,7 @@ STUDIES = {
         _information,
         candidates=candidate_weights,
     ),
+    "weight": Study("How strongly should an image be tied to its key?", _weight),
     "rule": Study("Is the paper's own rule for writing as good, and under which bound?", _rule),
     "paper-rule": Study("Which of the published choices stops it from training?", _paper_rule),
 }

@@ -52,12 +52,15 @@ def study(tmp_path, name="small", *, seeds=(0,), steps=2, **how):
 # ---------------------------------------------------------------- the grids
 
 
+NEVER_THE_PRESET_FIRST = ("penalty", "kappa", "memory-size", "information", "weight", "rule")
+
+
 @pytest.mark.parametrize("preset", ["digits", "fashion-mnist", "fashion-mnist-slim", "cifar10-slim", "cifar10"])
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_configuration_suits_the_presets(name, preset):
     plan = Plan.of(name, preset)
     settings = [settings_of(plan.settings, changes) for changes in plan.grid.values()]
-    assert settings[0] == PRESETS[preset] or name in ("penalty", "kappa", "memory-size", "information", "rule")
+    assert settings[0] == PRESETS[preset] or name in NEVER_THE_PRESET_FIRST
     assert len(settings) >= (2 if name == "seeds" else 3)
     if preset == "digits":
         for each in settings:
