@@ -15,7 +15,7 @@ from memgan.data.images import ImageData
 from memgan.data.mnist_5k import load_mnist_5k
 from memgan.data.torchvision_sets import load_affine_mnist, load_cifar10, load_fashion_mnist, load_mnist
 
-__all__ = ["DATASETS", "FOLDER", "DataSet", "absolute_name", "load_dataset"]
+__all__ = ["DATASETS", "FOLDER", "DataSet", "absolute_name", "load_dataset", "relative_name"]
 
 FOLDER = "folder:"  # what the name of a folder of images begins with
 FOLDER_SIZE = 32  # pixels along each side of its images, if nobody says
@@ -95,6 +95,17 @@ def absolute_name(name: str) -> str:
     if not name.startswith(FOLDER) or name == FOLDER:
         return name
     return FOLDER + str(Path(os.path.expanduser(name.removeprefix(FOLDER))).absolute())
+
+
+def relative_name(name: str) -> str:
+    """The same data set as `absolute_name` gave, but a folder below the current one by its relative path.
+
+    So a file that is handed on names no folder of this machine, where that can be avoided.
+    """
+    if not name.startswith(FOLDER):
+        return name
+    folder = Path(name.removeprefix(FOLDER))
+    return FOLDER + str(folder.relative_to(Path.cwd())) if folder.is_relative_to(Path.cwd()) else name
 
 
 def _folder(name: str) -> Path:

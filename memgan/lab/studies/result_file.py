@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from memgan.data.registry import relative_name
 from memgan.lab.studies.plan import Plan
 from memgan.presets import Settings
 from memgan.runs import written_whole
@@ -70,15 +71,20 @@ def _planned_changes(row: Row, plan: Plan) -> list[str] | None:
 
 
 def write_result(path: Path, result: Row, plan: Plan) -> None:
-    """Write the result, in the grid's order, whole or not at all, as strict JSON."""
+    """Write the result, in the grid's order, whole or not at all, as strict JSON.
+
+    A folder of images below the current folder is named by its relative path, so that the file can be handed on.
+    """
     configurations = list(plan.grid)
     candidates = list(plan.candidates)
     result["runs"].sort(key=lambda row: (configurations.index(row["configuration"]), row["seed"]))
     result["tuning"].sort(
         key=lambda row: (configurations.index(row["configuration"]), candidates.index(row["candidate"]))
     )
+    settings = result["settings"]
+    written = result | {"settings": settings | {"dataset": relative_name(settings["dataset"])}}
     with written_whole(path) as unfinished:
-        unfinished.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        unfinished.write_text(json.dumps(written, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def finite(value: Any) -> Any:

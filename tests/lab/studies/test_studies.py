@@ -14,7 +14,7 @@ from memgan.lab.studies import runner as studies
 from memgan.lab.studies.comparison import figure, markdown, table
 from memgan.lab.studies.grids import STUDIES, Study, candidate_rates
 from memgan.lab.studies.plan import Plan, settings_of
-from memgan.lab.studies.result_file import load_study
+from memgan.lab.studies.result_file import load_study, result_to_continue, write_result
 from memgan.lab.studies.runner import run_study
 from memgan.presets import PRESETS
 
@@ -65,6 +65,28 @@ def test_every_configuration_suits_the_presets(name, preset):
     if preset == "digits":
         for each in settings:
             build_model(each)
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("folder:pictures", "folder:pictures"),
+        ("folder:{here}/pictures", "folder:pictures"),
+        ("folder:{here}", "folder:."),
+        ("folder:{here}s", "folder:{here}s"),
+        ("digits", "digits"),
+    ],
+)
+def test_a_result_names_a_folder_below_the_current_one_by_its_relative_path(
+    small, tmp_path, monkeypatch, given, stored
+):
+    """It can be handed on then, and the same command still goes on with it."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "result.json"
+    plan = Plan.of("small", "tiny", 2, changes=[f"dataset={given.format(here=tmp_path)}"])
+    write_result(path, result_to_continue(path, plan), plan)
+    assert json.loads(path.read_text())["settings"]["dataset"] == stored.format(here=tmp_path)
+    assert result_to_continue(path, plan)["settings"] == json.loads(plan.settings.to_json())
 
 
 def test_a_model_is_made_of_equal_size_before_anything_else_is_set():
