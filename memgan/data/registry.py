@@ -90,22 +90,35 @@ def load_dataset(
         return known.load(_root(root), split, download)
 
 
-def absolute_name(name: str) -> str:
-    """The name of a data set; a folder's holds its absolute path, so that it means the same from every folder."""
+def absolute_name(name: str, to: Path | None = None) -> str:
+    """The name of a data set; a folder's holds its absolute path, so that it means the same from every folder.
+
+    The path begins at the current folder, or at the folder `to`.
+    """
     if not name.startswith(FOLDER) or name == FOLDER:
         return name
-    return FOLDER + str(Path(os.path.expanduser(name.removeprefix(FOLDER))).absolute())
+    path = Path(os.path.expanduser(name.removeprefix(FOLDER)))
+    if to is None:
+        return FOLDER + str(path.absolute())
+    return FOLDER + os.path.normpath(to.absolute() / path)
 
 
-def relative_name(name: str) -> str:
-    """The same data set as `absolute_name` gave, but a folder below the current one by its relative path.
+def relative_name(name: str, to: Path) -> str:
+    """The same data set, but a folder below the current one by its path from the folder `to`.
 
-    So a file that is handed on names no folder of this machine, where that can be avoided.
+    So a file in `to` that is handed on with the images names no folder of this machine. `absolute_name` with the same
+    `to` gives the name back.
     """
-    if not name.startswith(FOLDER):
+    if not name.startswith(FOLDER) or name == FOLDER:
         return name
-    folder = Path(name.removeprefix(FOLDER))
-    return FOLDER + str(folder.relative_to(Path.cwd())) if folder.is_relative_to(Path.cwd()) else name
+    folder = Path(os.path.normpath(absolute_name(name).removeprefix(FOLDER)))
+    if not folder.is_relative_to(Path.cwd()):
+        return name
+    try:
+        short = FOLDER + Path(os.path.relpath(folder, to.absolute())).as_posix()
+    except ValueError:  # on another drive of Windows
+        return name
+    return short if absolute_name(short, to) == name else name
 
 
 def _folder(name: str) -> Path:

@@ -1,6 +1,7 @@
 """`memgan study`: a grid of configurations and seeds, trained and evaluated, into one result file."""
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 import textwrap
@@ -77,9 +78,10 @@ def _run(options: argparse.Namespace, world: World | None) -> None:
     runs = options.runs or Path("runs") / title
     rows = run_study(plan, out, seeds=options.seeds, runs=runs, only=options.only, processes=options.jobs, world=world)
     try:
-        for row in rows:
-            if world is None or world.is_first:
-                print(_described(row), file=sys.stderr, flush=True)
+        with contextlib.closing(rows):
+            for row in rows:
+                if world is None or world.is_first:
+                    print(_described(row), file=sys.stderr, flush=True)
     except (Interrupted, KeyboardInterrupt) as end:
         print(f"memgan study: stopped, {out} holds what was done; the same command goes on", file=sys.stderr)
         raise SystemExit(getattr(end, "exit_code", 130)) from end

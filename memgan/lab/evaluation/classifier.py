@@ -55,12 +55,16 @@ class Classifier(nn.Module):
     def __init__(self, channels: int, image_size: int, num_classes: int) -> None:
         super().__init__()
         layers = [*_convolution(channels, 32), nn.MaxPool2d(2), *_convolution(32, 64)]
-        width, side = 64, image_size // 4
+        width, side = 64, image_size // 2
         if channels > 1:
-            layers += [*_convolution(64, 64), nn.MaxPool2d(2), *_convolution(64, 128)]
-            width, side = 128, max(1, image_size // 8)
-        if channels == 1 or image_size >= 8:
-            layers.append(nn.MaxPool2d(2))
+            layers += _convolution(64, 64)
+            if side >= 4:  # so that no map between the convolutions is a single number
+                layers.append(nn.MaxPool2d(2))
+                side //= 2
+            layers += _convolution(64, 128)
+            width = 128
+        layers.append(nn.MaxPool2d(2))
+        side //= 2
         layers += [nn.Flatten(), nn.Dropout(0.3), nn.Linear(width * side**2, 64), nn.ReLU()]
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(64, num_classes)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -218,7 +219,7 @@ class Session:
         log = MetricsLog(self.options.log_dir, first) if self.options.log_dir and self._writes else None
         try:
             self.save()
-            with _caught_signals(once=self._world is None) as caught:
+            with _caught_signals(once=self._world is None and parent_process() is None) as caught:
                 for step in self._steps():
                     self._after(step, log)
                     progress.advance(step.number, self._description)
@@ -604,7 +605,8 @@ def _thread_numbers() -> list[int]:
 def _caught_signals(*, once: bool) -> Iterator[list[int]]:
     """SIGINT, SIGTERM and SIGHUP are noted in the list, once; the second one interrupts at once.
 
-    Not `once`, every further one is passed over: torchrun repeats for each rank what the terminal has sent already.
+    Not `once`, every further one is passed over: torchrun repeats for each rank what the terminal has sent already, and
+    so does a study for each process that it has started.
 
     A terminal that is closed can send SIGHUP twice, so that a second one of these waits too. A signal that the process
     was started to ignore, as by nohup, stays ignored.

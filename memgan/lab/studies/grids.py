@@ -136,6 +136,8 @@ def _information(preset: Settings) -> Grid:
 
 
 def _weight(preset: Settings) -> Grid:
+    if preset.training.mi_weight == 0:
+        raise ValueError("this study multiplies training.mi_weight, which must be above 0")
     weights = (factor * preset.training.mi_weight for factor in (0, 0.2, 1, 5, 20))
     return {f"lambda {weight:g}": [f"training.mi_weight={weight:g}"] for weight in weights}
 

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from memgan.data.registry import relative_name
+from memgan.data.registry import absolute_name, relative_name
 from memgan.lab.studies.plan import Plan
 from memgan.presets import Settings
 from memgan.runs import written_whole
@@ -25,7 +25,10 @@ def load_study(path: Path) -> Row:
     if not isinstance(content, dict) or "study" not in content or not _has_rows(content):
         raise ValueError(f"{path} is not the result of a study")
     if "settings" in content:  # those of an older file lack fields that have a default today
-        settings = Settings.from_json(json.dumps(content["settings"]))
+        stored = content["settings"]
+        if isinstance(stored, dict) and isinstance(stored.get("dataset"), str):
+            stored = stored | {"dataset": absolute_name(stored["dataset"], path.parent)}
+        settings = Settings.from_json(json.dumps(stored))
         content["settings"] = json.loads(settings.to_json())
     return content
 
@@ -73,7 +76,8 @@ def _planned_changes(row: Row, plan: Plan) -> list[str] | None:
 def write_result(path: Path, result: Row, plan: Plan) -> None:
     """Write the result, in the grid's order, whole or not at all, as strict JSON.
 
-    A folder of images below the current folder is named by its relative path, so that the file can be handed on.
+    A folder of images below the current folder is named by its path from the file's folder, so that the file can be
+    handed on.
     """
     configurations = list(plan.grid)
     candidates = list(plan.candidates)
@@ -82,7 +86,7 @@ def write_result(path: Path, result: Row, plan: Plan) -> None:
         key=lambda row: (configurations.index(row["configuration"]), candidates.index(row["candidate"]))
     )
     settings = result["settings"]
-    written = result | {"settings": settings | {"dataset": relative_name(settings["dataset"])}}
+    written = result | {"settings": settings | {"dataset": relative_name(settings["dataset"], path.parent)}}
     with written_whole(path) as unfinished:
         unfinished.write_text(json.dumps(written, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 

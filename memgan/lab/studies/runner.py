@@ -9,12 +9,13 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -22,7 +23,7 @@ from memgan.gan import AdversarialModel
 from memgan.lab.baselines.models import load_model, parameters
 from memgan.lab.evaluation import evaluate, old_fakes_of
 from memgan.lab.evaluation.metrics import inception_score
-from memgan.lab.sessions.session import Interrupted, SessionOptions, resume
+from memgan.lab.sessions.session import HANG_UP, Interrupted, SessionOptions, resume
 from memgan.lab.sessions.world import World
 from memgan.lab.studies.grids import Grid
 from memgan.lab.studies.plan import THREADS, Job, Plan
@@ -46,7 +47,7 @@ def run_study(
     only: Sequence[str] = (),
     processes: int = 1,
     world: World | None = None,
-) -> Iterator[Row]:
+) -> Generator[Row, None, None]:
     """Run what `out` does not hold yet, on `seeds`, and write it after each; hands out each new row of the file.
 
     `only` names the configurations to run, without it all; runs are kept in folders under `runs`. A run that fails is a
@@ -182,19 +183,65 @@ def _worked_off(work: Work, jobs: list[Job], processes: int, world: World | None
         for job in jobs:
             yield work(job)
         return
-    others = set(active_children())
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent)
+    yield from _in_processes(work, jobs, processes)
+
+
+def _in_processes(work: Work, jobs: list[Job], processes: int) -> Iterator[Row]:
+    """`work(job)` for every job, each in a process of its own, so many at a time.
+
+    Whatever ends this early (a signal, a run that fails, a caller who wants no more rows) has the runs that are at work
+    keep a checkpoint and end. A second signal ends them at once. Raises ChildProcessError where a process ends without
+    an answer.
+    """
+    context = get_context("spawn")
+    waiting = list(jobs)
+    at_work: dict[Connection, tuple[BaseProcess, Job]] = {}
+    with _ended_by_signals(lambda: [process for process, _ in at_work.values()]):
+        try:
+            while waiting or at_work:
+                while waiting and len(at_work) < processes:
+                    job = waiting.pop(0)
+                    receiver, sender = context.Pipe(duplex=False)
+                    process = context.Process(target=_answer, args=(work, job, sender))
+                    at_work[receiver] = (process, job)
+                    process.start()
+                    sender.close()
+                for ready in wait(list(at_work), timeout=1):  # in slices, in which Windows notices Ctrl-C
+                    receiver = cast("Connection", ready)
+                    row = _answered(receiver, *at_work[receiver])
+                    del at_work[receiver]
+                    yield row
+        finally:
+            begun = [child for child, _ in at_work.values() if child.pid is not None]
+            for child in begun:
+                child.terminate()
+            for child in begun:
+                child.join()
+
+
+def _answer(work: Work, job: Job, sender: Connection) -> None:
+    """In a process of its own: send the row of a job, or the error that the command can explain."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the parent then ends this process
     try:
-        with _ended_by_signals():
-            pending = [pool.submit(_in_process, work, job) for job in jobs]
-            for done in as_completed(pending):
-                yield done.result()
-    except BaseException:  # whatever ends the study early, its runs keep a checkpoint and end, too
-        for process in set(active_children()) - others:
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+        sender.send(work(job))
+    except Interrupted as end:
+        raise SystemExit(end.exit_code) from end
+    except (ValueError, OSError) as error:
+        sender.send(error)
+
+
+def _answered(receiver: Connection, process: BaseProcess, job: Job) -> Row:
+    """What a process has sent. Raises the error that it sent, and ChildProcessError where it ended without a word."""
+    try:
+        answer = receiver.recv()
+    except EOFError as end:
+        process.join()
+        raise ChildProcessError(f"{job.folder}: its process ended with exit code {process.exitcode}") from end
+    process.join()
+    receiver.close()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 class Ended(KeyboardInterrupt):
@@ -206,38 +253,29 @@ class Ended(KeyboardInterrupt):
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM raise Ended here, in place of what they did before."""
+def _ended_by_signals(processes: Callable[[], list[BaseProcess]]) -> Iterator[None]:
+    """The first of SIGINT, SIGTERM and SIGHUP raises Ended; a second one kills the `processes`.
+
+    A terminal that is closed can send SIGHUP twice, so that a second one of these does nothing. A signal that is
+    ignored, as by nohup, stays ignored.
+    """
+    caught: list[int] = []
 
     def end(number: int, _: Any) -> None:
-        raise Ended(number)
+        caught.append(number)
+        if len(caught) == 1:
+            raise Ended(number)
+        if number != HANG_UP:
+            for child in processes():
+                child.kill()
 
     handlers = {}
     if threading.current_thread() is threading.main_thread():  # only there may signals be handled
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as by nohup: it stays ignored
+        for number in (signal.SIGINT, signal.SIGTERM, HANG_UP):
+            if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
                 handlers[number] = signal.signal(number, end)
     try:
         yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    """A terminal sends Ctrl-C to all processes; the parent then asks each of them to end, once."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-_has_ended = False  # of a process: it was asked to end, and begins no run that was handed to it before
-
-
-def _in_process(work: Work, job: Job) -> Row:
-    global _has_ended
-    if _has_ended:
-        raise KeyboardInterrupt
-    try:
-        return work(job)
-    except Interrupted as end:  # which does not survive the way back
-        _has_ended = True
-        raise KeyboardInterrupt(str(end)) from end

@@ -167,8 +167,10 @@ def test_classifier_features_are_what_its_head_sees():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("side", [4, 7, 8, 20])
 def test_a_classifier_takes_images_of_every_size_from_four_pixels(channels, side):
-    model = Classifier(channels, side, num_classes=3).eval()
-    assert model(torch.zeros(2, channels, side, side)).shape == (2, 3)
+    """And it learns from batches of one, where batch normalisation must not meet a single number."""
+    model = Classifier(channels, side, num_classes=3)
+    assert model(torch.zeros(1, channels, side, side)).shape == (1, 3)
+    assert model.eval()(torch.zeros(2, channels, side, side)).shape == (2, 3)
 
 
 def test_in_colour_images_are_mirrored_while_the_classifier_learns(monkeypatch):

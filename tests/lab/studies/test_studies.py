@@ -70,22 +70,24 @@ def test_every_configuration_suits_the_presets(name, preset):
 @pytest.mark.parametrize(
     ("given", "stored"),
     [
-        ("folder:pictures", "folder:pictures"),
-        ("folder:{here}/pictures", "folder:pictures"),
-        ("folder:{here}", "folder:."),
+        ("folder:pictures", "folder:../pictures"),
+        ("folder:{here}/pictures", "folder:../pictures"),
+        ("folder:results/~", "folder:{here}/results/~"),  # "folder:~" would be the home folder
+        ("folder:{here}", "folder:.."),
         ("folder:{here}s", "folder:{here}s"),
+        ("folder:../elsewhere", "folder:{here}/../elsewhere"),
         ("digits", "digits"),
     ],
 )
-def test_a_result_names_a_folder_below_the_current_one_by_its_relative_path(
-    small, tmp_path, monkeypatch, given, stored
-):
-    """It can be handed on then, and the same command still goes on with it."""
+def test_a_result_names_a_folder_below_this_one_by_its_path_from_the_file(small, tmp_path, monkeypatch, given, stored):
+    """It can be handed on then, and the same command still goes on with it, from another folder as well."""
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "result.json"
+    path = tmp_path / "results" / "result.json"
+    path.parent.mkdir()
     plan = Plan.of("small", "tiny", 2, changes=[f"dataset={given.format(here=tmp_path)}"])
     write_result(path, result_to_continue(path, plan), plan)
     assert json.loads(path.read_text())["settings"]["dataset"] == stored.format(here=tmp_path)
+    monkeypatch.chdir(tmp_path.parent)
     assert result_to_continue(path, plan)["settings"] == json.loads(plan.settings.to_json())
 
 
