@@ -98,7 +98,7 @@ def absolute_name(name: str, to: Path | None = None) -> str:
     if not name.startswith(FOLDER) or name == FOLDER:
         return name
     path = Path(os.path.expanduser(name.removeprefix(FOLDER)))
-    if to is None:
+    if to is None or path.is_absolute():
         return FOLDER + str(path.absolute())
     return FOLDER + os.path.normpath(to.absolute() / path)
 
