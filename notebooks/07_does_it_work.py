@@ -426,8 +426,10 @@ print(verdict.choices_table(verdict.published_choices()))
 # %%
 colour = verdict.of_model(verdict.load_runs("ablation-cifar10-slim"))
 colour["InfoGAN"] = colour.pop("InfoGAN, 10 codes")
-print(range_table(colour, ["inception_score", "frechet_distance", "precision", "recall", "slot_purity", "slots_in_use"]))
-print(f"the classifier is right on {colour['MemoryGAN'][0]['classifier_accuracy']:.1%} of the real test images of CIFAR-10")
+measures = ["inception_score", "frechet_distance", "precision", "recall", "slot_purity", "slots_in_use"]
+print(range_table(colour, measures))
+accuracy = colour["MemoryGAN"][0]["classifier_accuracy"]
+print(f"the classifier is right on {accuracy:.1%} of the real test images of CIFAR-10")
 
 # %% [markdown]
 # The DCGAN is ahead of MemoryGAN in both scores and in recall. The number of slots in use says why MemoryGAN is no better: nearly all of its images are drawn from a single slot, so it is a DCGAN with a memory that nobody uses. The tuning is to blame in part: with the rates that it chose, fewer than two slots were in use after 1,000 steps, and with the preset's rates 21. The [study](../docs/studies.md#cifar-10-memorygan-beside-its-rivals) shows its images, and that a larger weight of the information term makes slots purer and costs variety.
@@ -501,4 +503,4 @@ verdict.check_chance(chance)
 #
 # ### 7.4 · Harder: predict
 #
-# The strokes of A and B are changed by the amount 0.9. Run `forgetting.experiment("sigmoid", seed=0, amount=0.5)` and the same for `"memory"`: fakes that are only half as bold and as thin. How much of A is rejected after 2 steps on B, and after 300? Why might it come back, although A is never shown again?
+# The strokes of A and B are changed by the amount 0.9. Run `forgetting.experiment("sigmoid", seed=0, amount=0.5)` and the same for `"memory"`: fakes that are only half as bold and as thin. How much of A is rejected after 50 steps on B? Why might it come back after the first steps, although A is never shown again?

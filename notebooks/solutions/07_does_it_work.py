@@ -75,8 +75,8 @@ for study, ours, theirs in [
 # %% tags=["nbval-close"] tolerance={"absolute": 0.3}
 for variant in ("sigmoid", "memory"):
     curve = forgetting.experiment(variant, seed=0, amount=0.5)
-    shares = [f"{curve.old[curve.steps.index(step)]:.2f}" for step in (0, 2, 50, 300)]
-    print(f"{variant:8} share of A rejected after 0, 2, 50 and 300 steps on B: {', '.join(shares)}")
+    shares = [f"{curve.old[curve.steps.index(step)]:.2f}" for step in (0, 50)]
+    print(f"{variant:8} share of A rejected after 0 and 50 steps on B: {', '.join(shares)}")
 
 # %% [markdown]
-# Both forget most of A within two steps. The sigmoid rejects most of it again at step 50, and the memory only later and in part. One explanation, which we have not tested: half-way fakes have grey pixels along their strokes, bold and thin ones alike, and real digits have fewer. A network that has learnt to see them in B finds them in A, too. With an amount of 0.9 the strokes of A are solid white, and nothing that rejects B is of use against A.
+# The sigmoid forgets most of A within a few steps, and rejects it again at step 50. The memory does not reject it then. What it does later depends on the rounding of the processor: after 300 steps it rejected 0.88 of A on one machine and 0.02 on another. One explanation of why the sigmoid recovers, which we have not tested: half-way fakes have grey pixels along their strokes, bold and thin ones alike, and real digits have fewer. A network that has learnt to see them in B finds them in A, too. With an amount of 0.9 the strokes of A are solid white, and nothing that rejects B is of use against A.
