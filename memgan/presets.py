@@ -265,7 +265,7 @@ _SLIM_TRAINING = replace(_DIGITS_TRAINING, steps=15_000, decay_from=0.25)
 _FASHION_SLIM_TRAINING = replace(
     _SLIM_TRAINING, steps=20_000, generator_lr=8e-4, discriminator_lr=4e-4, information="posterior", mi_weight=0.3
 )
-# In colour a larger lambda makes slots of one colour each, and the images lose their variety
+# In colour a larger lambda makes slots purer and costs variety (docs/studies.md)
 _CIFAR10_SLIM_TRAINING = replace(_FASHION_SLIM_TRAINING, steps=12_000, mi_weight=0.05, flip=True, brightness=0.125)
 
 # ---------------------------------------------------------------- the table

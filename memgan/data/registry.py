@@ -90,24 +90,24 @@ def load_dataset(
         return known.load(_root(root), split, download)
 
 
-def absolute_name(name: str, to: Path | None = None) -> str:
+def absolute_name(name: str, start: Path | None = None) -> str:
     """The name of a data set; a folder's holds its absolute path, so that it means the same from every folder.
 
-    The path begins at the current folder, or at the folder `to`.
+    A relative path begins at the current folder, or at the folder `start`.
     """
     if not name.startswith(FOLDER) or name == FOLDER:
         return name
     path = Path(os.path.expanduser(name.removeprefix(FOLDER)))
-    if to is None or path.is_absolute():
+    if start is None or path.is_absolute():
         return FOLDER + str(path.absolute())
-    return FOLDER + os.path.normpath(to.absolute() / path)
+    return FOLDER + os.path.normpath(start.absolute() / path)
 
 
-def relative_name(name: str, to: Path) -> str:
-    """The same data set, but a folder below the current one by its path from the folder `to`.
+def relative_name(name: str, start: Path) -> str:
+    """The same data set, but a folder below the current one by its path from the folder `start`.
 
-    So a file in `to` that is handed on with the images names no folder of this machine. `absolute_name` with the same
-    `to` gives the name back.
+    So a file in `start` that is handed on with the images names no folder of this machine. `absolute_name` with the
+    same `start` gives the name back.
     """
     if not name.startswith(FOLDER) or name == FOLDER:
         return name
@@ -115,10 +115,10 @@ def relative_name(name: str, to: Path) -> str:
     if not folder.is_relative_to(Path.cwd()):
         return name
     try:
-        short = FOLDER + Path(os.path.relpath(folder, to.absolute())).as_posix()
+        short = FOLDER + Path(os.path.relpath(folder, start.absolute())).as_posix()
     except ValueError:  # on another drive of Windows
         return name
-    return short if absolute_name(short, to) == name else name
+    return short if absolute_name(short, start) == name else name
 
 
 def _folder(name: str) -> Path:
