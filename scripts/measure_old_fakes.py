@@ -13,12 +13,13 @@ each last discriminator about the old fakes of each model. Five explanations are
 
 Writes results/old-fakes.json, with the commit, and prints the rows. About ten minutes on one core.
 
-With `--neighbours` it asks instead which slots lie next to old fakes, without and with R1, and writes
-results/old-fakes-neighbours.json: six trainings, ten minutes.
+Then it asks which slots lie next to old fakes, without and with R1, and writes results/old-fakes-neighbours.json: six
+trainings, ten minutes more. With `--neighbours` it does that alone.
 """
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -231,8 +232,13 @@ def measure(seed: int) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--neighbours", action="store_true", help="which slots are near to old fakes, and nothing else")
-    only_neighbours = parser.parse_args().neighbours
-    of_seed, path = (neighbours, NEIGHBOURS) if only_neighbours else (measure, RESULT)
+    if not parser.parse_args().neighbours:
+        write(RESULT, measure)
+    write(NEIGHBOURS, neighbours)
+
+
+def write(path: Path, of_seed: Callable[[int], list[dict[str, Any]]]) -> None:
+    """Write the rows of all seeds into a result file."""
     rows = [row for seed in SEEDS for row in of_seed(seed)]
     result = {"torch": torch.__version__, "threads": torch.get_num_threads(), "commit": commit(), "runs": rows}
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -168,7 +168,7 @@ def trained(job: Job) -> tuple[AdversarialModel, float]:
 
 
 def _worked_off(work: Work, jobs: list[Job], processes: int, world: World | None = None) -> Iterator[Row]:
-    """`work(job)` for every job as it is done, in this process or in several, each of which runs one job at a time.
+    """`work(job)` for every job as it is done, in this process, or each in one of its own, `processes` at a time.
 
     The ranks of a `world` take a job each, tell each other what came of it, and take the next ones.
     """
@@ -190,7 +190,7 @@ def _in_processes(work: Work, jobs: list[Job], processes: int) -> Iterator[Row]:
     """`work(job)` for every job, each in a process of its own, so many at a time.
 
     Whatever ends this early (a signal, a run that fails, a caller who wants no more rows) has the runs that are at work
-    keep a checkpoint and end. A second signal ends them at once. Raises ChildProcessError where a process ends without
+    keep a checkpoint and end; on Windows, where they cannot be asked to, they have the last one that they wrote. A second signal ends them at once. Raises ChildProcessError where a process ends without
     an answer.
     """
     context = get_context("spawn")
