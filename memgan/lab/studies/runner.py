@@ -190,8 +190,8 @@ def _in_processes(work: Work, jobs: list[Job], processes: int) -> Iterator[Row]:
     """`work(job)` for every job, each in a process of its own, so many at a time.
 
     Whatever ends this early (a signal, a run that fails, a caller who wants no more rows) has the runs that are at work
-    keep a checkpoint and end; on Windows, where they cannot be asked to, they have the last one that they wrote. A second signal ends them at once. Raises ChildProcessError where a process ends without
-    an answer.
+    keep a checkpoint and end; on Windows, where they cannot be asked to, they have the last one that they wrote. A
+    second signal ends them at once. Raises ChildProcessError where a process ends without an answer.
     """
     context = get_context("spawn")
     waiting = list(jobs)
