@@ -27,6 +27,7 @@ MODELS = {  # names in the studies of ablations, and what README.md calls them
     "without MCGN": "without MCGN",
     "without memory: DCGAN": "DCGAN",
     "InfoGAN, 10 codes": "InfoGAN, 10 codes",
+    "InfoGAN, 64 codes": "InfoGAN, 64 codes",
 }
 PLANE = {  # kinds of run in results/plane.json, and what they are called on the page
     "memory": "MemoryGAN",
@@ -143,24 +144,23 @@ def results() -> str:
 
 
 def fashion() -> str:
-    """Fashion-MNIST: the preset, its former settings, and the models of the study of ablations, lowest to highest."""
-    preset = DataFrame(load("study-seeds-fashion-mnist-slim.json")["runs"])
-    density = DataFrame(load("study-seeds-fashion-mnist-slim-density.json")["runs"])
-    short = DataFrame(load("study-ablation-fashion-mnist-slim.json")["runs"])
-    measures = {"inception_score": 2, "frechet_distance": 1, "precision": 2, "recall": 2, "slot_purity": 2}
-    groups = {
-        "MemoryGAN, the preset, 21 epochs": preset[preset["configuration"] == "memoryGAN"],
-        "MemoryGAN, the paper's term, 50 epochs": density[density["configuration"] == "memoryGAN"],
+    """Fashion-MNIST: all models after 16 and after 4 epochs, and MemoryGAN with the paper's term, lowest to highest."""
+    sources = {  # what a label ends with: its result file
+        ", 16 epochs": "study-ablation-fashion-mnist-slim-long.json",
+        ", 4 epochs": "study-ablation-fashion-mnist-slim.json",
+        ", the paper's term, 50 epochs": "study-seeds-fashion-mnist-slim-density.json",
     }
-    for configuration, label in MODELS.items():
-        label += ", the paper's term" if label == "MemoryGAN" else ""
-        groups[f"{label}, 4 epochs"] = short[short["configuration"] == configuration]
+    measures = {"inception_score": 2, "frechet_distance": 1, "precision": 2, "recall": 2, "slot_purity": 2}
     rows = []
-    for label, runs in groups.items():
-        rows.append([label, *(span(runs[measure], decimals) for measure, decimals in measures.items())])
+    for ending, file in sources.items():
+        runs = DataFrame(load(file)["runs"])
+        for configuration, label in MODELS.items():
+            own = runs[runs["configuration"] == configuration]
+            if len(own) > 0:
+                rows.append([label + ending, *(span(own[measure], decimals) for measure, decimals in measures.items())])
     real = ["real test images"]
     for measure, decimals in measures.items():
-        real.append(span(short[f"{measure}_real"], decimals) if f"{measure}_real" in short else "")
+        real.append(span(runs[f"{measure}_real"], decimals) if f"{measure}_real" in runs else "")
     head = ["Fashion-MNIST, three seeds", "Inception Score", "Frechet distance", "precision", "recall", "slot purity"]
     return markdown(head, [*rows, real])
 
@@ -264,11 +264,10 @@ def forgetting() -> str:
 def old_fakes() -> str:
     """What each last discriminator says of its fakes, asked with running averages and with a batch's statistics."""
     runs = load("old-fakes.json")["runs"]
-    ways = {"running": "running averages", "batch": "the batch's statistics"}
     rows = []
     for model in dict.fromkeys(run["model"] for run in runs):
         of_model = [run for run in runs if run["model"] == model]
-        for way, title in ways.items():
+        for way, title in OLD_FAKES_WAYS.items():
             own = [run[way][model] for run in of_model]
             cells = [spread(Series([said[measure] for said in own]), 2) for measure in OLD_FAKES_MEASURES]
             neutral = [run["neutral"]["auc"] for run in of_model if "neutral" in run]
@@ -278,6 +277,26 @@ def old_fakes() -> str:
     return markdown(head, rows, texts=2)
 
 
+def old_fakes_of_fashion() -> str:
+    """The same of the runs of a study on Fashion-MNIST."""
+    names = {
+        "memorygan": "MemoryGAN",
+        "dcgan": "DCGAN",
+        "infogan:10+2": "InfoGAN, 10 codes",
+        "infogan:64+2": "InfoGAN, 64 codes",
+    }
+    runs = load("old-fakes-fashion-mnist.json")["runs"]
+    rows = []
+    for model, name in names.items():
+        for way, title in OLD_FAKES_WAYS.items():
+            own = [run[way] for run in runs if run["model"] == model]
+            rows.append(
+                [name, title, *(spread(Series([said[measure] for said in own]), 2) for measure in OLD_FAKES_MEASURES)]
+            )
+    return markdown(["last discriminator", "asked with", *OLD_FAKES_MEASURES.values()], rows, texts=2)
+
+
+OLD_FAKES_WAYS = {"running": "running averages", "batch": "the batch's statistics"}
 OLD_FAKES_MEASURES = {
     "old_rejected": "its old fakes rejected",
     "new_rejected": "its newest",
@@ -522,6 +541,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "playground-speed": playground_speed,
     "forgetting": forgetting,
     "old-fakes": old_fakes,
+    "old-fakes-fashion": old_fakes_of_fashion,
     "old-fakes-neighbours": old_fakes_neighbours,
     "ordinary-training": ordinary_training,
     "averaging": averaging,

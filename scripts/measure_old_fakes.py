@@ -15,6 +15,11 @@ Writes results/old-fakes.json, with the commit, and prints the rows. About ten m
 
 Then it asks which slots lie next to old fakes, without and with R1, and writes results/old-fakes-neighbours.json: six
 trainings, ten minutes more. With `--neighbours` it does that alone.
+
+With `--runs FOLDER` it trains nothing. It asks the last discriminators of the finished runs of a study on Fashion-MNIST
+in both ways, and writes results/old-fakes-fashion-mnist.json:
+
+    python -m scripts.measure_old_fakes --runs runs/study-ablation-fashion-mnist-slim
 """
 
 import argparse
@@ -31,8 +36,9 @@ from torch import Tensor
 
 from memgan.data import as_float, load_dataset
 from memgan.gan import AdversarialModel
-from memgan.lab.baselines.models import build_model
+from memgan.lab.baselines.models import build_model, load_model
 from memgan.lab.baselines.sigmoid import Scorer
+from memgan.lab.evaluation import old_fakes_of
 from memgan.lab.studies.plan import settings_of
 from memgan.lab.studies.provenance import commit
 from memgan.presets import PRESETS
@@ -41,6 +47,7 @@ from memgan.training import Trainer, prepare, running_averages_kept
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "results" / "old-fakes.json"
 NEIGHBOURS = ROOT / "results" / "old-fakes-neighbours.json"
+OF_A_STUDY = ROOT / "results" / "old-fakes-fashion-mnist.json"
 PRESET = "mnist-5k"
 SEEDS = (0, 1, 2)
 MODELS = {
@@ -208,6 +215,37 @@ def neighbours(seed: int) -> list[dict[str, Any]]:
     return rows
 
 
+# ---------------------------------------------------------------- the runs of a study
+
+
+def of_study(folder: Path) -> list[dict[str, Any]]:
+    """What each last discriminator of a study says of its own old fakes, a row for each run, in both ways.
+
+    Raises ValueError where the folder holds no finished runs.
+    """
+    rows = []
+    for run in sorted(folder.glob("*/seed-*")):  # the runs that chose learning rates lie one folder deeper
+        gan, settings = load_model(run)
+        kept = old_fakes_of(run, gan)
+        if kept is None:
+            raise ValueError(f"{run} has no old fakes: is the run finished?")
+        is_old = kept.steps < settings.training.steps
+        draw = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            new = gan.generate(FAKES, generator=draw).images
+        model = Trained(gan, as_float(kept.images[is_old]), new)
+        unseen = as_float(load_dataset(settings.dataset, split="test").images)[: BATCH * 15]
+        row: dict[str, Any] = {"model": settings.model, "seed": int(run.name.removeprefix("seed-"))}
+        row["steps"] = settings.training.steps
+        for way, of_the_batch in (("running", False), ("batch", True)):
+            row[way] = asked(gan, unseen, model, of_the_batch=of_the_batch)
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    if not rows:
+        raise ValueError(f"expected the runs of a study in {folder}, found none")
+    return rows
+
+
 # ---------------------------------------------------------------- all seeds
 
 
@@ -232,14 +270,24 @@ def measure(seed: int) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--neighbours", action="store_true", help="which slots are near to old fakes, and nothing else")
-    if not parser.parse_args().neighbours:
-        write(RESULT, measure)
-    write(NEIGHBOURS, neighbours)
+    parser.add_argument(
+        "--runs", type=Path, metavar="FOLDER", help="ask the finished runs of a study, and nothing else"
+    )
+    options = parser.parse_args()
+    if options.runs is not None:
+        write(OF_A_STUDY, of_study(options.runs))
+        return
+    if not options.neighbours:
+        write(RESULT, of_all_seeds(measure))
+    write(NEIGHBOURS, of_all_seeds(neighbours))
 
 
-def write(path: Path, of_seed: Callable[[int], list[dict[str, Any]]]) -> None:
-    """Write the rows of all seeds into a result file."""
-    rows = [row for seed in SEEDS for row in of_seed(seed)]
+def of_all_seeds(of_seed: Callable[[int], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [row for seed in SEEDS for row in of_seed(seed)]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the rows into a result file, with what made them."""
     result = {"torch": torch.__version__, "threads": torch.get_num_threads(), "commit": commit(), "runs": rows}
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

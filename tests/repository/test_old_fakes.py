@@ -7,7 +7,11 @@ import torch
 from gan_builders import random_images, same_state, state_of, tiny_gan
 from scipy.stats import mannwhitneyu
 
-from scripts.measure_old_fakes import BATCH, answers, auc, features
+from memgan.data import load_dataset
+from memgan.lab.evaluation import evaluate, old_fakes_of
+from memgan.lab.sessions import load_model, resume
+from memgan.presets import PRESETS
+from scripts.measure_old_fakes import BATCH, answers, auc, features, of_study
 
 
 @pytest.fixture
@@ -53,3 +57,24 @@ def test_features_are_what_d_is_read_from(gan):
     queries = features(gan, images)
     torch.testing.assert_close(queries.norm(dim=1), torch.ones(6))
     torch.testing.assert_close(gan.memory.read(queries), gan.discriminate(images).detach())
+
+
+def test_the_runs_of_a_study_are_asked_about_the_fakes_before_their_end(tmp_path, capsys):
+    run = tmp_path / "memoryGAN" / "seed-3"
+    settings = PRESETS["digits"].changed(["training.steps=20"])
+    resume(run, settings, load_dataset("digits"), seed=3).run()
+    (row,) = of_study(tmp_path)
+    assert (row["model"], row["seed"], row["steps"]) == ("memorygan", 3, 20)
+    gan = load_model(run).gan
+    fakes = old_fakes_of(run, gan)
+    test = load_dataset("digits", split="test")
+    before_the_end = evaluate(gan, None, test, test, old_fakes=fakes).to_dict()["old_fakes"][:-1]
+    assert row["running"]["old_rejected"] == pytest.approx(
+        sum(moment["value"] for moment in before_the_end) / len(before_the_end), abs=1e-4
+    )
+    assert row["batch"] != row["running"]
+
+
+def test_a_folder_without_runs_is_named(tmp_path):
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        of_study(tmp_path)
