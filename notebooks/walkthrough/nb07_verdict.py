@@ -325,7 +325,7 @@ def two_ablations_figure(studies: Mapping[str, Mapping[str, Sequence[Run]]]) -> 
     for (score, recall), (title, models) in zip(all_axes, studies.items(), strict=True):
         first = next(iter(models.values()))[0]
         panels = [
-            (score, "inception_score", Panel("Inception Score →", {}, first["inception_score_real"], limits=(5, 10))),
+            (score, "inception_score", Panel("Inception Score →", {}, first["inception_score_real"], limits=(3, 10))),
             (recall, "recall", Panel("recall →", {}, first["recall_real"], limits=(0, 1))),
         ]
         for axes, measure, panel in panels:

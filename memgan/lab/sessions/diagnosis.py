@@ -24,7 +24,14 @@ History = list[list[float]]  # [loss D, loss G, D(real), D(generated)] of every 
 
 
 class TrainingError(FloatingPointError):
-    """Training has failed, and more steps cannot mend it."""
+    """Training has failed, and more steps cannot mend it.
+
+    `diagnosis` says why, in words that hold on any machine; the message also says where the last checkpoint is.
+    """
+
+    def __init__(self, diagnosis: str, kept: str = "") -> None:
+        super().__init__(f"{diagnosis}{kept}")
+        self.diagnosis = diagnosis
 
 
 def memory_of(gan: AdversarialModel) -> VMFMemory | None:

@@ -33,7 +33,7 @@ from memgan.lab.baselines.models import build_model, parameters
 from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.capacity import refuse_beyond_memory
 from memgan.lab.sessions.checkpoints import Checkpoint
-from memgan.lab.sessions.diagnosis import Watch, label_shares, memory_of
+from memgan.lab.sessions.diagnosis import TrainingError, Watch, label_shares, memory_of
 from memgan.lab.sessions.digest import digest_of
 from memgan.lab.sessions.lock import held
 from memgan.lab.sessions.progress import (
@@ -326,9 +326,8 @@ class Session:
             self._pending.append(step)
             yield step
 
-    def _failed(self, error: Exception) -> Exception:
-        explained = self._watch.explained(error, self.history)
-        return type(explained)(f"{explained}{self._last_kept()}")
+    def _failed(self, error: Exception) -> TrainingError:
+        return TrainingError(self._watch.explained(error, self.history).diagnosis, self._last_kept())
 
     def _last_kept(self) -> str:
         kept = saved_checkpoints(self.folder)

@@ -23,6 +23,7 @@ from memgan.gan import AdversarialModel
 from memgan.lab.baselines.models import load_model, parameters
 from memgan.lab.evaluation import evaluate, old_fakes_of
 from memgan.lab.evaluation.metrics import inception_score
+from memgan.lab.sessions.diagnosis import TrainingError
 from memgan.lab.sessions.session import HANG_UP, Interrupted, SessionOptions, resume
 from memgan.lab.sessions.world import World
 from memgan.lab.studies.grids import Grid
@@ -114,8 +115,8 @@ def tune(job: Job) -> Row:
     }
     try:
         gan, seconds = trained(job)
-    except FloatingPointError as error:
-        return row | {"failed": str(error)}
+    except TrainingError as error:
+        return row | {"failed": error.diagnosis}
     generator = torch.Generator(gan.device).manual_seed(0)
     with torch.no_grad():
         images = gan.generate(TUNING_IMAGES, generator=generator).images.cpu()
@@ -131,8 +132,8 @@ def measure(job: Job) -> Row:
     row["steps"] = job.settings.training.steps
     try:
         gan, seconds = trained(job)
-    except FloatingPointError as error:
-        return row | {"failed": str(error)}
+    except TrainingError as error:
+        return row | {"failed": error.diagnosis}
     old_fakes = old_fakes_of(job.folder, gan)
     scores = evaluate(gan, job.classifier(), job.data(), job.data("test"), old_fakes=old_fakes).to_dict()
     return finite(row | {"seconds": round(seconds, 3), "parameters": parameters(gan)} | scores)
@@ -141,7 +142,7 @@ def measure(job: Job) -> Row:
 def trained(job: Job) -> tuple[AdversarialModel, float]:
     """The model of a job in evaluation mode, and the seconds that its training took; a finished run is only loaded.
 
-    Raises FloatingPointError, with a diagnosis, where training fails, ValueError where the folder holds another run.
+    Raises TrainingError, with a diagnosis, where training fails, ValueError where the folder holds another run.
     """
     if not (job.folder / HISTORY).is_file():
         print(f"training {job.folder}", file=sys.stderr, flush=True)
