@@ -279,20 +279,13 @@ def old_fakes() -> str:
 
 def old_fakes_of_fashion() -> str:
     """The same of the runs of a study on Fashion-MNIST."""
-    names = {
-        "memorygan": "MemoryGAN",
-        "dcgan": "DCGAN",
-        "infogan:10+2": "InfoGAN, 10 codes",
-        "infogan:64+2": "InfoGAN, 64 codes",
-    }
     runs = load("old-fakes-fashion-mnist.json")["runs"]
     rows = []
-    for model, name in names.items():
+    for model, name in {"memorygan": "MemoryGAN", "dcgan": "DCGAN", "infogan:10+2": "InfoGAN, 10 codes"}.items():
+        of_model = [run for run in runs if run["model"] == model]
         for way, title in OLD_FAKES_WAYS.items():
-            own = [run[way] for run in runs if run["model"] == model]
-            rows.append(
-                [name, title, *(spread(Series([said[measure] for said in own]), 2) for measure in OLD_FAKES_MEASURES)]
-            )
+            cells = [spread(Series([run[way][measure] for run in of_model]), 2) for measure in OLD_FAKES_MEASURES]
+            rows.append([name, title, *cells])
     return markdown(["last discriminator", "asked with", *OLD_FAKES_MEASURES.values()], rows, texts=2)
 
 
