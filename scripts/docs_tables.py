@@ -105,7 +105,9 @@ def spread(values: Series, decimals: int) -> str:
 
 
 def span(values: Series, decimals: int) -> str:
-    """Lowest to highest."""
+    """Lowest to highest; nothing where no value is there."""
+    if values.isna().all():
+        return ""
     low = f"{values.min():.{decimals}f}"
     high = f"{values.max():.{decimals}f}"
     return low if low == high else f"{low}–{high}"

@@ -48,6 +48,7 @@ def test_numbers_are_means_and_ends_of_their_range():
     assert spread(values, 1) == "3.0 (1.0–6.0)"
     assert span(values, 0) == "1–6"
     assert spread(Series([2.0, 2.0]), 1) == span(Series([2.0, 2.0]), 1) == "2.0"
+    assert span(Series([None, None], dtype=float), 1) == ""  # a measure that a model does not have
 
 
 @pytest.mark.parametrize("name", TABLES)
