@@ -19,7 +19,7 @@ trainings, ten minutes more. With `--neighbours` it does that alone.
 With `--runs FOLDER` it trains nothing. It asks the last discriminators of the finished runs of a study on Fashion-MNIST
 in both ways, and writes results/old-fakes-fashion-mnist.json:
 
-    python -m scripts.measure_old_fakes --runs runs/study-ablation-fashion-mnist-slim
+    python -m scripts.measure_old_fakes --runs runs/study-ablation-fashion-mnist-slim-long
 """
 
 import argparse

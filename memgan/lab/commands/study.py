@@ -39,7 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="default: results/study-NAME-PRESET.json; goes on with it"
     )
-    parser.add_argument("--runs", type=Path, metavar="FOLDER", help="default: runs/study-NAME-PRESET")
+    parser.add_argument("--runs", type=Path, metavar="FOLDER", help="default: runs/ and the name of the result file")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
     parser.add_argument("--root", type=Path, metavar="DATA", help="folder of the data sets ($MEMGAN_DATA, else ./data)")
     add_device(parser)
@@ -73,9 +73,9 @@ def _run(options: argparse.Namespace, world: World | None) -> None:
     plan = plan_of(options)
     if world is not None:
         plan = dataclasses.replace(plan, device=str(world.device))
-    title = f"study-{options.name}-{options.preset}"
-    out = writable(options.out or Path("results") / f"{title}.json", "a file such as kappa.json")
-    runs = options.runs or Path("runs") / title
+    default = Path("results") / f"study-{options.name}-{options.preset}.json"
+    out = writable(options.out or default, "a file such as kappa.json")
+    runs = options.runs or Path("runs") / out.stem  # two results of one study may need runs of other settings
     rows = run_study(plan, out, seeds=options.seeds, runs=runs, only=options.only, processes=options.jobs, world=world)
     try:
         with contextlib.closing(rows):

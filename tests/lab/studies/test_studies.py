@@ -367,6 +367,17 @@ def test_the_command_prints_the_table_and_draws_the_figure(small, tmp_path, caps
     assert (tmp_path / "runs" / "study-kappa-digits" / "no-memory" / "seed-1" / "model.pt").exists()
 
 
+def test_a_second_result_of_a_study_has_runs_of_its_own(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(STUDIES, "kappa", Study("Which?", lambda _: GRID))
+    monkeypatch.setitem(PRESETS, "digits", replace(TINY, training=replace(TINY.training, steps=2)))
+    command = ["study", "kappa", "--preset", "digits", "--seeds", "0"]
+    assert main(command) == 0
+    assert main([*command, "--steps", "3", "--out", "results/longer.json"]) == 0
+    assert {row["steps"] for row in load_study(tmp_path / "results" / "longer.json")["runs"]} == {3}
+    assert (tmp_path / "runs" / "longer" / "no-memory" / "seed-0" / "model.pt").exists()
+
+
 def test_the_table_is_printed_where_the_figure_cannot_be_kept(small, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(STUDIES, "kappa", Study("Which?", lambda _: GRID))
     monkeypatch.setitem(PRESETS, "digits", replace(TINY, training=replace(TINY.training, steps=2)))
