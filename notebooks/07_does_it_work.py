@@ -124,7 +124,7 @@ show(
 )
 
 # %% [markdown]
-# None of the ten seeds of the unchanged method is spoilt in this way. Five changes spoil all five seeds: the generator is given no key, the information term is left out, the density takes its place, only one slot may vouch, and only two may vouch. The other changes of a part or a number spoil at most one seed of five.
+# None of the ten seeds of the unchanged method is spoilt in this way. Five changes spoil all five seeds: the generator is given no key, the information term is left out, the density takes its place, only one slot may vouch, and only two may vouch. The other changes of a part or a number spoil at most one seed of five. Two of them are choices of the published rule for writing: all $k$ slots of a query become young, and the oldest slot of all is replaced. On the plane they do as well as this package's.
 #
 # The table has two more groups. **Unequal modes** are harder: where every other mode is three times as frequent, two seeds of five lose rare modes and draw bridges. **InfoGAN** does as well with a one-hot code of the right size. But somebody has to know the size: with 5 codes the bridges are back on every seed, and with 12 on two of five. InfoGAN's code also draws each mode equally often, while the memory follows the data. The price of the memory on the plane is variety *within* a mode, where its points are less spread than the data:
 

@@ -21,6 +21,7 @@ from memgan import MemoryGAN, VMFMemory
 from memgan.gan import AdversarialModel, Information
 from memgan.lab.baselines.sigmoid import SigmoidGAN
 from memgan.lab.baselines.unconditional import UnconditionalMemoryGAN
+from memgan.memory import Touch
 from memgan.training import TrainingSettings, adam_optimisers, prepare, rate_factor, training_step
 
 __all__ = [
@@ -167,6 +168,8 @@ def memory_gan(settings: "PlaneMemorySettings") -> MemoryGAN:
         kappa=settings.kappa,
         alpha=settings.alpha,
         correct_in_top=settings.correct_in_top,
+        touch=settings.touch,
+        replace_within_label=settings.replace_within_label,
         validate=False,
     )
     encoder = PointEncoder(settings.width, settings.key_dim)
@@ -248,6 +251,8 @@ class PlaneMemorySettings(CodeSettings):
     kappa: float = 15.0
     alpha: float = 0.9
     correct_in_top: int = 8  # any of S may vouch for a label
+    touch: Touch = "best"
+    replace_within_label: bool = True
     conditional: bool = True  # whether the generator is given a key (MCGN)
 
 

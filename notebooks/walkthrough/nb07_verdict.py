@@ -347,6 +347,9 @@ def plane_groups() -> dict[str, dict[str, str]]:
             "the paper's term": "density instead of posterior term",
             "one slot vouches": "1 slot may vouch, not 8",
             "two slots vouch": "2 slots may vouch, not 8",
+            "all of S_y young": "all k slots made young, not the best",
+            "oldest of all": "the oldest of all slots replaced",
+            "the paper's rule": "both, as published",
             "no blur": "no noise on D's inputs",
         },
         "another number": {

@@ -142,6 +142,16 @@ def _weight(preset: Settings) -> Grid:
     return {f"lambda {weight:g}": [f"training.mi_weight={weight:g}"] for weight in weights}
 
 
+def _length(preset: Settings) -> Grid:
+    """Half the preset's steps to four times as many, without R1 on real images and with it."""
+    grid: Grid = {}
+    for name, weight in (("", 0), (", R1", 0.5)):
+        for factor in (0.5, 1, 2, 4):
+            steps = max(1, round(factor * preset.training.steps))
+            grid[f"{steps:,} steps{name}"] = [f"training.steps={steps}", f"training.gradient_penalty={weight}"]
+    return grid
+
+
 def _rule(preset: Settings) -> Grid:
     """This project's rule for writing, each choice of the paper alone, and all three, under both bounds.
 
@@ -190,6 +200,7 @@ STUDIES = {
         _information,
         candidates=candidate_weights,
     ),
+    "length": Study("How long should it train, and does it need R1 for that?", _length),
     "weight": Study("How strongly should an image be tied to its key?", _weight),
     "rule": Study("Is the paper's own rule for writing as good, and under which bound?", _rule),
     "paper-rule": Study("Which of the published choices stops it from training?", _paper_rule),
