@@ -200,7 +200,11 @@ STUDIES = {
         _information,
         candidates=candidate_weights,
     ),
-    "length": Study("How long should it train, and does it need R1 for that?", _length),
+    "length": Study(
+        "How long should it train, and does it need R1 for that?",
+        _length,
+        ("inception_score", "frechet_distance", "recall", "slots_in_use"),
+    ),
     "weight": Study("How strongly should an image be tied to its key?", _weight),
     "rule": Study("Is the paper's own rule for writing as good, and under which bound?", _rule),
     "paper-rule": Study("Which of the published choices stops it from training?", _paper_rule),

@@ -12,6 +12,7 @@ from gan_builders import random_images, same_state, state_of, tiny_gan, tiny_set
 import memgan.lab.sessions.session
 import memgan.training
 from memgan.data import ImageData
+from memgan.lab.baselines.models import as_model, build_model
 from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.diagnosis import TrainingError, Watch, label_shares
 from memgan.lab.sessions.session import Interrupted, Session, SessionOptions, fastest_threads, resume
@@ -164,6 +165,35 @@ def test_advice_on_one_label_names_no_setting_that_is_already_so(replaces_within
     gan.memory.values.fill_(1)
     message = Watch(gan, tiny_settings(memory=memory)).warning([ALIVE])
     assert ("replace_within_label=true" in message) is not replaces_within_label and "num_slots (now 61)" in message
+
+
+def with_slots_in_use(gan, number):
+    """The memory as if so many of its real slots were drawn equally often and the others never."""
+    real = gan.memory.values.nonzero().flatten()
+    gan.memory.histogram[real] = 0
+    gan.memory.histogram[real[:number]] = 1
+
+
+@pytest.mark.parametrize(("penalty", "last", "warned"), [(0.0, 9, True), (0.5, 9, True), (0.0, 11, False)])
+def test_a_run_whose_slots_fell_out_of_use_is_warned_of(penalty, last, warned):
+    gan = tiny_gan()
+    watch = Watch(gan, tiny_settings(training={"steps": 1000, "gradient_penalty": penalty}))
+    for number, slots in ((50, 31), (100, 12), (500, 30), (1000, last)):  # before step 100 nothing has settled
+        with_slots_in_use(gan, slots)
+        watch.look([ALIVE] * number)
+    message = watch.warning([ALIVE] * 1000)
+    if warned:
+        assert f"out of use: {last} at step 1000, after 30 at step 500" in message
+        assert ("gradient_penalty above 0" in message) is (penalty == 0) and "discriminator_lr" in message
+    else:
+        assert message == ""
+
+
+def test_a_model_without_a_memory_has_no_slots_to_lose():
+    settings = as_model(tiny_settings(), "dcgan")
+    watch = Watch(build_model(settings), settings)
+    watch.look([ALIVE] * 13)
+    assert watch.warning([ALIVE] * 13) == ""
 
 
 def test_a_run_goes_on_when_asked_to(tmp_path, monkeypatch):

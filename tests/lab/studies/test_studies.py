@@ -52,7 +52,7 @@ def study(tmp_path, name="small", *, seeds=(0,), steps=2, **how):
 # ---------------------------------------------------------------- the grids
 
 
-NEVER_THE_PRESET_FIRST = ("penalty", "kappa", "memory-size", "information", "weight", "rule")
+NEVER_THE_PRESET_FIRST = ("length", "penalty", "kappa", "memory-size", "information", "weight", "rule")
 
 
 @pytest.mark.parametrize("preset", ["digits", "fashion-mnist", "fashion-mnist-slim", "cifar10-slim", "cifar10"])
