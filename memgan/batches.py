@@ -57,8 +57,17 @@ class StoredBatches:
         """The order of this epoch, on the CPU, and how much of it is done."""
         return {"order": self._order, "position": self._position}
 
+    def check_state_dict(self, state: dict[str, Any]) -> None:
+        """ValueError for the state of other batches than these."""
+        number = len(state["order"])
+        if number == 0:
+            raise ValueError("the state is that of training on a DataLoader, it cannot go on with a tensor")
+        if number != len(self._order):
+            raise ValueError(f"the state is that of training on {number} images, there are {len(self._order)}")
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state` was made."""
+        self.check_state_dict(state)
         self._set_order(state["order"].cpu())
         self._position = state["position"]
 
@@ -128,10 +137,14 @@ class LoadedBatches:
         """Nothing: an order of no images."""
         return {"order": torch.zeros(0, dtype=torch.long, device="cpu"), "position": 0}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Begin an epoch."""
+    def check_state_dict(self, state: dict[str, Any]) -> None:
+        """ValueError for the state of other batches than a DataLoader's."""
         if len(state["order"]) > 0:
             raise ValueError("the state is that of training on a tensor, it cannot go on with a DataLoader")
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Begin an epoch."""
+        self.check_state_dict(state)
         self._batches = iter(())
         self._ahead = None
 
@@ -204,6 +217,8 @@ def batches_from(
 
 
 def _check_images(images: Tensor, image_shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    if len(images) == 0:
+        raise ValueError("training needs at least a batch of images, got none")
     if tuple(images.shape[1:]) != image_shape:
         raise ValueError(f"expected images of shape {list(image_shape)}, got {list(images.shape[1:])}")
     if images.dtype == torch.uint8:

@@ -136,7 +136,10 @@ def unpacked(of_bytes: Tensor, like: Iterable[Tensor]) -> list[Tensor]:
     start = 0
     for tensor in like:
         stop = start + tensor.shape[-1] * tensor.element_size()
-        tensors.append(of_bytes[..., start:stop].contiguous().view(tensor.dtype))
+        part = of_bytes[..., start:stop].clone(
+            memory_format=torch.contiguous_format
+        )  # one row may be contiguous already
+        tensors.append(part.view(tensor.dtype))  # but begin where no number of this type may
         start = stop
     return tensors
 
@@ -186,9 +189,13 @@ def replicated(gan: Model, group: ProcessGroup) -> Model:
 
 
 def checksum(module: nn.Module) -> str:
-    """A digest of all parameters and buffers, bit by bit: equal replicas have equal ones."""
+    """A digest of all parameters and buffers, bit by bit: equal replicas have equal ones.
+
+    Of a tensor in shards it sees this rank's.
+    """
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        own = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+        digest.update(own.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

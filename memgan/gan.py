@@ -287,7 +287,7 @@ def information_loss(
         raise ValueError(
             f"expected a query for each key, got keys {list(keys.shape)} and queries {list(queries.shape)}"
         )
-    directions = F.normalize(queries, dim=1)
+    directions = F.normalize(queries, dim=1, eps=torch.finfo(queries.dtype).tiny)
     return -kappa * (keys * directions).sum(dim=1).mean()
 
 

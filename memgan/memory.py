@@ -10,9 +10,11 @@ docs/notation.md; `memgan.reference` states the same method as plain loops, and 
 """
 
 import dataclasses
+import math
 import warnings
+import weakref
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -34,6 +36,7 @@ from memgan.engines import (
     scores_of,
 )
 from memgan.engines.precision import exact_dtype, full_precision
+from memgan.fields import number, truth_value, whole_number
 
 __all__ = ["MemorySettings", "VMFMemory"]
 
@@ -63,9 +66,10 @@ class MemorySettings:
 
     def __post_init__(self) -> None:
         for name in ("num_slots", "key_dim", "top_k", "em_steps", "correct_in_top"):
-            object.__setattr__(self, name, _whole_number(name, getattr(self, name)))
+            object.__setattr__(self, name, whole_number(name, getattr(self, name)))
         for name in ("kappa", "alpha", "beta", "epsilon"):
-            object.__setattr__(self, name, _number(name, getattr(self, name)))
+            object.__setattr__(self, name, number(name, getattr(self, name)))
+        truth_value("replace_within_label", self.replace_within_label)
         if self.num_slots < 2:
             raise ValueError(f"num_slots must be at least 2, got {self.num_slots}")
         if self.key_dim < 2:
@@ -84,8 +88,6 @@ class MemorySettings:
             raise ValueError(f"correct_in_top must be in 1..top_k = {self.top_k}, got {self.correct_in_top}")
         if self.touch not in ("best", "all"):
             raise ValueError(f"touch must be 'best' or 'all', got {self.touch!r}")
-        if not isinstance(self.replace_within_label, bool):
-            raise ValueError(f"replace_within_label must be True or False, got {self.replace_within_label!r}")
         if not 0 < self.epsilon < 0.5:
             raise ValueError(f"epsilon must be in (0, 0.5), got {self.epsilon}")
 
@@ -125,7 +127,7 @@ class VMFMemory(nn.Module):
     """
 
     # Of the state that was last found, or left, as it should be: which tensors, and how often they were changed
-    _sound: tuple[tuple[int, int], ...] | None = None
+    _sound: tuple[tuple[weakref.ref[Tensor], int], ...] | None = None
 
     keys: Tensor  # [N, M], unit rows
     values: Tensor  # [N] int64
@@ -197,7 +199,7 @@ class VMFMemory(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and for pickle: a group of processes can be neither copied nor written to a file."""
-        return {**self.__dict__, "process_group": None}
+        return {**self.__dict__, "process_group": None, "_sound": None}
 
     # ---------------------------------------------------------------- the mixture (1-3)
 
@@ -253,9 +255,11 @@ class VMFMemory(nn.Module):
     def posterior(self, queries: Float[Tensor, "batch key_dim"]) -> Float[Tensor, "batch num_slots"]:
         """p(c=i|x) over all slots, [B, N], for `queries` [B, M]; differentiable in the queries. (4)
 
-        A write before the backward pass makes autograd raise; `read` has no such limit.
+        A write before the backward pass makes autograd raise; `read` has no such limit. Inside activation
+        checkpointing, which would read the memory a second time, the backward pass raises RuntimeError.
         """
         queries = self._unit_queries(queries)
+        self._refuse_reading_again(queries, keeps_derivative=False)
         with full_precision(queries.device):
             return torch.addmm(self._log_prior(), queries, self.keys.T, alpha=self.kappa).softmax(dim=1)
 
@@ -269,9 +273,11 @@ class VMFMemory(nn.Module):
     ) -> tuple[Float[Tensor, "batch top_k"], Int[Tensor, "batch top_k"]]:
         """S, most probable slot first, and the posterior renormalised over it: weights [B, k], slots [B, k]. (5)
 
-        The weights are differentiable in the queries.
+        The weights are differentiable in the queries. Inside activation checkpointing, which would read the memory a
+        second time, the backward pass raises RuntimeError.
         """
         queries = self._unit_queries(queries)
+        self._refuse_reading_again(queries, keeps_derivative=False)
         with full_precision(queries.device):
             nearest = self._nearest(queries)
             scores, order = nearest.scores.sort(dim=1, descending=True)
@@ -309,10 +315,11 @@ class VMFMemory(nn.Module):
         are places in the memory; the result is -inf where such a slot is not real. Differentiable in the queries, twice
         too; a write before the backward pass does no harm.
 
-        Raises ValueError for slots that are not one place for each query.
+        Raises ValueError for slots that are not one place for each query, and RuntimeError where `read` does.
         """
         queries = self._unit_queries(queries)
         slots = self._checked_slots(slots, queries)
+        self._refuse_reading_again(queries)
         with full_precision(queries.device):
             return log_posterior(queries, self.keys, slots, self._log_prior_of_real(), self.kappa)
 
@@ -599,8 +606,7 @@ class VMFMemory(nn.Module):
         if self._looks_at_values() and not is_transformed(queries):
             _check_directions(queries.detach())
         elif queries.is_cuda and not is_transformed(queries):
-            length = queries.detach().norm(dim=1)
-            has_direction = (length > 0) & length.isfinite()
+            has_direction, _ = _directions(queries.detach())
             torch._assert_async(has_direction.all(), "queries must be finite and must have a direction")
         return F.normalize(queries, dim=1, eps=torch.finfo(queries.dtype).tiny)
 
@@ -627,7 +633,7 @@ class VMFMemory(nn.Module):
                 raise ValueError(f"the memory's {name} must be a plain buffer, not a parameter and not parametrized")
         if self.values.dtype != torch.int64:
             raise ValueError(f"the memory's values must be torch.int64, they were converted to {self.values.dtype}")
-        if not self._guards_state() or self._state() == self._sound:
+        if not self._guards_state() or self._is_as_it_was_found():
             return
         has_unit_keys = (self.keys.norm(dim=1) - 1).abs() <= _UNIT  # False for NaN, as the others are
         has_value = (self.values == 0) | (self.values == 1)
@@ -659,12 +665,25 @@ class VMFMemory(nn.Module):
             "to leave the memory out: use AveragedModel(..., use_buffers=False), or copy buffers instead of averaging"
         )
 
-    def _state(self) -> tuple[tuple[int, int], ...]:
-        """Which tensors hold the memory, and how often each was changed in place, as far as PyTorch counts that."""
-        state = []
-        for tensor in (self.keys, self.values, self.histogram):
-            state.append((id(tensor), 0 if tensor.is_inference() else tensor._version))
-        return tuple(state)
+    def _state(self) -> tuple[tuple[weakref.ref[Tensor], int], ...] | None:
+        """Which tensors hold the memory, and how often each was changed in place; None where PyTorch does not count.
+
+        Weak references, because another tensor may later have the `id` of one that is gone.
+        """
+        tensors = (self.keys, self.values, self.histogram)
+        if any(tensor.is_inference() for tensor in tensors):
+            return None
+        return tuple((weakref.ref(tensor), tensor._version) for tensor in tensors)
+
+    def _is_as_it_was_found(self) -> bool:
+        """Whether nothing has changed the state since it was last found, or left, as it should be."""
+        if self._sound is None:
+            return False
+        tensors = (self.keys, self.values, self.histogram)
+        for (found, version), tensor in zip(self._sound, tensors, strict=True):
+            if found() is not tensor or tensor.is_inference() or tensor._version != version:
+                return False
+        return True
 
     def _guards_state(self) -> bool:
         """Whether the state is checked, by a look or by an assertion on a GPU."""
@@ -709,15 +728,17 @@ class VMFMemory(nn.Module):
             return self.keys.device.type == "cpu"
         return self.validate
 
-    def _refuse_reading_again(self, queries: Tensor) -> None:
+    def _refuse_reading_again(self, queries: Tensor, *, keeps_derivative: bool = True) -> None:
         """RuntimeError in the backward pass of reentrant activation checkpointing.
 
         It runs the forward pass again there, on a memory that may have been written since. The other kind of
-        checkpointing keeps the derivative of the first read, and is right.
+        checkpointing keeps the derivative of the first read, and is right, but only where the read computes its
+        derivative with its value (`keeps_derivative`): what autograd saves for it is computed again.
         """
         if torch.compiler.is_compiling() or not _inside_a_backward_pass() or not torch.is_grad_enabled():
             return
-        keeps_the_first_read = torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+        is_kept = torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+        keeps_the_first_read = keeps_derivative and is_kept
         if queries.requires_grad and not keeps_the_first_read:
             raise RuntimeError(
                 "memory.read was called inside a backward pass, where the memory may be another one than in the "
@@ -903,9 +924,16 @@ def _without_rows_that_have_no_direction(queries: Tensor) -> tuple[Tensor, Tenso
     return torch.where(has_direction.unsqueeze(1), queries, 0.0), has_direction
 
 
-def _check_directions(queries: Tensor) -> None:
+def _directions(queries: Tensor) -> tuple[Tensor, Tensor]:
+    """Which rows have a direction that a length, the root of a sum of squares, can make a unit row; and the lengths."""
+    limits = torch.finfo(queries.dtype)
     length = queries.norm(dim=1)
-    has_direction = (length > 0) & length.isfinite()
+    shortest = math.sqrt(limits.tiny / limits.eps)  # the squares of anything shorter lose digits, or all of them
+    return (length >= shortest) & length.isfinite(), length
+
+
+def _check_directions(queries: Tensor) -> None:
+    has_direction, length = _directions(queries)
     if bool(has_direction.all()):
         return
     row = int((~has_direction).nonzero()[0])
@@ -918,18 +946,6 @@ def _check_number_of_samples(number: Any) -> None:
     is_whole_number = isinstance(number, (Integral, torch.SymInt)) and not isinstance(number, bool)
     if not is_whole_number or number < 1:
         raise ValueError(f"num_samples must be a whole number of at least 1, got {number!r}")
-
-
-def _whole_number(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise ValueError(f"{name} must be a whole number, got {value!r}")
-    return int(value)
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise ValueError(f"{name} must be a number, got {value!r}")
-    return float(value)
 
 
 def _inside_a_backward_pass() -> bool:

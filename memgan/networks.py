@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from memgan.fields import whole_number
+
 __all__ = ["Generator", "ImageConvTranspose2d", "InferenceNetwork", "NetworkSettings", "detached_copy"]
 
 
@@ -42,6 +44,8 @@ class NetworkSettings:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind must be one of {get_args(Kind)}, got {self.kind!r}")
+        for name in ("image_size", "channels", "width", "stages", "hidden", "noise_dim"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name)))
         for name in ("image_size", "channels", "width", "stages"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -65,9 +65,16 @@ def build(settings: Settings, device: torch.device | str = "cpu") -> MemoryGAN:
 def save_run(folder: Path | str, gan: AdversarialModel, settings: Settings, history: dict[str, Any]) -> None:
     """Write a run, each file whole or not at all. Raises OSError where the folder cannot be written.
 
-    Networks that `torch.compile` wraps are stored as they were before.
+    Networks that `torch.compile` wraps are stored as they were before. Raises ValueError where the folder holds
+    checkpoints of more steps than `settings` have: `load_run` would take the run for one that is not finished.
     """
     folder = Path(folder)
+    beyond = [path for path in saved_checkpoints(folder) if step_of(path) > settings.training.steps]
+    if beyond:
+        raise ValueError(
+            f"{folder} holds a longer run: {beyond[-1].name} is beyond the {settings.training.steps} steps of these "
+            "settings; choose another folder, or delete its checkpoints"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     weights = without_compiled_names(gan.state_dict())
     with written_whole(folder / MODEL) as path:

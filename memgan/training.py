@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -18,6 +18,7 @@ from memgan.batches import LoadedBatches, batches_from
 from memgan.cuda_graph import CudaRecorder, RepeatedStep, constants_of
 from memgan.data import ImageData, batch_of
 from memgan.distributed import averaged, num_ranks, own_rows, replicated, share_of_batch, shared_state
+from memgan.fields import finite_number, truth_value, whole_number
 from memgan.gan import AdversarialModel, GeneratorLoss, Information, discriminator_loss, generator_loss
 from memgan.replay import ReplayBuffer
 from memgan.sharded import ShardedVMFMemory
@@ -46,6 +47,20 @@ LOOK_EVERY = 50  # steps between two looks at whether the losses are finite: eac
 LARGE = 2**17  # weights from which a CPU gains from channels last and from fused Adam
 
 
+# Fields of `TrainingSettings` that are any finite number
+_NUMBERS = (
+    "generator_lr",
+    "discriminator_lr",
+    "beta1",
+    "beta2",
+    "decay_from",
+    "mi_weight",
+    "gradient_penalty",
+    "brightness",
+    "replay_share",
+)
+
+
 @dataclass(frozen=True)
 class TrainingSettings:
     """How long and how fast to train."""
@@ -70,6 +85,12 @@ class TrainingSettings:
     cuda_graph: bool = True  # on a CUDA device, record a step as a graph and replay it; the numbers are the same
 
     def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "shift", "replay"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name)))
+        for name in _NUMBERS:
+            object.__setattr__(self, name, finite_number(name, getattr(self, name)))
+        for name in ("flip", "cuda_graph"):
+            truth_value(name, getattr(self, name))
         if self.steps < 1:
             raise ValueError(f"expected steps >= 1, got {self.steps}")
         if self.batch_size < 2:
@@ -120,7 +141,8 @@ def training_step(
     """One step of (11-14) on real `images` [B, C, H, W]: one of D, whose memory is written, and then one of G.
 
     With a `replay` buffer, `settings.replay_share` of the fakes that D is shown come from it. The others are new, and
-    are added to it first, so that a fake of this batch can be among those that are drawn.
+    are added to it first, so that a fake of this batch can be among those that are drawn. A network whose weights
+    require no gradient stays as it is.
     """
     networks = torch.autocast(images.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
     batch = len(images)
@@ -148,7 +170,8 @@ def training_step(
     if penalty is not None:
         loss_d = loss_d + settings.gradient_penalty * penalty
     optimisers.discriminator.zero_grad()
-    loss_d.backward()
+    if loss_d.requires_grad:  # not where mu is frozen
+        loss_d.backward()
     optimisers.discriminator.step()
 
     # G: a fresh batch, read but not written; the gradient passes through mu and stops at G's weights
@@ -158,7 +181,9 @@ def training_step(
     loss_g = generator_loss(gan.read(queries), settings.generator_loss)
     loss_g = loss_g + settings.mi_weight * gan.information(generated, queries, settings.information)
     optimisers.generator.zero_grad()
-    loss_g.backward(inputs=[weight for weight in gan.generator.parameters() if weight.requires_grad])
+    trained = [weight for weight in gan.generator.parameters() if weight.requires_grad]
+    if trained:
+        loss_g.backward(inputs=trained)
     optimisers.generator.step()
     return StepNumbers(loss_d.detach(), loss_g.detach(), d_real.detach().mean(), d_generated.detach().mean())
 
@@ -175,9 +200,14 @@ def old_fakes_in(batch: int, settings: TrainingSettings) -> int:
 
 @contextmanager
 def running_averages_kept(network: torch.nn.Module) -> Iterator[None]:
-    """Batch normalisation uses a batch's own statistics, as in training, and leaves its running averages alone."""
-    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+    """Batch normalisation uses a batch's own statistics, as in training, and leaves its running averages alone.
+
+    So does instance normalisation that keeps such averages.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, _NormBase) and layer.track_running_stats]
     momenta = [layer.momentum for layer in layers]
+    counts = [layer.num_batches_tracked for layer in layers]  # which weigh the averages where there is no momentum
+    counts_before = [None if count is None else count.clone() for count in counts]
     for layer in layers:
         layer.momentum = 0.0
     try:
@@ -185,6 +215,9 @@ def running_averages_kept(network: torch.nn.Module) -> Iterator[None]:
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
+        for count, before in zip(counts, counts_before, strict=True):
+            if count is not None and before is not None:
+                count.copy_(before)
 
 
 def gradient_penalty(gan: AdversarialModel, images: Tensor) -> Tensor:
@@ -405,7 +438,17 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was made, which is trusted: the laboratory's checkpoints are checked first."""
+        """Go on where `state` was made, which is trusted: the laboratory's checkpoints are checked first.
+
+        Raises ValueError, with nothing changed, for the state of a training on other images than these, or with a
+        replay buffer where there is none, or without.
+        """
+        self._batches.check_state_dict(state)
+        if ("replay" in state) != (self.replay is not None):
+            was, here = ("with", "without") if "replay" in state else ("without", "with")
+            raise ValueError(
+                f"the state is that of a training {was} a replay buffer, this one is {here} (training.replay)"
+            )
         self.gan.load_state_dict(state["gan"])
         _load_moments(self.optimisers.discriminator, state["discriminator"])
         _load_moments(self.optimisers.generator, state["generator"])

@@ -95,23 +95,29 @@ def log_posterior_in_top_k(
     prior_of_others = torch.where(is_another, log_prior[nearest.slots], -torch.inf)
     compared = torch.cat([own, nearest.slots], dim=1)  # [B, 1 + k]
     prior = torch.cat([log_prior[own], prior_of_others], dim=1)
+    compares_any = prior.amax(dim=1, keepdim=True) > -torch.inf  # else 0/0: the result is -inf, its derivative 0
+    finite_prior = torch.where(compares_any, prior, 0.0)
 
     def log_posteriors_at(queries: Tensor) -> Tensor:
-        return (_log_likelihood(queries, keys, compared, kappa) + prior).log_softmax(dim=1)
+        return (_log_likelihood(queries, keys, compared, kappa) + finite_prior).log_softmax(dim=1)
+
+    def value_of(log_posteriors: Tensor) -> Tensor:
+        return torch.where(compares_any[:, 0], log_posteriors[:, 0], -torch.inf)
 
     def derivative_at(queries: Tensor) -> Tensor:
         posteriors = log_posteriors_at(queries).exp()
         expected_keys = (posteriors.unsqueeze(2) * keys[compared]).sum(dim=1)
-        return kappa * (keys[slots] - expected_keys)
+        return torch.where(compares_any, kappa * (keys[slots] - expected_keys), 0.0)
 
     if is_transformed(queries):
-        return log_posteriors_at(queries)[:, 0]
+        return value_of(log_posteriors_at(queries))
     with torch.no_grad():
         log_posteriors = log_posteriors_at(queries)
         weights = -kappa * log_posteriors.exp()
         weights[:, 0] += kappa
+        weights = torch.where(compares_any, weights, 0.0)
         derivative = F.embedding_bag(compared, keys, mode="sum", per_sample_weights=weights)
-    return with_derivative(queries, log_posteriors[:, 0], derivative, derivative_at, keys)
+    return with_derivative(queries, value_of(log_posteriors), derivative, derivative_at, keys)
 
 
 def _log_posteriors(queries: Tensor, keys: Tensor, log_prior: Tensor, kappa: float) -> Tensor:

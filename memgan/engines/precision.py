@@ -1,7 +1,9 @@
 """Full precision for the scores, whatever the rest of a program computes in."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 
@@ -21,18 +23,46 @@ def full_precision(device: torch.device) -> Iterator[None]:
         with without_autocast:
             yield
         return
-    on_gpu = torch.backends.cuda.matmul
-    on_cpu = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before_on_gpu = on_gpu.fp32_precision
-    before_on_cpu = on_cpu.fp32_precision
-    on_gpu.fp32_precision = "ieee"
-    on_cpu.fp32_precision = "ieee"
+    _products.be_exact()
     try:
         with without_autocast:
             yield
     finally:
-        on_gpu.fp32_precision = before_on_gpu
-        on_cpu.fp32_precision = before_on_cpu
+        _products.be_as_before()
+
+
+class _Products:
+    """PyTorch's switches for matrix products of float32, which all threads of a process share.
+
+    They stay exact while any thread needs it: the first one notes how they were, and the last one puts that back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before: list[str] = []
+
+    def be_exact(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._before = [switch.fp32_precision for switch in self._switches()]
+                for switch in self._switches():
+                    switch.fp32_precision = "ieee"
+
+    def be_as_before(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                for switch, before in zip(self._switches(), self._before, strict=True):
+                    switch.fp32_precision = before
+
+    @staticmethod
+    def _switches() -> tuple[Any, Any]:
+        return torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+
+
+_products = _Products()
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:

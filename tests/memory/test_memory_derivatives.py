@@ -119,12 +119,30 @@ def test_a_checkpointed_read_has_the_gradient_of_the_memory_that_it_read_althoug
         torch.testing.assert_close(weight.grad, gradient, rtol=1e-12, atol=1e-14)
 
 
-def test_reentrant_checkpointing_of_a_read_is_refused():
-    memory = lived_in_memory()
+READS = {
+    "read": lambda memory, queries: memory.read(queries),
+    "log_posterior_of": lambda memory, queries: memory.log_posterior_of(torch.arange(B) % 2, queries),
+    "read_with_log_posterior": lambda memory, queries: memory.read_with_log_posterior(torch.arange(B) % 2, queries)[1],
+    "top_k_posterior": lambda memory, queries: memory.top_k_posterior(queries)[0].square(),
+    "posterior": lambda memory, queries: memory.posterior(queries).square(),
+}
+KEEP_THEIR_DERIVATIVE = ("read", "log_posterior_of", "read_with_log_posterior")
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("name", READS)
+def test_a_checkpointed_read_before_a_write_has_the_gradient_of_its_memory_or_is_refused(name, reentrant):
+    memory = lived_in_memory(epsilon=TINY)
     queries = queries_of(memory).requires_grad_()
-    probability = checkpoint(memory.read, queries, use_reentrant=True)
-    with pytest.raises(RuntimeError, match="use_reentrant=False"):
-        probability.sum().backward()
+    (expected,) = torch.autograd.grad(READS[name](memory, queries).sum(), queries)
+    result = checkpoint(READS[name], memory, queries, use_reentrant=reentrant)
+    memory.write(queries_of(memory), random_labels(B, seed=2))
+    if name in KEEP_THEIR_DERIVATIVE and not reentrant:
+        result.sum().backward()
+        torch.testing.assert_close(queries.grad, expected, rtol=1e-12, atol=1e-14)
+    else:
+        with pytest.raises(RuntimeError, match="was called inside a backward pass"):
+            result.sum().backward()
 
 
 @pytest.mark.parametrize("reentrant", [True, False])

@@ -37,6 +37,7 @@ BAD_QUERIES = {
     "infinity": (with_row(5, [0, math.inf, 0]), r"finite, row 5 of 7"),
     "minus infinity": (with_row(0, [0, -math.inf, 0]), r"finite, row 0 of 7"),
     "zeros": (with_row(6, [0, 0, 0]), r"have a direction, row 6 of 7 has length 0"),
+    "a row whose squares underflow": (with_row(3, [0, 1e-165, 0]), r"have a direction, row 3 of 7 has length"),
 }
 BAD_LABELS = {
     "too few": (LABELS[:5], r"shape \[7\].* got a tensor of shape \[5\]"),

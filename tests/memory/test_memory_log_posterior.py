@@ -188,3 +188,20 @@ def test_slots_that_are_no_places_are_refused(memory, slots, said):
     queries, _ = queries_and_slots(memory)
     with pytest.raises(ValueError, match=said):
         memory.log_posterior_of(slots, queries)
+
+
+def test_top_k_is_minus_infinity_without_a_gradient_where_it_looks_at_no_real_slot():
+    memory = lived_in_memory()
+    memory.values.zero_()
+    memory.values[-1] = 1
+    memory.histogram.fill_(1.0)
+    queries = memory.keys[: memory.top_k].clone().requires_grad_()
+    slots = torch.arange(len(queries))
+    exact = memory.log_posterior_of(slots, queries)
+    _, approximate = memory.read_with_log_posterior(slots, queries)
+    assert exact.tolist() == approximate.tolist() == [-torch.inf] * len(queries)
+    nearest = memory.top_k_posterior(queries)[1]
+    looks_at_none = ~(nearest == len(memory.keys) - 1).any(dim=1)
+    assert bool(looks_at_none.any())
+    (gradient,) = torch.autograd.grad(approximate.sum(), queries)
+    assert bool(gradient.isfinite().all()) and not bool(gradient[looks_at_none].any())

@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from memory_builders import assert_state_is, lived_in_memory, random_labels, reference_of, state_of, unit_rows
 
 from memgan import MemorySettings, VMFMemory
+from memgan.engines.precision import full_precision
 from memgan.presets import PRESETS
 
 B, N, M, K = 7, 17, 3, 5
@@ -76,6 +78,50 @@ def test_a_lower_matmul_precision_elsewhere_does_not_reach_the_memory(precision)
     finally:
         torch.set_float32_matmul_precision(before)
     assert slots.tolist() == exact
+
+
+def test_threads_that_read_side_by_side_are_exact_and_leave_the_precision_as_it_was():
+    switch = torch.backends.cuda.matmul
+    before = switch.fp32_precision
+    both_inside, first_is_out = threading.Barrier(2, timeout=60), threading.Event()
+    seen = []
+
+    def first():
+        with full_precision(torch.device("cpu")):
+            both_inside.wait()
+        first_is_out.set()
+
+    def second():
+        with full_precision(torch.device("cpu")):
+            both_inside.wait()
+            first_is_out.wait(60)
+            seen.append(switch.fp32_precision)
+
+    switch.fp32_precision = "tf32"
+    try:
+        threads = [threading.Thread(target=work) for work in (first, second)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert seen == ["ieee"] and switch.fp32_precision == "tf32"
+    finally:
+        switch.fp32_precision = before
+
+
+@pytest.mark.parametrize("length", [1e-45, 1e-30, 1e-22, 3e-22, 1e-19, 1e-17, 1e-15, 1e-6, 1e15])
+def test_a_short_query_is_read_as_its_direction_or_refused(length):
+    """In float32 the squares of a row shorter than 3e-16 lose digits, and below 4e-23 all of them are 0."""
+    memory = lived_in_memory(dtype=torch.float32)
+    queries, labels = batch(dtype=torch.float32)
+    expected = memory.read(queries)
+    before = memory.keys.clone()
+    if length < 3e-16:
+        with pytest.raises(ValueError, match="must have a direction"):
+            memory.read_write(length * queries, labels)
+        assert torch.equal(memory.keys, before)
+    else:
+        torch.testing.assert_close(memory.read_write(length * queries, labels), expected, rtol=1e-4, atol=1e-5)
 
 
 # ---------------------------------------------------------------- half precision

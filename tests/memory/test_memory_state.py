@@ -187,11 +187,25 @@ def test_a_write_that_a_replica_of_data_parallel_would_lose_is_refused(write):
         getattr(replica, write)(QUERIES, LABELS)
 
 
-def test_a_memory_made_for_inference_is_read():
+def test_a_memory_made_for_inference_is_read_and_looked_at_each_time():
     with torch.inference_mode():
         memory = VMFMemory(N, M, 5)
         memory.read(QUERIES)
         memory.sample(5)
+        memory.keys.mul_(3)  # PyTorch does not count what is changed here
+        with pytest.raises(ValueError, match="no unit rows"):
+            memory.read(QUERIES)
+
+
+def test_a_tensor_in_the_place_of_one_that_is_gone_is_not_taken_for_it():
+    """Python gives the `id` of an object that is gone to another one, which happens in about half of these tries."""
+    for _ in range(20):
+        memory = lived_in_memory()
+        memory.read(QUERIES)
+        memory.keys = memory.keys * 2
+        memory.keys = memory.keys * 3
+        with pytest.raises(ValueError, match="no unit rows"):
+            memory.read(QUERIES)
 
 
 @pytest.mark.gpu

@@ -19,6 +19,7 @@ from memgan.training import (
     discriminator_loss,
     old_fakes_in,
     prepare,
+    running_averages_kept,
     training_step,
 )
 
@@ -205,6 +206,27 @@ def test_old_fakes_leave_the_running_averages_as_they_are():
         expected = 0.9 * expected + 0.1 * mean
     torch.testing.assert_close(layer.running_mean, expected)
     assert layer.momentum == 0.1
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        torch.nn.BatchNorm2d(3),
+        torch.nn.BatchNorm2d(3, momentum=None),  # whose averages are weighted by the number of batches
+        torch.nn.BatchNorm2d(3, track_running_stats=False),
+        torch.nn.InstanceNorm2d(3, track_running_stats=True),
+    ],
+    ids=str,
+)
+def test_no_layer_keeps_anything_of_images_that_are_not_to_count(layer):
+    network = torch.nn.Sequential(layer)
+    network(random_images(5))
+    before, momentum = state_of(network), layer.momentum
+    with running_averages_kept(network):
+        network(random_images(7, seed=1))
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=1e-6, atol=1e-7)
+    assert layer.momentum == momentum
 
 
 def test_old_fakes_are_written_as_fakes_and_say_nothing_of_a_slot(monkeypatch):

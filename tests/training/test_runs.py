@@ -310,6 +310,18 @@ def test_a_folder_that_may_be_written_and_not_read_takes_files(tmp_path):
     assert (tmp_path / "file").read_text(encoding="utf-8") == "whole"
 
 
+def test_a_run_is_not_saved_among_the_checkpoints_of_a_longer_one(run, lived_in, settings):
+    """`load_run` would take it for one that is not finished, and give the model of the last checkpoint."""
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "step-00000003.pt").touch()
+    save_run(run, lived_in, settings, HISTORY)
+    (run / "checkpoints" / "step-00000004.pt").touch()
+    before = (run / "model.pt").read_bytes()
+    with pytest.raises(ValueError, match="holds a longer run: step-00000004.pt is beyond the 3 steps"):
+        save_run(run, lived_in, settings, {"other": 1})
+    assert (run / "model.pt").read_bytes() == before
+
+
 def test_a_crash_in_a_new_folder_leaves_no_run(tmp_path, lived_in, settings, monkeypatch):
     def breaks(*_):
         raise KeyboardInterrupt

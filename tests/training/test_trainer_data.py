@@ -99,6 +99,13 @@ def test_the_state_of_training_on_a_tensor_does_not_fit_a_loader():
         Trainer(tiny_gan(), DataLoader(images, batch_size=BATCH), settings_with()).load_state_dict(state)
 
 
+def test_the_state_of_training_on_a_loader_does_not_fit_a_tensor():
+    images = random_images(22)
+    state = Trainer(tiny_gan(), DataLoader(images, batch_size=BATCH), settings_with()).state_dict()
+    with pytest.raises(ValueError, match="cannot go on with a tensor"):
+        Trainer(tiny_gan(), images, settings_with()).load_state_dict(state)
+
+
 class Batches(torch.utils.data.IterableDataset):
     """Whatever it is given, batch by batch."""
 
@@ -149,6 +156,8 @@ def test_a_loader_that_changes_its_mind_is_refused():
         (random_images(23).to("meta"), ValueError, "the images are on meta, the model is on cpu"),
         (random_images(23, channels=1), ValueError, r"shape \[3, 4, 4\], got \[1, 4, 4\]"),
         (random_images(23)[:, 0], ValueError, r"shape \[3, 4, 4\], got \[4, 4\]"),
+        (torch.zeros(0, 3, 4, 4), ValueError, "at least a batch of images, got none"),
+        (torch.zeros(0, 3, 4, 4, dtype=torch.uint8), ValueError, "at least a batch of images, got none"),
         (random_images(BATCH - 1), ValueError, f"at least a batch of {BATCH} images, got {BATCH - 1}"),
         (torch.full((23, 3, 4, 4), torch.nan), ValueError, r"must lie in \[-1, 1\], got values from nan"),
     ],

@@ -349,7 +349,16 @@ def test_finite_losses_do_not_end_the_training():
     ("change", "message"),
     [
         ({"steps": 0}, "steps"),
+        ({"steps": 10.5}, "steps must be a whole number, got 10.5"),
+        ({"steps": True}, "steps must be a whole number, got True"),
         ({"batch_size": 1}, "batch_size"),
+        ({"batch_size": 11.0}, "batch_size must be a whole number, got 11.0"),
+        ({"replay": 2.5}, "replay must be a whole number"),
+        ({"mi_weight": float("nan")}, "mi_weight must be finite, got nan"),
+        ({"gradient_penalty": float("nan")}, "gradient_penalty must be finite, got nan"),
+        ({"generator_lr": float("inf")}, "generator_lr must be finite, got inf"),
+        ({"beta1": "0.5"}, "beta1 must be a number, got '0.5'"),
+        ({"flip": "no"}, "flip must be True or False, got 'no'"),
         ({"decay_from": 1.5}, "decay_from"),
         ({"decay_from": -0.1}, "decay_from"),
         ({"decay_from": float("nan")}, "decay_from"),
@@ -384,6 +393,34 @@ def test_a_trainer_goes_on_bitwise_where_another_stopped(at):
     again.load_state_dict(state)
     assert before + list(again) == history
     assert same_state(again.gan, state_of(whole.gan))
+
+
+@pytest.mark.parametrize(
+    ("images", "replay", "message"),
+    [(400, 0, "of training on 23 images, there are 400"), (23, 20, "without a replay buffer, this one is with")],
+)
+def test_a_state_of_another_training_is_refused_before_anything_changes(images, replay, message):
+    first = trainer_of(steps=9)
+    list(itertools.islice(first, 2))
+    settings = tiny_settings(training={"steps": 9, "replay": replay})
+    gan = MemoryGAN.from_settings(settings.memory, settings.networks)
+    other = Trainer(gan, random_images(images), settings.training)
+    before = state_of(gan)
+    with pytest.raises(ValueError, match=message):
+        other.load_state_dict(first.state_dict())
+    assert same_state(gan, before) and other.number == 0
+
+
+@pytest.mark.parametrize("frozen", ["inference", "generator"])
+def test_a_network_that_is_frozen_stays_as_it_is_while_the_other_trains(frozen):
+    trainer = trainer_of(steps=3)
+    network = getattr(trainer.gan, frozen).requires_grad_(False)
+    other = getattr(trainer.gan, "generator" if frozen == "inference" else "inference")
+    before = [weight.clone() for weight in network.parameters()]
+    of_other = [weight.clone() for weight in other.parameters()]
+    trainer.run()
+    assert all(torch.equal(weight, old) for weight, old in zip(network.parameters(), before, strict=True))
+    assert not all(torch.equal(weight, old) for weight, old in zip(other.parameters(), of_other, strict=True))
 
 
 def test_a_trainer_is_iterated_in_as_many_pieces_as_one_likes():
