@@ -188,7 +188,7 @@ scores = memory.kappa * queries @ memory.keys.T + (h + beta).log()  # [B, N]
 vectorised = scores.softmax(dim=1)
 
 # %% [markdown]
-# This is the method that training runs, on any batch and with a gradient for the queries:
+# This is the method of the package, for any batch and with a gradient for the queries. (`_unit_queries` checks the queries and gives them unit length, and `_refuse_reading_again` stops a use that would give a wrong gradient.)
 
 # %%
 source(VMFMemory.posterior)

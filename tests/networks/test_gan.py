@@ -63,7 +63,7 @@ def test_saturating_loss_saturates_and_the_other_does_not():
     assert slopes == pytest.approx({"saturating": -1 / 0.999, "non_saturating": -1000.0}, rel=1e-9)
 
 
-@pytest.mark.parametrize("length", [1.0, 3.0])
+@pytest.mark.parametrize("length", [1e-13, 1.0, 3.0])
 def test_information_loss_of_queries_of_any_length_by_a_plain_loop(length):
     keys = unit_rows(7, 5).double()
     queries = length * unit_rows(7, 5, seed=1).double()

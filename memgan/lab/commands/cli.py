@@ -76,7 +76,7 @@ def _run(words: list[str]) -> int:
         print(f"memgan {command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"memgan {command}: stopped, nothing was written", file=sys.stderr)
+        print(f"memgan {command}: stopped", file=sys.stderr)
         return 130
     return 0
 

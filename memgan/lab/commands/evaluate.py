@@ -10,6 +10,7 @@ import torch
 
 from memgan import __version__
 from memgan.data import ImageData
+from memgan.data.registry import absolute_name
 from memgan.lab.commands.options import (
     add_checkpoint,
     add_data,
@@ -31,7 +32,7 @@ from memgan.presets import Settings
 from memgan.runs import written_whole
 
 FILE = "evaluation.json"
-QUESTION = ("step", "dataset", "against", "classifier", "features", "seed")  # what tells one evaluation from another
+QUESTION = ("step", "dataset", "background", "against", "classifier", "features", "seed")  # what tells one from another
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +67,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Evaluate the run, print the scores, and then keep them."""
     if options.out is not None:
-        writable(options.out, "a file such as evaluation.json")
+        writable(options.out, "a file such as evaluation.json", figure_beside=True)
     loaded = load_model(options.folder, device_of(options.device), checkpoint=options.checkpoint)
     if options.dataset is not None:
         loaded = loaded._replace(settings=replace(loaded.settings, dataset=options.dataset))
@@ -133,7 +134,7 @@ def _evaluated(
     if options.features == "inception":
         inception = InceptionV3(device_of(options.device))  # before anything that takes long, because it may fail
     old_fakes = _old_fakes(options.folder, loaded)
-    real = options.against or loaded.settings.dataset
+    real = loaded.settings.dataset if options.against is None else absolute_name(options.against)
     splits = _splits(options, loaded.settings, real)
     name, of_classifier = _classified(options, loaded.settings, real, splits)
     to_stderr(f"evaluating {options.folder} after step {loaded.step} against {real}")
@@ -159,6 +160,7 @@ def _evaluated(
         "run": str(options.folder),
         "step": loaded.step,
         "dataset": loaded.settings.dataset,
+        "background": options.background or loaded.settings.background,
         "against": real,
         "classifier": name,
         "features": options.features,
@@ -189,9 +191,8 @@ def _classified(
 ) -> tuple[str | None, _Splits | None]:
     """The data set whose classifier is used, and its images; None where no data set that is known has classes."""
     if options.classifier is not None:
-        if options.classifier == real:
-            return real, splits
-        return options.classifier, _splits(options, settings, options.classifier)
+        of_classifier = absolute_name(options.classifier)
+        return of_classifier, splits if of_classifier == real else _splits(options, settings, of_classifier)
     if has_classes(splits.train):
         return real, splits
     if real != settings.dataset:

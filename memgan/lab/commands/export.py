@@ -22,6 +22,7 @@ from memgan.lab.commands.options import (
 )
 from memgan.lab.commands.progress import Progress
 from memgan.lab.sessions import load_model
+from memgan.lab.sessions.progress import to_stderr
 
 AT_ONCE = 500  # images; part of what a seed means
 
@@ -95,4 +96,8 @@ def _write(folder: Path, parts: Iterator[Tensor], number: int) -> None:
                 Image.fromarray(image[:, :, 0] if grey else image).save(folder / f"{done:0{digits}}.png")
             except OSError as error:
                 raise OSError(f"{folder} holds {done:,} of {number:,} images, and no more: {error}") from error
+            except KeyboardInterrupt as error:
+                (folder / f"{done:0{digits}}.png").unlink(missing_ok=True)  # perhaps half of an image
+                to_stderr(f"memgan export: stopped, {folder} holds {done:,} of {number:,} images")
+                raise SystemExit(130) from error
             done += 1

@@ -52,9 +52,12 @@ def seed(text: str) -> int:
     return number
 
 
-def writable(path: Path, expected: str) -> Path:
-    """`path`, in a folder that is there now. Raises ValueError where nothing can be written, before the work begins."""
-    if path.is_dir() or not path.suffix:
+def writable(path: Path, expected: str, *, figure_beside: bool = False) -> Path:
+    """`path`, in a folder that is there now. Raises ValueError where nothing can be written, before the work begins.
+
+    With `figure_beside`, a figure will be written there, too, with the suffix .png, which `path` may not have.
+    """
+    if path.is_dir() or not path.suffix or (figure_beside and path.suffix.lower() == ".png"):
         raise ValueError(f"--out must name {expected}, got {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     taken = path if path.exists() else path.parent

@@ -74,7 +74,7 @@ def _run(options: argparse.Namespace, world: World | None) -> None:
     if world is not None:
         plan = dataclasses.replace(plan, device=str(world.device))
     default = Path("results") / f"study-{options.name}-{options.preset}.json"
-    out = writable(options.out or default, "a file such as kappa.json")
+    out = writable(options.out or default, "a file such as kappa.json", figure_beside=True)
     runs = options.runs or Path("runs") / out.stem  # two results of one study may need runs of other settings
     rows = run_study(plan, out, seeds=options.seeds, runs=runs, only=options.only, processes=options.jobs, world=world)
     try:
@@ -83,7 +83,8 @@ def _run(options: argparse.Namespace, world: World | None) -> None:
                 if world is None or world.is_first:
                     print(_described(row), file=sys.stderr, flush=True)
     except (Interrupted, KeyboardInterrupt) as end:
-        print(f"memgan study: stopped, {out} holds what was done; the same command goes on", file=sys.stderr)
+        holding = out if out.exists() else runs
+        print(f"memgan study: stopped, {holding} holds what was done; the same command goes on", file=sys.stderr)
         raise SystemExit(getattr(end, "exit_code", 130)) from end
     if world is not None and not world.is_first:
         return

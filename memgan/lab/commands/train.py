@@ -127,6 +127,11 @@ def _run(options: argparse.Namespace, world: World | None) -> None:
     except Interrupted as end:
         say(f"memgan train: {end}. To continue it exactly where it stopped:\n  {resuming(options)}")
         raise SystemExit(end.exit_code) from end
+    except KeyboardInterrupt as end:  # a second signal, which does not wait for the step
+        if not saved_checkpoints(options.out):
+            raise
+        say(f"memgan train: stopped. To continue with the last checkpoint:\n  {resuming(options)}")
+        raise SystemExit(130) from end
     if earlier and earlier.number == settings.training.steps:
         say(f"memgan train: {options.out} was finished already, nothing was left to train")
     if session.best_step is not None:
@@ -194,6 +199,8 @@ def _earlier(options: argparse.Namespace) -> Checkpoint | None:
     if not options.force:
         _refuse_to_overwrite(options)
     _refuse_unwritable(options.out)
+    if options.log_dir is not None:
+        _refuse_unwritable(options.log_dir)
     return None
 
 
@@ -209,13 +216,13 @@ def _refuse_to_overwrite(options: argparse.Namespace) -> None:
         raise ValueError(f"{log} holds the log of another run; choose another --log-dir, or --force to overwrite it")
 
 
-def _refuse_unwritable(run: Path) -> None:
+def _refuse_unwritable(folder: Path) -> None:
     """ValueError where the folder, or the first one above it that exists, may not be written to."""
-    existing = run.absolute()
+    existing = folder.absolute()
     while not existing.exists():
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise ValueError(f"{run} cannot be written: {existing} is not a folder that may be written to")
+        raise ValueError(f"{folder} cannot be written: {existing} is not a folder that may be written to")
 
 
 def _settings(options: argparse.Namespace, earlier: Checkpoint | None, init: LoadedModel | None) -> Settings:
@@ -278,7 +285,18 @@ def _data(settings: Settings, options: argparse.Namespace, earlier: Checkpoint |
         background=settings.background,
     )
     _, channels, side, _ = data.images.shape
+    _refuse_another_size(options, settings, side, channels)
     return replace(settings, networks=replace(settings.networks, channels=channels, image_size=side)), data
+
+
+def _refuse_another_size(options: argparse.Namespace, settings: Settings, side: int, channels: int) -> None:
+    """ValueError where a size or a number of channels was asked for that the images of a data set do not have."""
+    asked = {change.partition("=")[0].strip() for change in options.set}
+    networks = settings.networks
+    if networks.image_size != side and (options.size is not None or "networks.image_size" in asked):
+        raise ValueError(f"images of {settings.dataset} have {side} pixels a side, got size {networks.image_size}")
+    if networks.channels != channels and "networks.channels" in asked:
+        raise ValueError(f"{settings.dataset} has {channels} channels, got networks.channels={networks.channels}")
 
 
 def _say_if_shrunk(settings: Settings, options: argparse.Namespace) -> None:

@@ -224,7 +224,7 @@ def accuracy(model: Classifier, data: ImageData) -> float:
 
 def has_classes(data: ImageData) -> bool:
     """Whether the images are of two classes or more, so that there is something to tell apart."""
-    return len(data.labels) > 0 and bool(data.labels.max() > 0)
+    return data.labels.unique().numel() > 1
 
 
 def _untrained(data: ImageData) -> Classifier:
@@ -232,7 +232,7 @@ def _untrained(data: ImageData) -> Classifier:
     if not has_classes(data):
         raise ValueError(
             "a classifier needs images of two classes or more, and these are of one: in a folder, each subfolder is "
-            "a class; or name a data set whose classifier is to be used (--classifier)"
+            "a class; or have `memgan evaluate` use the classifier of another data set (--classifier)"
         )
     _, channels, size, _ = data.images.shape
     if size < 4:

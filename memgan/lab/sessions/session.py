@@ -12,7 +12,6 @@ RUN/settings.json, model.pt, history.json    the run itself, when it is done (`m
 import copy
 import math
 import os
-import shutil
 import signal
 import threading
 import time
@@ -57,6 +56,7 @@ from memgan.runs import (
     save_run,
     saved_checkpoints,
     serialised,
+    step_of,
     without_compiled_names,
     written_whole,
 )
@@ -172,7 +172,8 @@ class Session:
         self._save_took = 0.0  # seconds
         if earlier:
             self._go_on_from(earlier)
-        self._scores = ScoreLog(folder / SCORES, self.trainer.number, self.options)
+        kept = [step_of(path) for path in saved_checkpoints(folder)]
+        self._scores = ScoreLog(folder / SCORES, self.trainer.number, self.options, kept)
 
     @property
     def gan(self) -> AdversarialModel:
@@ -208,15 +209,15 @@ class Session:
             self._run()
             return
         with held(self.folder):
-            if overwrite:
-                clear(self.folder)
-            self._run()
+            self._run(overwrite=overwrite)
 
-    def _run(self) -> None:
+    def _run(self, *, overwrite: bool = False) -> None:
         total = self.settings.training.steps
         first = self.trainer.number
-        progress = Progress(first, total, self._introduction, shown=self._writes)
         log = MetricsLog(self.options.log_dir, first) if self.options.log_dir and self._writes else None
+        if overwrite:  # only now, when all else that could fail before the first step has not
+            clear(self.folder)
+        progress = Progress(first, total, self._introduction, shown=self._writes)
         try:
             self.save()
             with _caught_signals(once=self._world is None and parent_process() is None) as caught:
@@ -456,13 +457,18 @@ def resume(folder: Path, settings: Settings, data: ImageData, **arguments: Any) 
 
 
 def clear(run: Path) -> None:
-    """Delete what an earlier run left in the folder."""
+    """Delete what an earlier run left in the folder, and nothing else; nothing at all where there is no run."""
+    if not (run / SETTINGS).exists() and not saved_checkpoints(run):
+        return
     for name in MADE_BY_TRAINING:
         path = run / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
+        if not path.is_dir():
             path.unlink(missing_ok=True)
+            continue
+        for made in path.glob("step-*"):
+            made.unlink()
+        if not any(path.iterdir()):
+            path.rmdir()
 
 
 class _DataSize(NamedTuple):

@@ -96,6 +96,11 @@ class Plan:
             head["tuning_steps"] = self.tuning_steps
         return head
 
+    def data(self, split: str) -> ImageData:
+        """The images that every run is trained on or compared with."""
+        networks = self.settings.networks
+        return _data(self.settings.dataset, split, self.root, networks.image_size, self.settings.background)
+
     def trial(self, configuration: str, candidate: str, runs: Path) -> "Job":
         """The short run that tries a candidate for a configuration."""
         changes = self.grid[configuration] + self.candidates[candidate]

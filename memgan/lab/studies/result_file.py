@@ -17,9 +17,8 @@ Row = dict[str, Any]
 
 def load_study(path: Path) -> Row:
     """What `run_study` wrote. Raises ValueError for anything else, OSError where there is nothing."""
-    text = path.read_text(encoding="utf-8")
     try:
-        content = json.loads(text)
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not the result of a study: {error}") from error
     if not isinstance(content, dict) or "study" not in content or not _has_rows(content):

@@ -22,6 +22,7 @@ import torch
 from memgan.gan import AdversarialModel
 from memgan.lab.baselines.models import load_model, parameters
 from memgan.lab.evaluation import evaluate, old_fakes_of
+from memgan.lab.evaluation.classifier import has_classes
 from memgan.lab.evaluation.metrics import inception_score
 from memgan.lab.sessions.diagnosis import TrainingError
 from memgan.lab.sessions.session import HANG_UP, Interrupted, SessionOptions, resume
@@ -64,6 +65,10 @@ def run_study(
         for candidate in plan.candidates:
             if (name, candidate) not in tried:
                 trials.append(plan.trial(name, candidate, runs))
+    done = {(row["configuration"], row["seed"]) for row in result["runs"]}
+    missing = [(name, seed) for name in grid for seed in dict.fromkeys(seeds) if (name, seed) not in done]
+    if trials or missing:
+        _refuse_without_classes(plan)
     writes = world is None or world.is_first
     for row in _worked_off(tune, trials, processes, world):
         result["tuning"].append(row)
@@ -72,17 +77,25 @@ def run_study(
         yield row
 
     jobs = []
-    done = {(row["configuration"], row["seed"]) for row in result["runs"]}
-    for name in grid:
+    for name, seed in missing:
         chosen = best_candidate(result["tuning"], name) if plan.is_tuned else None
-        for seed in seeds:
-            if (name, seed) not in done:
-                jobs.append(plan.job(name, seed, chosen, runs))
+        jobs.append(plan.job(name, seed, chosen, runs))
     for row in _worked_off(measure, jobs, processes, world):
         result["runs"].append(row)
         if writes:
             write_result(out, result, plan)
         yield row
+
+
+def _refuse_without_classes(plan: Plan) -> None:
+    """ValueError, before hours of training, for images that no classifier can learn from or be asked about."""
+    training, test = plan.data("train"), plan.data("test")
+    for split, data in (("training", training), ("test", test)):
+        if not has_classes(data):
+            raise ValueError(
+                f"a study compares by a classifier, which needs images of two classes or more: the {split} images of "
+                f"{plan.settings.dataset} are of one. In a folder, each subfolder is a class"
+            )
 
 
 def _named_configurations(grid: Grid, only: Sequence[str]) -> Grid:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from command_line import TINY, fails
+from command_line import TINY, exits, fails
 from PIL import Image
 
 from memgan.data import load_dataset
@@ -57,3 +57,18 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path, capsys, t
 def test_more_real_images_than_there_are_are_refused(tmp_path, capsys, trained):
     error = fails(capsys, "export", trained, "--real", "--number", 5000, "--out", tmp_path / "new")
     assert "1,437" in error and "5000" in error
+
+
+def test_a_stop_says_how_many_images_there_are_and_leaves_no_half_of_one(tmp_path, trained, capsys, monkeypatch):
+    saved = []
+
+    def stopped(image, path, **options):
+        path.write_bytes(b"half an image")
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+        saved.append(path.name)
+
+    monkeypatch.setattr(Image.Image, "save", stopped)
+    assert exits("export", trained, "--number", "7", "--out", tmp_path / "out") == 130
+    assert f"stopped, {tmp_path / 'out'} holds 3 of 7 images" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == saved

@@ -179,3 +179,32 @@ def test_two_trainings_of_one_seed_do_not_depend_on_who_listens():
     heard = train_classifier(some_digits(), epochs=1, say=lambda text: None)
     for one, other in zip(silent.parameters(), heard.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("command", [["evaluate", "run"], ["study", "kappa", "--preset", "digits", "--steps", "2"]])
+def test_a_result_is_not_written_where_its_figure_goes(run, capsys, monkeypatch, command):
+    monkeypatch.chdir(run.parent)
+    assert "--out must name a file such as" in fails(capsys, *command, "--out", "scores.png")
+    assert not (run.parent / "scores.png").exists()
+
+
+def test_a_picture_is_no_result_of_a_study(tmp_path, capsys):
+    picture = tmp_path / "study.json"
+    Image.new("L", (3, 3)).save(picture, format="png")
+    error = fails(capsys, "study", "kappa", "--preset", "digits", "--steps", "2", "--out", picture)
+    assert f"{picture} is not the result of a study" in error
+
+
+def test_the_same_name_in_two_folders_and_another_background_are_other_questions(run, tmp_path, capsys, monkeypatch):
+    for number, place in enumerate(("one", "two"), start=4):
+        folder_of_images(tmp_path / place / "pictures", 2 * number, ("cat", "dog"))
+    for place in ("one", "two", "one"):
+        monkeypatch.chdir(tmp_path / place)
+        evaluated(capsys, run, "--against", "folder:pictures")
+    monkeypatch.chdir(tmp_path)
+    evaluated(capsys, run, "--background", "black")
+    evaluated(capsys, run, "--background", "white")
+    asked = [json.loads(path.read_text(encoding="utf-8"))["asked"] for path in sorted(run.glob("evaluation*.json"))]
+    questions = {(each["against"].removeprefix(f"folder:{tmp_path}/"), each["background"]) for each in asked}
+    assert len(asked) == len(questions) == 4
+    assert {("one/pictures", "white"), ("two/pictures", "white")} < questions

@@ -14,13 +14,14 @@ from command_line import TINY, exits, fails
 
 import memgan.lab.commands.train
 import memgan.lab.evaluation.classifier
+import memgan.lab.sessions.session
 import memgan.training
 from memgan.data import ImageData
 from memgan.lab.baselines.models import load_model
 from memgan.lab.commands.cli import main
 from memgan.lab.evaluation.classifier import train_classifier
 from memgan.lab.sessions.lock import held
-from memgan.runs import load_run
+from memgan.runs import load_run, saved_checkpoints
 
 
 def test_train_writes_a_run_and_says_so(tmp_path, capsys):
@@ -320,7 +321,49 @@ def test_a_signal_before_the_first_step_writes_nothing(tmp_path, capsys, monkeyp
 
     monkeypatch.setattr(memgan.lab.commands.train, "Session", stopped)
     assert main(["train", "--out", str(tmp_path / "run"), *TINY]) == 130
-    assert "nothing was written" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    assert capsys.readouterr().err == "memgan train: stopped\n" and not (tmp_path / "run").exists()
+
+
+def test_a_stop_in_the_middle_of_a_step_names_the_command_that_goes_on(tmp_path, capsys, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(memgan.lab.sessions.session.Session, "_after", stopped)
+    assert exits("train", "--out", tmp_path / "run", *TINY) == 130
+    error = capsys.readouterr().err
+    assert "stopped. To continue with the last checkpoint" in error and "--resume" in error
+    assert saved_checkpoints(tmp_path / "run")
+
+
+def test_force_deletes_nothing_where_the_log_cannot_be_written(tmp_path, capsys):
+    run, taken = tmp_path / "run", tmp_path / "taken"
+    assert main(["train", "--out", str(run), *TINY]) == 0
+    before = {path.name for path in run.iterdir()}
+    taken.touch()
+    assert main(["train", "--out", str(run), *TINY, "--force", "--log-dir", str(taken)]) == 1
+    assert f"{taken} cannot be written" in capsys.readouterr().err
+    assert {path.name for path in run.iterdir()} == before
+
+
+def test_force_deletes_nothing_that_no_run_has_written(tmp_path):
+    run = tmp_path / "run"
+    for folder in ("samples", "checkpoints"):
+        (run / folder).mkdir(parents=True)
+        (run / folder / "mine.txt").write_text("mine", encoding="utf-8")
+    for _ in range(2):  # where there is no run yet, and where there is one
+        assert main(["train", "--out", str(run), *TINY, "--force"]) == 0
+        for folder in ("samples", "checkpoints"):
+            assert (run / folder / "mine.txt").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("asked", [["--size", "20"], ["--set", "networks.image_size=20"]])
+def test_a_size_that_a_data_set_does_not_have_is_refused_and_not_left_out(tmp_path, capsys, asked):
+    words = ["--preset", "digits", "--dataset", "mnist-5k", *asked, "--steps", "2"]
+    assert main(["train", "--out", str(tmp_path / "run"), *words]) == 1
+    assert "images of mnist-5k have 28 pixels a side, got size 20" in capsys.readouterr().err
+    words = ["--preset", "digits", "--dataset", "mnist-5k", "--set", "networks.channels=3", "--steps", "2"]
+    assert main(["train", "--out", str(tmp_path / "run"), *words]) == 1
+    assert "mnist-5k has 1 channels, got networks.channels=3" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -291,3 +291,9 @@ def test_the_command_trains_once_and_reports_the_accuracy_on_test_images(quick_t
 def test_the_command_names_an_unknown_data_set(capsys):
     assert main(["classifier", "letters"]) == 1
     assert "letters" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("labels", "there_are"), [([0, 1, 1], True), ([0, 0], False), ([3, 3], False), ([], False)])
+def test_images_have_classes_where_they_are_of_two_or_more(labels, there_are):
+    labels = torch.tensor(labels, dtype=torch.long)
+    assert has_classes(ImageData(torch.zeros(len(labels), 1, 4, 4, dtype=torch.uint8), labels)) is there_are

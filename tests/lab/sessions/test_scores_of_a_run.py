@@ -65,3 +65,14 @@ def test_a_run_that_goes_on_measures_again_what_came_after_its_checkpoint(tmp_pa
 def test_a_score_that_is_not_measured_cannot_decide(tmp_path):
     with pytest.raises(ValueError, match="'recall'.*inception_score"):
         measured(tmp_path, best="recall").run()
+
+
+def test_the_best_by_another_score_is_among_the_steps_that_are_kept(tmp_path):
+    """The first session keeps its best, step 4, beside 12 and 13, so that step 8, the lowest, is gone."""
+    measured(tmp_path).run()
+    settings = tiny_settings(training={"steps": 15})
+    options = SessionOptions(evaluate_every=2, checkpoint_every=1, keep=2, lower_is_better=True)
+    again = resume(tmp_path, settings, data_of(), options=options, score=lambda gan: {"inception_score": 9.0})
+    again.run()
+    assert again.best_step == 12 and again.best_score == VALUES[12]
+    assert 12 in [step_of(path) for path in saved_checkpoints(tmp_path)]

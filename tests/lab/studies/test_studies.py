@@ -8,6 +8,7 @@ import pytest
 import torch
 from gan_builders import TINY_ASSIGNMENTS
 
+from memgan.data import load_dataset
 from memgan.lab.baselines.models import as_model, build_model
 from memgan.lab.commands.cli import main
 from memgan.lab.studies import runner as studies
@@ -47,6 +48,35 @@ def small(monkeypatch):
 def study(tmp_path, name="small", *, seeds=(0,), steps=2, **how):
     plan = Plan.of(name, "tiny", steps, how.pop("tuning_steps", 1))
     return run_study(plan, tmp_path / "result.json", seeds=seeds, runs=tmp_path / "runs", **how)
+
+
+def test_a_seed_that_is_named_twice_is_run_once(small, tmp_path):
+    rows = list(study(tmp_path, seeds=(1, 1, 0, 1), only=["flat"]))
+    assert [row["seed"] for row in rows] == [1, 0]
+    assert [row["seed"] for row in load_study(tmp_path / "result.json")["runs"]] == [0, 1]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_images_without_classes_are_refused_before_anything_is_trained(small, tmp_path, monkeypatch, split):
+    def of_one_class(plan, name):
+        data = load_dataset("digits")
+        return data._replace(labels=torch.full_like(data.labels, 3)) if name == split else data
+
+    monkeypatch.setattr(Plan, "data", of_one_class)
+    with pytest.raises(ValueError, match=f"the {split} images of digits are of one"):
+        list(study(tmp_path))
+    assert small.trained == [] and not (tmp_path / "result.json").exists()
+
+
+def test_a_stop_before_the_first_result_names_the_folder_that_holds_the_work(small, tmp_path, capsys, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(studies, "measure", stopped)
+    words = ["study", "small", "--preset", "tiny", "--out", tmp_path / "a.json", "--runs", tmp_path / "runs"]
+    with pytest.raises(SystemExit):
+        main([str(word) for word in words])
+    assert f"stopped, {tmp_path / 'runs'} holds what was done" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- the grids
