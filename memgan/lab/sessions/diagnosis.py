@@ -81,7 +81,8 @@ class Watch:
         found = self._losses_not_finite(history)
         if not found:
             found = self._weights_not_finite(len(history)) or self._one_label(len(history))
-        return TrainingError(f"{error}. {found}" if found else str(error))
+        is_new = bool(found) and found not in str(error)  # a look may have raised it for this very reason
+        return TrainingError(f"{error}. {found}" if is_new else str(error))
 
     def _losses_not_finite(self, history: History) -> str:
         for number, losses in enumerate(history[self._seen :], start=self._seen + 1):
