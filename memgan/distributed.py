@@ -131,15 +131,16 @@ def packed(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def unpacked(of_bytes: Tensor, like: Iterable[Tensor]) -> list[Tensor]:
-    """What `packed` made bytes of, [..., n]: tensors with the types and the last dimensions of `like`."""
+    """What `packed` made bytes of, [..., n]: tensors with the types and the last dimensions of `like`.
+
+    Each part is copied. `contiguous` would leave a single row where it is, which may be no place for its type.
+    """
     tensors = []
     start = 0
     for tensor in like:
         stop = start + tensor.shape[-1] * tensor.element_size()
-        part = of_bytes[..., start:stop].clone(
-            memory_format=torch.contiguous_format
-        )  # one row may be contiguous already
-        tensors.append(part.view(tensor.dtype))  # but begin where no number of this type may
+        part = of_bytes[..., start:stop].clone(memory_format=torch.contiguous_format)
+        tensors.append(part.view(tensor.dtype))
         start = stop
     return tensors
 
