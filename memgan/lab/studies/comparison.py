@@ -1,6 +1,7 @@
 """What did a study find? A table and a figure of its result file, with every seed in sight."""
 
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["figure", "markdown", "table"]
 
 MOST_DECIMALS = 2  # seeds vary too much for the third
+LABEL_WIDTH = 34  # letters of a configuration's name in the figure; a longer one is broken
 NOTE = ""  # head of the last column: what failed, or which candidate was chosen
 
 
@@ -115,14 +117,15 @@ def figure(result: Row, metrics: tuple[Metric, ...] = METRICS) -> Figure:
     configurations = _by_configuration(result["runs"])
     columns = 2 if len(shown) > 1 else 1
     rows = max(1, math.ceil(len(shown) / columns))
-    size = (2 + 3 * columns, rows * (0.27 * len(configurations) + 0.75) + 0.6)
+    names = [textwrap.fill(_described(name, runs), LABEL_WIDTH) for name, runs in configurations.items()]
+    line_height = 0.42 if any("\n" in name for name in names) else 0.27  # inches
+    size = (2 + 3 * columns, rows * (line_height * len(names) + 0.75) + 0.6)
     drawn = Figure(figsize=size, layout="constrained")
     title = f"{result['study']}, {result['preset']}: {result['question']}"
     drawn.suptitle(f"{title}\ndots: seeds; bars: their mean; dashed: real test images", fontsize=10)
     panels = drawn.subplots(rows, columns, sharey=True, squeeze=False).flatten()
     for spare in panels[len(shown) :]:
         spare.set_axis_off()
-    names = [_described(name, runs) for name, runs in configurations.items()]
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     for axes, metric in zip(panels, shown, strict=False):
