@@ -454,7 +454,7 @@ for preset in ("fashion-mnist-slim", "fashion-mnist", "cifar10"):
 #
 # ## In five lines
 #
-# - With a memory and the right settings, the bridges are gone on the plane and rare on MNIST. On the plane three parts are decisive: the generator's key, the posterior form of the information term, and that all $k$ slots may vouch. On images the key is decisive, too. On MNIST only two slots should vouch; on Fashion-MNIST the published rule for writing trains well and costs some recall.
+# - With a memory and the right settings, the bridges are gone on the plane and rare on MNIST. On the plane three parts are decisive: the generator's key, the posterior form of the information term, and that all $k$ slots may vouch. On images the key is decisive, too. On MNIST only two slots should vouch; on Fashion-MNIST the published rule for writing costs some recall, and the Frechet distance is a little larger.
 # - A slot is a class on MNIST and mostly one on Fashion-MNIST. On MNIST it is nearly a single image, and little is left for $z$.
 # - EM and the conditional generator each improve the scores. A memory that is used only in the discriminator does not. On Fashion-MNIST, InfoGAN with 64 codes does as well without a memory, and better in a long training.
 # - The memory does not keep old fakes: it delays forgetting by some tens of steps and does not prevent it. Replaying stored images does.

@@ -38,7 +38,7 @@ PLANE = {  # kinds of run in results/plane.json, and what they are called on the
     "two slots vouch": "MemoryGAN, `correct_in_top` 2 instead of k",
     "all of S_y young": "MemoryGAN, all of S_y made young",
     "oldest of all": "MemoryGAN, the oldest slot of all replaced",
-    "the paper's rule": "MemoryGAN, both, as in the paper and its code",
+    "the paper's rule": "MemoryGAN, both of these",
     "the paper's term": "MemoryGAN with the paper's mutual-information term",
     "no blur": "MemoryGAN without noise on the discriminator's inputs",
     "kappa 5": "MemoryGAN, kappa 5 instead of 15",
