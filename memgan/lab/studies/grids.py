@@ -62,8 +62,12 @@ def _ablation(preset: Settings) -> Grid:
 
 
 def _penalty(preset: Settings) -> Grid:
-    """The models of `_ablation`, each with R1 on real images."""
-    return {f"{name}, R1": [*changes, "training.gradient_penalty=0.5"] for name, changes in _ablation(preset).items()}
+    """The models of `_ablation`, each with R1 on real images, of the weight that the preset has, or else 0.5."""
+    weight = preset.training.gradient_penalty or 0.5
+    return {
+        f"{name}, R1": [*changes, f"training.gradient_penalty={weight:g}"]
+        for name, changes in _ablation(preset).items()
+    }
 
 
 def _kappa(preset: Settings) -> Grid:

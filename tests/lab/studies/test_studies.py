@@ -127,6 +127,13 @@ def test_a_model_is_made_of_equal_size_before_anything_else_is_set():
     assert found.networks.noise_dim == TINY.networks.noise_dim + TINY.memory.key_dim
 
 
+@pytest.mark.parametrize(("set_for_all", "weight"), [([], 0.5), (["training.gradient_penalty=0.02"], 0.02)])
+def test_a_penalty_has_the_weight_that_was_set_for_all(set_for_all, weight):
+    plan = Plan.of("penalty", "digits", changes=set_for_all)
+    weights = {settings_of(plan.settings, changes).training.gradient_penalty for changes in plan.grid.values()}
+    assert weights == {weight}
+
+
 def test_published_choices_are_taken_alone_and_together():
     preset = PRESETS["fashion-mnist-slim"]
     plan = Plan.of("paper-rule", "fashion-mnist-slim")
