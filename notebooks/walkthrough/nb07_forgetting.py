@@ -514,7 +514,7 @@ def small_multiples(curves: Sequence[Curve], variants: Mapping[str, str], column
         hide_top_and_right(axes)
     for axes in panels.flat[len(variants) :]:
         axes.set_visible(False)
-    figure.supxlabel("steps on B (logarithmic)", fontsize=10)
+    figure.supxlabel("steps on B: 0, then a logarithmic scale from 1 on", fontsize=10)
     figure.supylabel("share of A still rejected", fontsize=10)
     return figure
 
@@ -534,7 +534,7 @@ def draw_share(axes: Axes, curves: Sequence[Curve], share: str, label: str, styl
 def finish(axes: Axes, label: str) -> None:
     """The axes of a picture against the steps on B, on a logarithmic scale that begins at 0; each line is named."""
     step_axis(axes, ticks=(0, 1, 2, 5, 10, 20, 50, 100, 300))
-    axes.set(xlabel="steps on B (log scale)", ylabel=label, ylim=(-0.03, 1.03))
+    axes.set(xlabel="steps on B: 0, then logarithmic", ylabel=label, ylim=(-0.03, 1.03))
     name_lines(axes)
     hide_top_and_right(axes)
 
