@@ -114,13 +114,13 @@ for name, keep in [("means keep their length", True), ("cut to unit length", Fal
     print(f"{name:23}: the likelihood falls in {int((changes < -1e-4).sum())} of 20 sweeps")
 
 # %% [markdown]
-# So the paper's two changes belong together. With forgotten shares each visit pushes again, by $\gamma_i/h_i\,(q - K_i)$. If the counts are large beside single shares, these pushes cancel on average only where $\sum_b \gamma_{bi}\,q_b$ has no part across $K_i$: where the key points along its resultant, as EM asks.
+# So the paper's two changes belong together. With forgotten shares each visit pushes again, by $\gamma_i/h_i\,(q - K_i)$. If the counts are large beside single shares, a key stays in its place only if these pushes cancel on average. They do so where $\sum_b \gamma_{bi}\,q_b$ has no part across $K_i$, that is, where the key points along its resultant, as EM requires.
 #
 # ### 4.6 · Harder: alpha for another batch size
 #
 # A memory of $1/(1-0.95) = 20$ writes of 64 queries holds 1280 queries. With batches of 16 that is 80 writes, so $\alpha = 1 - 1/80 = 0.9875$.
 #
-# There is a reason to choose a shorter memory. What makes old queries stale is the training of the inference network, which takes one optimiser step with each write. If a step with a batch of 16 moves the network as far as one with 64 does, the queries go stale after the same number of *writes*, and $\alpha$ should stay 0.95. Figure 4.5 says that the best value lies between the two: the smaller batch also makes a key jitter more.
+# There is a reason to choose a shorter memory. What makes old queries stale is the training of the inference network, which takes one optimiser step with each write. If a step with a batch of 16 moves the network as far as one with 64 does, the queries go stale after the same number of *writes*, and $\alpha$ should stay 0.95. But with a quarter of the queries in each write the keys jitter more, and a longer memory averages this out. Lag asks for 0.95 and jitter for 0.9875, so the best value probably lies between the two. We have not measured it.
 
 # %%
 print(f"same number of queries: alpha {1 - 16 / (64 * 20):.4f}")
