@@ -37,6 +37,7 @@ __all__ = [
     "cosine_of_real",
     "crossed",
     "information_bound",
+    "k_means",
     "least_pure_rows",
     "load_runs",
     "pull_figure",
@@ -174,6 +175,18 @@ def cosine_of_real(gan: MemoryGAN, images: Tensor) -> float:
     scores = memory.kappa * queries @ memory.keys.T + memory.slot_probabilities().log().to(queries.dtype)
     best = scores.argmax(dim=1)
     return float((queries * memory.keys[best]).sum(dim=1).mean())
+
+
+def k_means(points: Tensor, number: int, steps: int = 10) -> Tensor:
+    """The centres [number, d] of k-means on `points` [n, d], which starts from points drawn by a fixed seed."""
+    start = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))[:number]
+    centres = points[start]
+    for _ in range(steps):
+        cluster = torch.cdist(points, centres).argmin(dim=1)
+        sums = torch.zeros_like(centres).index_add_(0, cluster, points)
+        counts = cluster.bincount(minlength=number).unsqueeze(1)
+        centres = torch.where(counts > 0, sums / counts.clamp(min=1), centres)  # an empty cluster stays where it is
+    return centres
 
 
 # ---------------------------------------------------------------- the sign of the constant
