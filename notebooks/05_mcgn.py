@@ -205,7 +205,9 @@ models = {"before training": build(preset), "no information term": without, "the
 for name, gan in models.items():
     print(f"{name:20}: cosine of two random real keys {cosine_of_two_keys(gan):.2f}")
 cosine, probability = seen_without[80]
-print(f"no information term, step 80: cosine of query and key {cosine:.2f}, probability of the right slot {probability:.2f}")
+print(
+    f"no information term, step 80: cosine of query and key {cosine:.2f}, probability of the right slot {probability:.2f}"
+)
 assert 0.3 < cosine_of_two_keys(without) < cosine_of_two_keys(density)
 
 # %% [markdown]

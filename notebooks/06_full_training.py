@@ -99,7 +99,7 @@ print(f"L_G without the information term, at D = 1/2: {generator_loss(guess, 'no
 source(generator_loss)
 
 # %% [markdown]
-# Both are smallest where $D$ takes every fake for real. They differ where $D$ is sure of a fake, as it is at the beginning. At $D = 0.01$ the slope of the first form is about 1 and that of the second is 100, so the first form learns more slowly there (exercise 6.3).
+# Both are smallest where $D$ takes every fake for real. They differ where $D$ is sure of a fake, as it is at the beginning. There the slope of the first form is many times smaller than that of the second, so it learns more slowly (exercise 6.3 asks for the two slopes).
 #
 # The information term $I$ is (15), $I_\text{post} = -\mathbb E \log p(c \mid x, v=1)$, in this preset. The paper has (14), $\hat I = -\mathbb E[\kappa K_c \cdot \mu(G)]$. [Notebook 5](05_mcgn.ipynb) derives both.
 #
@@ -124,7 +124,7 @@ source(training_step)
 # (`replay` is `None` here. It shows old fakes again and is no part of the paper; see [notebook 7](07_does_it_work.ipynb#claim-4-old-fakes-stay-recognised).) Four choices in this code need a reason.
 #
 # - Real and generated images go through $\mu$ *separately*, because its BatchNorm should see each batch by itself.
-# - A batch is read *before* it is written. Otherwise $D$ would be asked about images whose labels the memory has just been told. (The paper writes one sample at a time and does not say whether it reads before or after.)
+# - A batch is read *before* it is written. Otherwise $D$ would be asked about images whose labels the memory has just been told. (The paper writes one sample at a time and does not say whether it reads before or after.) The step of $\mu$ comes after the write and could as well come before it, because $D$ and its gradient are computed by then.
 # - What is written carries no gradient. A key is a running mean of many steps, and a gradient would have to go back through all of them.
 # - While $G$ learns, the gradient passes through $\mu$ to the images but changes only $G$.
 #
@@ -210,7 +210,7 @@ show(
     "Figure 6.4. Left: of 100 draws, how many go to the slots that are busy at step 20, at step 200 or at both. *Busy* means "
     "to be among the 20 slots with the largest count. Right: the number of slots in use, the exponential of the entropy of (11).",
     "Left: the slots that are busy at both moments get the most draws and lose some of them; those that are busy at step 20 "
-    "only become rare, and those busy at step 200 only become frequent. Right: the number in use stays level up to step 70 and then grows.",
+    "only become rare, and those busy at step 200 only become frequent. Right: the number in use changes little up to step 70 and then grows, with two jumps.",
 )
 
 # %% tags=["nbval-close"] tolerance={"absolute": 12, "relative": 0.2}
@@ -221,7 +221,7 @@ early, late = (set(now.offered.topk(20).indices.tolist()) for now in (moments[3]
 print(f"of the 20 slots drawn most at step 20, among those of step 200: {len(early & late)}")
 
 # %% [markdown]
-# The number of slots that are called real never changes, because a sample replaces a slot of its own label (`replace_within_label`, [notebook 4](04_memory_update.ipynb)). Which of them are *in use* changes. Many of the slots that are busy at first stay so, and the others give way. The other slots have small counts: they are hardly ever drawn, weigh little in a read, and do no harm. Later the number in use grows, because $\mu$ learns to tell images apart: images that shared a direction part, and take up slots that had none.
+# The number of slots that are called real never changes, because a sample replaces a slot of its own label (`replace_within_label`, [notebook 4](04_memory_update.ipynb)). Which of them are *in use* changes. Many of the slots that are busy at first stay so, and the others give way. The other slots have small counts: they are hardly ever drawn, weigh little in a read, and do no harm. Later the number in use grows. A likely reason, which we have not tested, is that $\mu$ learns to tell images apart: images that shared a direction part, and take up slots that had none.
 #
 # This also explains why a column of Figure 6.1 does not keep its digit. A random number picks a *place* in the running sum of the counts ([notebook 5](05_mcgn.ipynb)). When the counts change, another slot stands at that place. And where it is still the same slot, its key has moved, and so have the weights of the generator that reads it:
 
@@ -273,8 +273,10 @@ rows += ["slots_in_use", "in_between"]
 print(f"{'':18}1,600 steps  pretrained  real test images")
 for row in rows:
     real = scores["pretrained"].get(f"{row}_real")
-    cells = [f"{scores[name][row]:10.2f}" for name in scores] + [f"{real:10.2f}" if real is not None else ""]
-    print(f"{row.replace('_', ' '):18} {cells[0]}  {cells[1]}        {cells[2]}")
+    decimals = {"slots_in_use": 0, "frechet_distance": 1}.get(row, 2)
+    values = [*(scores[name][row] for name in scores), real]
+    cells = ["" if value is None else f"{value:.{decimals}f}" for value in values]
+    print(f"{row.replace('_', ' '):18}{cells[0]:>11}{cells[1]:>12}{cells[2]:>18}".rstrip())
 
 # %% [markdown]
 # Compare each number with the last column. After a minute and a half the model is at 9.1 of 9.6 in the Inception Score, and its slots are pure. Its weakness is recall: 0.73, where real test images have 0.86. The pretrained model, with more steps and more channels, reaches 0.84. It even has a *smaller* Frechet distance to the training images than real test images have. That should make you suspicious: does it copy them? We ask the discriminator first, and then the generator.
@@ -347,27 +349,32 @@ print("rejected of 100 unseen images of each digit 0 to 9:", test.labels[low].bi
 # %% tags=["nbval-close"] tolerance={"absolute": 0.02, "relative": 0.05}
 sets = {"generated": pictures["generated images"], "unseen real": as_float(test.images)}
 found = {name: nearest(images, digits.images) for name, images in sets.items()}
-some = torch.randperm(1000, generator=torch.Generator().manual_seed(0))[:12]
+some = torch.randperm(1000, generator=torch.Generator().manual_seed(0))[:11]
+shown = {name: torch.cat([some, distance.argmin().view(1)]) for name, (distance, _) in found.items()}
 show(
-    nb06.nearest_figure({name: (sets[name][some], found[name][1][some]) for name in sets}, digits.images, 12),
-    "Figure 6.8. Twelve generated digits and twelve unseen real ones, chosen at random, each above the training image that is "
-    "nearest to it. Look for pairs that differ in no stroke.",
-    "Four rows of twelve digits. Generated digits and their nearest training images show the same digit with strokes of the same slant, but differ in "
-    "thickness and detail. Unseen real digits differ more from the training images below them.",
+    nb06.nearest_figure(
+        {name: (sets[name][shown[name]], found[name][1][shown[name]]) for name in sets}, digits.images, 12
+    ),
+    "Figure 6.8. Eleven generated digits and eleven unseen real ones, chosen at random, each above the training image that is "
+    "nearest to it. In the last column stands the closest pair of all 1,000. Look for pairs that differ in no stroke.",
+    "Four rows of twelve digits. Many generated digits have nearly the strokes of their nearest training images, and differ in "
+    "thickness and detail. Unseen real digits differ more from the training images below them. Both closest pairs are 1s.",
 )
 for name, (distance, _) in found.items():
     print(
         f"{name:11}: distance to the nearest training image {distance.mean():.1f} on average, {distance.min():.1f} at least"
     )
+moved = [(image.roll(1, dims=-1) - image).norm() for image in sets["unseen real"]]
+print(f"for scale: an unseen digit and itself, moved by one pixel, are {sum(moved) / len(moved):.1f} apart on average")
 quarter = digits.images[::4]  # as many training images as there are unseen ones, 100 of each digit
 to_training, to_unseen = (nearest(sets["generated"], images)[0] for images in (quarter, test.images))
 share = (to_training < to_unseen).float().mean()
 print(f"generated images whose nearest of 1,000 training and 1,000 unseen images is a training image: {share:.0%}")
 
 # %% [markdown]
-# **No image is an exact copy, but the generator leans on what it has seen.** If it had learnt only what digits are, its images would lie as near to 1,000 unseen digits as to 1,000 training digits, and the last number would be 50 %. It is about two thirds. So read its good scores with that in mind, above all the Frechet distance, which is measured to the training images. [The model's card](../memgan/pretrained/mnist-5k.md) says so, too.
+# **No image is an exact copy, but the generator leans on what it has seen.** On average a generated digit is nearer to a training digit than an unseen digit is to itself, moved by one pixel, and many pairs of the figure look nearly alike. The closest pair is a thin 1, which has few pixels to differ in. If the generator had learnt only what digits are, its images would lie as near to 1,000 unseen digits as to 1,000 training digits, and the last number would be 50 %. It is about two thirds. So read its good scores with that in mind, above all the Frechet distance, which is measured to the training images. [The model's card](../memgan/pretrained/mnist-5k.md) says so, too.
 #
-# **In the shorter run it is $D$ that memorises.** The $D$ of the run of Figure 6.1 was asked about 1,000 training images, all test images and 1,000 of its own fakes at each of its moments:
+# The generator of the shorter run leans on the training images nearly as much: the share is the last number of the next output. And its $D$ memorises, which that of the pretrained model hardly does. It was asked about 1,000 training images, all test images and 1,000 of its own fakes at each of its moments:
 
 # %%
 show(
@@ -379,6 +386,7 @@ show(
 print("step   training  unseen  generated")
 for now in run["moments"][1:]:
     print(f"{now['step']:5}  {now['seen']:8.2f}  {now['unseen']:6.2f}  {now['fakes']:9.2f}")
+print(f"generated images of step 1,600 that are nearer to a training image: {run['scores']['nearer_to_training']:.0%}")
 
 # %% [markdown]
 # Up to step 200 seen and unseen images are treated alike. (Around step 400 $D$ accepts little of anything. Here batch normalisation uses its running averages. They lag behind while the networks change fast, so that the numbers differ from those of Figure 6.3.) At the end $D$ accepts far more of the images that it was trained on. It has begun to memorise them, after having met each about 25 times. At the same time it gets ahead in Figure 6.3. Memorising may be the reason, but we have not tested it: the learning rates also begin to fall at step 800. The memory's slots are averages, but the inference network that makes the queries is free to learn single images.
@@ -408,7 +416,7 @@ show(
 LatentExplorer(nb06.fewer_slots(gan, 64))
 
 # %% [markdown]
-# *The image $G(K_c, z)$ of the slot that is drawn most, at $z = 0$. When the cell runs, a square beside it stands for two of the 16 numbers of $z$.*
+# *Images $G(K_c, z)$ of the slot that is drawn most. From left to right the first of the 16 numbers of $z$ grows, from bottom to top the second, and the others are 0. When the cell runs, you choose the slot and move over this square.*
 #
 # ## In five lines
 #
@@ -468,7 +476,7 @@ nb06.train_own(parts, losses)
 # %% [markdown]
 # ### 6.5 · Harder: only the generator
 #
-# Take the information term out of $L_D$ and leave it in $L_G$. First predict: what can $G$ still do to make $I_\text{post}$ small, and what can it not? Then write such a step from the code of `training_step` and train 200 steps. What happens to the probability of the right slot (`look` in notebook 5)?
+# Take the information term out of $L_D$ and leave it in $L_G$. First predict: what can $G$ still do to make $I_\text{post}$ small, and what can it not? Then write such a step from the code of `training_step`, and train a model of 512 slots for 60 steps with it, and another one with the term in both losses. What happens to the probability of the right slot (`look` in notebook 5)?
 #
 # ### 6.6 · Harder: write before you read
 #

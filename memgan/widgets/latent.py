@@ -8,6 +8,8 @@ from memgan.widgets.base import ExplorerWidget, checked_noises, noise_tensor, sc
 
 __all__ = ["LatentExplorer"]
 
+_TILES = 5  # images along each side of the pad, as in latent.js
+
 
 class LatentExplorer(ExplorerWidget):
     """G(K_c, z) for a `slot` c and a `noise` z in [-1, 1]^Z that one moves over a pad; z = 0 at the start.
@@ -28,7 +30,11 @@ class LatentExplorer(ExplorerWidget):
         return checked_noises("noise", [proposal["value"]], 1, self.gan["noise_dim"])[0]
 
     def picture(self) -> bytes:
-        return sheet(self.images(noise_tensor([self.noise])), 1, scale=8)
+        """The images under the pad: z_1 grows from left to right and z_2 upward, and the rest of z is `noise`."""
+        places = [(2 * tile + 1) / _TILES - 1 for tile in range(_TILES)]
+        rows = [[z_2] for z_2 in reversed(places)] if len(self.noise) > 1 else [[]]
+        noises = [[z_1, *z_2, *self.noise[2:]] for z_2 in rows for z_1 in places]
+        return sheet(self.images(noise_tensor(noises)), columns=_TILES)
 
     def __repr__(self) -> str:
         return f"LatentExplorer(slot {self.slot}, noise {[round(z, 2) for z in self.noise]})"

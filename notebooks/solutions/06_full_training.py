@@ -114,7 +114,7 @@ show(
 )
 
 # %% [markdown]
-# They differ because the two memories draw other slots from the same random state, write the replacements of a batch one after another or together, and add in another order. A GAN enlarges such differences within a few steps. What should agree, roughly, are the numbers of the table. Each row has the means of $D$ over the 60 steps before it.
+# They differ because the two memories draw other slots from the same random state, write the replacements of a batch one after another or together, and add in another order. A GAN enlarges such differences within a few steps. What should agree, roughly, are the means of $D$ in the table, each over the 60 steps before it. The slots in use differ more from run to run.
 #
 # ### 6.5 · Harder: only the generator
 #

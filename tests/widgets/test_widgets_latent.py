@@ -89,12 +89,24 @@ def test_tensors_and_arrays_are_taken_for_what_they_hold(gan, make):
     assert (explorer.slot, explorer.noise) == (7, [0.0, 0.5, 0.0, 0.0])
 
 
-def test_viewers_without_javascript_get_the_image_and_its_words(gan):
+def test_viewers_without_javascript_get_the_images_under_the_pad_and_words(gan):
     explorer = LatentExplorer(gan, slot=5, noise=[0.1, 0.2, 0.3, 0.4])
     data, metadata = explorer._repr_mimebundle_()
     assert data["text/plain"] == metadata["image/png"]["alt"] == "LatentExplorer(slot 5, noise [0.1, 0.2, 0.3, 0.4])"
     with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as picture:
-        assert picture.size == (128, 128)  # 16 pixels, enlarged
+        shown = np.asarray(picture.convert("L")) / 127.5 - 1
+    keys = gan.memory.keys[5].unsqueeze(0)
+    for column, row, z_1, z_2 in [(0, 0, -0.8, 0.8), (4, 0, 0.8, 0.8), (2, 2, 0.0, 0.0), (1, 4, -0.4, -0.8)]:
+        image = gan.generator(keys, torch.tensor([[z_1, z_2, 0.3, 0.4]])).detach()[0, 0].numpy()
+        left, top = (4 * 17 * place for place in (column, row))  # 16 pixels and a gap of 1, each 4 wide
+        tile = shown[top : top + 64, left : left + 64]
+        assert np.allclose(tile[::4, ::4], image.clip(-1, 1), atol=0.01)
+
+
+def test_the_pad_of_a_single_noise_is_a_row():
+    small = ["memory.num_slots=40", "memory.top_k=4", "networks.noise_dim=1"]
+    with Image.open(io.BytesIO(LatentExplorer(build(PRESETS["digits"].changed(small))).picture())) as picture:
+        assert picture.height < picture.width / 4
 
 
 def test_the_model_stays_as_it_was(gan):
