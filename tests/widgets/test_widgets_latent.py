@@ -100,7 +100,7 @@ def test_viewers_without_javascript_get_the_images_under_the_pad_and_words(gan):
         image = gan.generator(keys, torch.tensor([[z_1, z_2, 0.3, 0.4]])).detach()[0, 0].numpy()
         left, top = (4 * 17 * place for place in (column, row))  # 16 pixels and a gap of 1, each 4 wide
         tile = shown[top : top + 64, left : left + 64]
-        assert np.allclose(tile[::4, ::4], image.clip(-1, 1), atol=0.01)
+        assert np.allclose(tile[::4, ::4], image.clip(-1, 1), atol=0.02)  # two of 255 grey levels
 
 
 def test_the_pad_of_a_single_noise_is_a_row():
