@@ -11,7 +11,7 @@
 #
 # **The question:** the authors published their TensorFlow code. It departs from the paper's text in several places. Which are they, what does each do, and why does the published setting, $\kappa = 1$, not train on the small networks of this walkthrough?
 #
-# The short answer: with $\kappa = 1$ similarity counts for little, so the histogram decides, and the memory says the same about every query.
+# On queries that stand still the answer is short: with $\kappa = 1$ similarity counts for little, so the histogram decides, and the memory says the same about every query. In a training more than one thing goes wrong, and the last section leaves open which of them is decisive.
 #
 # You need [notebook 3](03_topk_approximation.ipynb) and [notebook 4](04_memory_update.ipynb). Reading takes about 12 minutes, running about half a minute.
 
@@ -237,7 +237,7 @@ for name, gan in {"preset, step 40": runs["preset"].gan, "paper's rule, step 10"
     print(f"{name:21}  {alike:6.2f}  {slots:5}  {push:5.2f}  {other:17.2f}")
 
 # %% [markdown]
-# Two things differ. First, similarity hardly chooses at $\kappa = 1$: about 40 slots make up the $S$ of all 256 images, and $\kappa \sum p_i (v_i - D) K_i$ is nearly the same vector for every image (mean cosine 1.00). What differs between images lies along their queries, and the normalisation of the query removes that part. Second, the push is about a hundred times weaker. A factor of ten of this is the saturating loss, which is flat where $D$ is small.
+# Two things differ. First, similarity hardly chooses at $\kappa = 1$: about 40 slots make up the $S$ of all 256 images, and $\kappa \sum p_i (v_i - D) K_i$ is nearly the same vector for every image (mean cosine 1.00). What differs between images lies along their queries, and the normalisation of the query removes that part. (In the preset, too, the gradients are much alike, with a mean cosine of 0.88, so this difference is one of degree.) Second, the push is about a hundred times weaker. Two causes are known: the gradient is proportional to $\kappa$, which is 15 times as large in the preset, and the saturating loss is flat where $D$ is small, so that with $-\log D$ the push would be ten times as large.
 #
 # Which of the two keeps the rule from training is open, and it may be something else: each line is one seed and few steps, and the two were not changed one at a time. [A study on MNIST](../docs/studies.md#mnist-5k-which-of-the-published-choices-stops-it-from-training) changes each published setting alone: $\kappa = 1$ alone fails on two of three seeds, and all the others together fail as well. That the authors' own runs trained may be due to the differences above, or to their data and sizes. [Notebook 5](05_mcgn.ipynb) shows one change with which the paper's choices for replacement, vouching and ages do train: another bound for the information term, together with a larger $\kappa$.
 #

@@ -11,7 +11,7 @@
 #
 # **The question:** the method has two settings that decide how many directions the memory can tell apart: the number of slots $N$ and the concentration $\kappa$. How much do the results depend on them, and how does one choose?
 #
-# On MNIST the best of five values of $\kappa$ is 15, and more slots give more variety:
+# On MNIST $\kappa = 15$ gives the smallest Frechet distance of five values, and more slots give more variety:
 
 # %%
 import math
@@ -30,7 +30,8 @@ show(
     b3.study_picture(studies, {"frechet_distance": "Frechet distance", "recall": "recall"}),
     "Figure B3.1. Frechet distance (lower is better) and recall (higher is better) for five values of κ and four of N, trained on 4,000 digits of MNIST for "
     "1,600 steps. A dot is a training with its own seed, the line is the mean, and the dashed line is what real test images score. The scales are logarithmic, but for recall. "
-    "At κ = 1 two of three trainings collapse. κ = 15 is best, and 8 costs variety. Recall grows with the number of slots.",
+    "At κ = 1 two of three trainings collapse. The distance is smallest at κ = 15 and recall is largest at 30; 8 costs variety. "
+    "Recall grows with the number of slots.",
     "Four panels. The distance falls from over 500 at kappa 1 to about 25 at 15 and rises to about 70 at 60; it is about 40 at 512 slots and "
     "25 to 30 from 1024 on. Recall is 0 to 0.1 at kappa 1, 0.4 at 8 and 0.7 from 15 on; it rises from 0.58 at 512 slots to 0.8 at 4096.",
 )
@@ -115,11 +116,11 @@ for name, by_size in missed.items():
     print(f"{name:18}", {size: round(mass, 3) for size, mass in by_size.items()})
 
 # %% [markdown]
-# So $k$ need not grow with $N$ as long as few slots carry the counts. If many slots have similar counts, as in the random memories, it must grow in proportion. (In a write $k$ also decides which slots are touched. There a $k$ near $N$ does harm if all of $S_y$ are made young, because "the oldest" then means nothing. See [notebook 4](04_memory_update.ipynb#Two-choices-about-age).)
+# So $k$ need not grow with $N$ as long as few slots carry the counts, as on these tight clusters. In the trainings on MNIST the number of slots in use grows with $N$ (the last columns of the table above), and then a fixed $k$ [leaves out more](03_topk_approximation.ipynb#How-to-choose-k). If many slots have similar counts, as in the random memories, it must grow in proportion. (In a write $k$ also decides which slots are touched. There a $k$ near $N$ does harm if all of $S_y$ are made young, because "the oldest" then means nothing. See [notebook 4](04_memory_update.ipynb#Two-choices-about-age).)
 #
 # ## In five lines
 #
-# - On MNIST $\kappa = 15$ is the best of five values, and $\kappa = 1$ fails. More slots give more variety.
+# - On MNIST $\kappa = 15$ has the smallest Frechet distance of five values, and $\kappa = 1$ fails. More slots give more variety.
 # - Random directions in $M$ dimensions have cosines of about $1/\sqrt M$, so the score of a match exceeds the others by nearly $\kappa$.
 # - One match outvotes $N$ slots with random keys from about $\kappa - \kappa^2/2M = \log N$ on.
 # - A first guess for $\kappa$ is one and a half times this limit.
