@@ -86,6 +86,18 @@ Frames(pictures, labels, "concentration", index=kappas.index(5), width=672)
 #
 # Near $\kappa = 0$ every direction is as likely as every other. At an angle $\theta$ the height is $e^{\kappa(\cos\theta - 1)}$ of the peak, so it is halved where $\cos\theta = 1 - \log 2/\kappa$. This gives the angles above.
 #
+# Half as high at 17.5 degrees does not mean that a sample of the vMF lies about so far from its mean. In many dimensions there is far more room at large angles. **Predict:** at $\kappa = 15$, how far from the mean is a typical sample in $M = 3$ dimensions, and how far in the 64 of the preset? The mean cosine of a sample is $I_{M/2}(\kappa) / I_{M/2-1}(\kappa)$, where $I$ is a Bessel function (see below).
+
+# %%
+for key_dim in [3, 16, 64]:
+    mean = F.normalize(torch.ones(key_dim, dtype=torch.float64), dim=0)
+    cosine = float((vmf.sample(mean, 15.0, 4000, torch.Generator().manual_seed(0)) @ mean).mean())
+    exact = float((vmf.log_bessel_i(key_dim / 2, 15.0) - vmf.log_bessel_i(key_dim / 2 - 1, 15.0)).exp())
+    print(f"M = {key_dim:2}: mean cosine {cosine:.3f} (exact {exact:.3f}), which is {math.degrees(math.acos(exact)):.0f} degrees")
+
+# %% [markdown]
+# In 64 dimensions a sample is almost at a right angle to its mean. The queries of a memory are no such samples: they are made by the network $\mu$, which training is free to send nearer to the keys, and it does. What the method uses of the vMF is how it *compares* slots, and for that only the height of the bell matters.
+#
 # ### The normaliser
 #
 # To find $C_M(\kappa)$, cut the sphere into rings of equal cosine $t = K_i \cdot q$. The density is the same everywhere on a ring. The ring at $t = \cos\theta$ is a sphere with one dimension less, shrunk to radius $\sqrt{1-t^2}$, so its area has a factor $(1-t^2)^{(M-2)/2}$. A step $dt$ of the cosine is $d\theta = dt/\sqrt{1-t^2}$ wide on the sphere. Together the exponent is $(M-3)/2$:
@@ -340,7 +352,7 @@ print(f"log p(x): strangers at most {densities['strangers'].max():.1f}, known qu
 #
 # ## In five lines
 #
-# - An image becomes a direction $q$. Each slot is a bell on the sphere around its key, and all bells have one width (a standard deviation of about $1/\sqrt\kappa$ radians for large $\kappa$).
+# - An image becomes a direction $q$. Each slot is a bell on the sphere around its key, and all bells have one width, which $\kappa$ sets.
 # - The prior is proportional to $h_i + \beta$ and the likelihood to $e^{\kappa K_i\cdot q}$. The posterior (4) is the softmax of $\kappa K_i \cdot q + \log(h_i + \beta)$.
 # - The normaliser cancels because all slots share $\kappa$. It stays in the density (3) and in the information bound of notebook 5.
 # - $p(y=1|x)$ is the posterior mass of the slots that carry $v = 1$, if the label depends on the image only through its slot. That sum is the discriminator.
