@@ -62,7 +62,7 @@ print("a GPU for your own training:", "yes" if torch.cuda.is_available() else "n
 # MemoryGAN puts a *memory* where the discriminator's last layer was. Follow the picture from the top left.
 #
 # - An image goes through an **inference network**, which turns it into a direction, a point on a sphere. This is the *query*.
-# - The memory has $N$ **slots**. Each has a key (a direction), a value (1 for real, 0 for generated), an age (how many writes ago it was last used) and a count (how many images stand behind it).
+# - The memory has $N$ **slots**. Each has a key (a direction), a value (1 for real, 0 for generated), an age (how many writes ago it was last used) and a count (how many images stand behind it, where old ones count less and less).
 # - **Reading** uses Bayes' rule: how probable is it that the query comes from each slot? Only the $k$ most probable slots are kept ("top k"). The probabilities of the real slots add up to $D(x)$, the probability that the image is real.
 # - **Writing** stores the query: slots like it move towards it by a step of *EM* (notebook 4), or the oldest slot is replaced. No gradient is involved.
 # - **Generating** starts from the memory too. A real slot is drawn, and its key goes to the generator, with some noise. What to draw is now a discrete choice, and there is nothing between two slots.

@@ -139,7 +139,7 @@ for slope in (5, 20, 80):
 #
 # ### The forbidden region
 #
-# Now draw the bound as a curve, the share of points off all modes against the slope. No GAN with one connected latent space can lie below the curve *if it hits all eight modes equally often*. **Predict:** where do trained GANs lie, and which way do they move as they train?
+# Now draw the bound as a curve, the share of points off all modes against the slope. No GAN whose $z$ is uniform on a cube can lie below the curve *if it hits all eight modes equally often*. **Predict:** where do trained GANs lie, and which way do they move as they train?
 
 # %%
 plain, wide = runs("plain"), runs("plain, 16 noise dimensions")
@@ -296,7 +296,7 @@ for variant in ("sigmoid", "sigmoid + R1", "sigmoid + replay"):
     print(f"{variant:17}", *("/".join(f"{share:.2f}" for share in row) for row in rows), sep="  ")
 
 # %% [markdown]
-# **Where it does not show.** This experiment was designed to provoke forgetting, because A and B differ from real digits in opposite directions. If each pixel goes only half of the way, $D$ forgets A for a few steps, and then rejects it again without seeing it (the first line below). Probably the grey edges that A and B then share are the reason. In ordinary training we saw no forgetting either. We kept fakes of several moments of the training of six DCGANs on `mnist-5k` (`results/study-seeds-mnist-5k.json`), and asked the *last* discriminator of each about them:
+# **Where it does not show.** This experiment was designed to provoke forgetting, because A and B differ from real digits in opposite directions. If each pixel goes only half of the way, $D$ forgets most of A at first, and later rejects it again without seeing it (the first line below). Probably the grey edges that A and B then share are the reason. In ordinary training we saw no forgetting either. We kept fakes of several moments of the training of six DCGANs on `mnist-5k` (`results/study-seeds-mnist-5k.json`), and asked the *last* discriminator of each about them:
 
 # %% tags=["nbval-close"] tolerance={"absolute": 0.15, "relative": 0.2}
 halfway = forgetting.experiment("sigmoid", seed=0, steps_on_b=100, amount=0.5)
@@ -312,7 +312,7 @@ for run in dcgans:
     print(f"seed {run.seed} (accepts {run.accepted:.2f} of real test images): {old}  {run.newest:.2f}")
 
 # %% [markdown]
-# The last discriminator rejects fakes of any earlier step about as often as the newest (at worst 9 of 100 less) or more often, because bad fakes stay easy. It does not simply reject everything, since it accepts about 70 % of real test images. ([Notebook 6](06_full_training.ipynb) is about the others.) So forgetting is real, but in our tests $D$ forgot only where rejecting the new fakes conflicted with rejecting the old ones. [Notebook 7](07_does_it_work.ipynb) asks whether a memory helps there.
+# The last discriminator rejects fakes of any earlier step about as often as the newest (at worst some 8 of 100 less) or more often, because bad fakes stay easy. It does not simply reject everything, since it accepts about 70 % of real test images. ([Notebook 6](06_full_training.ipynb) is about the others.) So forgetting is real, but in our tests $D$ forgot only where rejecting the new fakes conflicted with rejecting the old ones. [Notebook 7](07_does_it_work.ipynb) asks whether a memory helps there.
 #
 # ## In five lines
 #
@@ -326,7 +326,7 @@ for run in dcgans:
 #
 # Replace the three dots and run the cell. The check says what is wrong. [Solutions](solutions/01_structural_discontinuity.ipynb).
 #
-# ### 1.1 · Two steps down
+# ### 1.1 · A wrong bound
 #
 # A colleague widens each $A_i$ by the *whole* distance $g/(0.798L)$ instead of half of it, and gets a bound twice as strong for small gaps. Which step of the proof fails then? First say it in a sentence. Then write the right bound yourself, for slope $L$, gap $g$ and $m$ modes.
 
@@ -375,10 +375,10 @@ check_share(share_in_between)
 # %% [markdown]
 # ### 1.5 · Harder: sixteen dimensions
 #
-# What happens to the bound if $z$ has 16 dimensions instead of 2? Answer from the proof first, then look at the two kinds of coloured marks in Figure 1.3. Why might more dimensions still make the bridges *wider* in practice?
+# What happens to the bound if $z$ has 16 dimensions instead of 2? Answer from the proof first, then look at the two kinds of coloured marks in Figure 1.3, and compare how far above the bound they lie.
 #
 # ### 1.6 · Harder: a latent space in two pieces
 #
-# Give $G$ noise that is uniform on $(-1, -0.2) \cup (0.2, 1)$. Which step of the proof fails, and how many of the eight modes can it serve without a bridge? What would a GAN on eight modes need, and who would have to know that there are eight?
+# Give $G$ noise that is uniform on $(-1, -0.2) \cup (0.2, 1)$. Which of the four steps of the proof fails, and how many of the eight modes can it serve without a bridge? What would a GAN on eight modes need, and who would have to know that there are eight?
 #
 # **Next:** [notebook 2](02_vmf_posterior.ipynb) starts on the memory: which slot does an image come from?

@@ -93,7 +93,9 @@ for key_dim in [3, 16, 64]:
     mean = F.normalize(torch.ones(key_dim, dtype=torch.float64), dim=0)
     cosine = float((vmf.sample(mean, 15.0, 4000, torch.Generator().manual_seed(0)) @ mean).mean())
     exact = float((vmf.log_bessel_i(key_dim / 2, 15.0) - vmf.log_bessel_i(key_dim / 2 - 1, 15.0)).exp())
-    print(f"M = {key_dim:2}: mean cosine {cosine:.3f} (exact {exact:.3f}), which is {math.degrees(math.acos(exact)):.0f} degrees")
+    print(
+        f"M = {key_dim:2}: mean cosine {cosine:.3f} (exact {exact:.3f}), which is {math.degrees(math.acos(exact)):.0f} degrees"
+    )
 
 # %% [markdown]
 # In 64 dimensions a sample is almost at a right angle to its mean. The queries of a memory are no such samples: they are made by the network $\mu$, which training is free to send nearer to the keys, and it does. What the method uses of the vMF is how it *compares* slots, and for that only the height of the bell matters.

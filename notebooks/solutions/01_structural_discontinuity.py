@@ -22,7 +22,7 @@ from walkthrough.nb01_discontinuity import check_bound, check_share, check_slope
 from walkthrough.nb01_isoperimetry import least_off_mode
 
 # %% [markdown]
-# ### 1.1 · Two steps down
+# ### 1.1 · A wrong bound
 #
 # Two sets that are a distance $d$ apart stay disjoint only if each is widened by at most $d/2$. Widened by $d$ they overlap, and their probabilities may add up to more than 1, so the last step fails.
 
@@ -91,8 +91,8 @@ for kind in ("plain", "plain, 16 noise dimensions"):
     print(f"{kind:26}: {len(full)} runs with 8 modes, {np.median(times):.1f} times the bound (median)")
 
 # %% [markdown]
-# In practice all directions of $z$ contribute to the slope, and a network spends its slope on many of them. The bound counts only the steepest direction.
+# So in practice sixteen dimensions do not help here, and the bound does not say why. We have not tested a reason. One is possible: the bound is reached only by a map whose slope is used for the bridges and for nothing else, and with more dimensions a network has more directions to vary in.
 #
 # ### 1.6 · Harder: a latent space in two pieces
 #
-# Step 1 fails: no continuous map sends a normal $u$ to a space in two pieces. One bridge can be avoided, that between the modes of the first piece and those of the second. Each piece still serves four modes and needs bridges among them. A GAN on eight modes needs eight pieces or more: several pieces may share a mode, but a piece with two modes needs a bridge. Somebody would have to know that there are eight, and how often each is to be drawn. A MemoryGAN learns both: its pieces are slots, and their counts say how often.
+# Step 1 fails: no continuous map sends a normal $u$ to a space in two pieces. One bridge can be avoided, that between the modes of the first piece and those of the second. So two modes can be served without a bridge, one by each piece. With eight, each piece serves four modes and needs bridges among them. A GAN on eight modes needs eight pieces or more: several pieces may share a mode, but a piece with two modes needs a bridge. Somebody would have to know that there are eight, and how often each is to be drawn. A MemoryGAN learns both: its pieces are slots, and their counts say how often.

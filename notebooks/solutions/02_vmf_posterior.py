@@ -95,7 +95,7 @@ nb02.check_closed_form(closed_form)
 #
 # $$D'(x) = \frac{(1-w)\,p(x)\,D(x) + w\,u/2}{(1-w)\,p(x) + w\,u}.$$
 #
-# The memory of Figure 2.5 gives known queries a density of at least $e^{47}$ and strangers at most $e^{43}$. The uniform density is $e^{40.8}$ in 64 dimensions, about that of a stranger. So with a small $w$ nothing changes, and the odds of $w$ that separate the two groups lie a few nats above even.
+# The memory of Figure 2.5 gives known queries a density of at least $e^{47}$ and strangers at most $e^{43}$. The uniform density is $e^{40.8}$ in 64 dimensions, about that of a stranger. So with a small $w$ nothing changes. The two groups are separated where the log-odds of $w$ are a few nats above 0.
 
 # %%
 prepare(seed=0)

@@ -101,4 +101,4 @@ print("lengths:", [round(length, 2) for length in along.norm(dim=1).tolist()])
 #
 # $$-\log p(c \mid x) = -\log p(c \mid x, v=1) - \log p(y=1 \mid x).$$
 #
-# The new part is $-\log D(x)$, up to the top $k$ and the clip: the non-saturating loss of the generator, weighted by $\lambda$. For the generator it would only raise the weight of a loss that it has already. For the discriminator it would be wrong, because the term stands in $L_D$ as well, and would reward $\mu$ for taking generated images for real ones.
+# The new part is $-\log D(x)$, up to the top $k$ and the clip: the non-saturating loss of the generator, weighted by $\lambda$. For the generator it would only raise the weight of a loss that it has already, from 1 to $1 + \lambda$. So nothing new would make it stronger, and beside that loss the slot would count for less. For the discriminator it would be wrong, because the term stands in $L_D$ as well, and would reward $\mu$ for taking generated images for real ones.

@@ -139,7 +139,15 @@ def forbidden_region(series: Sequence[Series], slopes: tuple[float, float] = (0.
     axes.fill_between(slope, LOWEST, least, color="#EEEEEE")
     axes.fill_between(slope, LOWEST, least, facecolor="none", edgecolor="#CCCCCC", hatch="///", linewidth=0)
     axes.plot(slope, least, color="black", linewidth=1.6)
-    axes.text(1.08, 0.85, "the bound", fontsize=10, va="center")
+    steep = 100.0
+    axes.text(
+        steep,
+        0.8 * float(least_off_mode(steep, plane.gap(), plane.MODES)),
+        "the bound",
+        fontsize=10,
+        va="top",
+        ha="right",
+    )
     for points in series:
         axes.plot(
             points.slope,
