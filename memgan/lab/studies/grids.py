@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from memgan.presets import Settings
 
-__all__ = ["STUDIES", "Grid", "Study", "candidate_rates", "candidate_weights"]
+__all__ = ["STUDIES", "Grid", "Study", "candidate_rates", "candidate_weights", "smaller_weights", "wide_rates"]
 
 Grid = dict[str, list[str]]
 
@@ -22,6 +22,8 @@ class Study:
     grid: Callable[[Settings], Grid]  # for the preset that it starts from
     metrics: tuple[str, ...] = ("inception_score", "frechet_distance", "recall", "slot_purity")
     candidates: Callable[[Settings], Grid] | None = None  # of which each configuration takes its best, where tuned
+    refinements: Callable[[Settings], Grid] | None = None  # tried with the best of those; of a configuration's settings
+    chosen_by: str = "inception_score"  # of the trials; or "frechet_distance", which sees variety as well
 
 
 def candidate_rates(preset: Settings) -> Grid:
@@ -34,6 +36,24 @@ def candidate_rates(preset: Settings) -> Grid:
         "G as slow as D": _rates(discriminator_lr, discriminator_lr),
         "both twice as fast": _rates(2 * generator_lr, 2 * discriminator_lr),
     }
+
+
+def wide_rates(preset: Settings) -> Grid:
+    """`candidate_rates`, and both rates four times and eight times as fast: not every model learns best near ours."""
+    generator_lr = preset.training.generator_lr
+    discriminator_lr = preset.training.discriminator_lr
+    return candidate_rates(preset) | {
+        "both four times as fast": _rates(4 * generator_lr, 4 * discriminator_lr),
+        "both eight times as fast": _rates(8 * generator_lr, 8 * discriminator_lr),
+    }
+
+
+def smaller_weights(settings: Settings) -> Grid:
+    """A third and a tenth of a model's weight of the information term; nothing for a model that has no such term."""
+    if settings.model in ("dcgan", "no-mcgn"):
+        return {}
+    weights = (settings.training.mi_weight * factor for factor in (0.3, 0.1))
+    return {f"lambda {weight:g}": [f"training.mi_weight={weight:g}"] for weight in weights}
 
 
 def candidate_weights(preset: Settings) -> Grid:
@@ -59,6 +79,13 @@ def _ablation(preset: Settings) -> Grid:
         "InfoGAN, 10 codes": ["model=infogan:10+2"],
         "InfoGAN, 64 codes": ["model=infogan:64+2"],
     }
+
+
+def _rivals(preset: Settings) -> Grid:
+    """The models of `_ablation` in which no part is taken out."""
+    models = _ablation(preset)
+    del models["without EM"], models["without MCGN"]
+    return models
 
 
 def _penalty(preset: Settings) -> Grid:
@@ -190,6 +217,13 @@ def _rule(preset: Settings) -> Grid:
 STUDIES = {
     "seeds": Study("How much depends on the seed?", _seeds),
     "ablation": Study("What is each part of MemoryGAN worth?", _ablation, candidates=candidate_rates),
+    "rivals": Study(
+        "Who is ahead if each model has the rates and the weight that suit it?",
+        _rivals,
+        candidates=wide_rates,
+        refinements=smaller_weights,
+        chosen_by="frechet_distance",
+    ),
     "penalty": Study("Who is ahead where R1 calms every discriminator?", _penalty, candidates=candidate_rates),
     "kappa": Study("How sharply should a slot look? At kappa = 1 its likelihood spans only e^2.", _kappa),
     "memory-size": Study("How many slots does it take, with k in proportion?", _memory_size),

@@ -81,6 +81,22 @@ class Plan:
         """What is tried for each configuration, such as learning rates; nothing where the study is not tuned."""
         return {} if self.study.candidates is None else self.study.candidates(self.settings)
 
+    def refinements(self, configuration: str, candidate: str) -> Grid:
+        """What is tried for a configuration together with its best of `candidates`, such as other weights."""
+        if self.study.refinements is None:
+            return {}
+        changes = self.candidates[candidate]
+        further = self.study.refinements(settings_of(self.settings, self.grid[configuration]))
+        return {f"{candidate}, {name}": changes + more for name, more in further.items()}
+
+    def all_candidates(self, configuration: str) -> Grid:
+        """Each of `candidates`, followed by its `refinements`."""
+        every: Grid = {}
+        for candidate, changes in self.candidates.items():
+            every[candidate] = changes
+            every |= self.refinements(configuration, candidate)
+        return every
+
     def head(self) -> dict[str, Any]:
         """What every run of a result file has in common."""
         head = {
@@ -94,6 +110,8 @@ class Plan:
         if self.is_tuned:
             head["candidates"] = self.candidates
             head["tuning_steps"] = self.tuning_steps
+        if self.study.refinements is not None:
+            head["chosen_by"] = self.study.chosen_by
         return head
 
     def data(self, split: str) -> ImageData:
@@ -103,7 +121,7 @@ class Plan:
 
     def trial(self, configuration: str, candidate: str, runs: Path) -> "Job":
         """The short run that tries a candidate for a configuration."""
-        changes = self.grid[configuration] + self.candidates[candidate]
+        changes = self.grid[configuration] + self.all_candidates(configuration)[candidate]
         return Job(
             configuration=configuration,
             changes=changes,
@@ -119,7 +137,7 @@ class Plan:
         """The run of a configuration that is reported, with the candidate's changes where it was tuned."""
         changes = self.grid[configuration]
         if candidate is not None:
-            changes = changes + self.candidates[candidate]
+            changes = changes + self.all_candidates(configuration)[candidate]
         return Job(
             configuration=configuration,
             changes=changes,

@@ -68,7 +68,7 @@ def _planned_changes(row: Row, plan: Plan) -> list[str] | None:
         return None
     changes = plan.grid[row["configuration"]]
     if "candidate" in row:
-        changes = changes + plan.candidates.get(row["candidate"], [])
+        changes = changes + plan.all_candidates(row["configuration"]).get(row["candidate"], [])
     return changes
 
 
@@ -79,10 +79,13 @@ def write_result(path: Path, result: Row, plan: Plan) -> None:
     handed on.
     """
     configurations = list(plan.grid)
-    candidates = list(plan.candidates)
+    candidates = {name: list(plan.all_candidates(name)) for name in configurations}
     result["runs"].sort(key=lambda row: (configurations.index(row["configuration"]), row["seed"]))
     result["tuning"].sort(
-        key=lambda row: (configurations.index(row["configuration"]), candidates.index(row["candidate"]))
+        key=lambda row: (
+            configurations.index(row["configuration"]),
+            candidates[row["configuration"]].index(row["candidate"]),
+        )
     )
     settings = result["settings"]
     written = result | {"settings": settings | {"dataset": relative_name(settings["dataset"], path.parent)}}

@@ -5,6 +5,7 @@ off, resumed, and given more seeds. Runs are kept in folders, where they go on f
 """
 
 import json
+import math
 import shutil
 import signal
 import sys
@@ -22,8 +23,8 @@ import torch
 from memgan.gan import AdversarialModel
 from memgan.lab.baselines.models import load_model, parameters
 from memgan.lab.evaluation import evaluate, old_fakes_of
-from memgan.lab.evaluation.classifier import has_classes
-from memgan.lab.evaluation.metrics import inception_score
+from memgan.lab.evaluation.classifier import features_of, has_classes
+from memgan.lab.evaluation.metrics import frechet_distance, inception_score
 from memgan.lab.sessions.diagnosis import TrainingError
 from memgan.lab.sessions.session import HANG_UP, Interrupted, SessionOptions, resume
 from memgan.lab.sessions.world import World
@@ -35,7 +36,8 @@ from memgan.runs import CHECKPOINTS, HISTORY
 
 __all__ = ["best_candidate", "measure", "run_study", "trained", "tune"]
 
-TUNING_IMAGES = 2000  # whose Inception Score chooses the candidate
+TUNING_IMAGES = 2000  # whose scores choose the candidate
+TUNING_REAL_IMAGES = 4000  # about so many training images stand for all of them
 
 Work = Callable[[Job], Row]
 
@@ -59,26 +61,21 @@ def run_study(
     grid = _named_configurations(plan.grid, only)
     result = result_to_continue(out, plan)
 
-    trials = []
-    tried = {(row["configuration"], row["candidate"]) for row in result["tuning"]}
-    for name in grid:
-        for candidate in plan.candidates:
-            if (name, candidate) not in tried:
-                trials.append(plan.trial(name, candidate, runs))
     done = {(row["configuration"], row["seed"]) for row in result["runs"]}
     missing = [(name, seed) for name in grid for seed in dict.fromkeys(seeds) if (name, seed) not in done]
-    if trials or missing:
+    if missing or _trials(plan, grid, result["tuning"], runs):
         _refuse_without_classes(plan)
     writes = world is None or world.is_first
-    for row in _worked_off(tune, trials, processes, world):
-        result["tuning"].append(row)
-        if writes:
-            write_result(out, result, plan)
-        yield row
+    while trials := _trials(plan, grid, result["tuning"], runs):
+        for row in _worked_off(tune, trials, processes, world):
+            result["tuning"].append(row)
+            if writes:
+                write_result(out, result, plan)
+            yield row
 
     jobs = []
     for name, seed in missing:
-        chosen = best_candidate(result["tuning"], name) if plan.is_tuned else None
+        chosen = best_candidate(result["tuning"], name, plan.study.chosen_by) if plan.is_tuned else None
         jobs.append(plan.job(name, seed, chosen, runs))
     for row in _worked_off(measure, jobs, processes, world):
         result["runs"].append(row)
@@ -108,18 +105,41 @@ def _named_configurations(grid: Grid, only: Sequence[str]) -> Grid:
     return {name: changes for name, changes in grid.items() if name in only}
 
 
-def best_candidate(tuning: list[Row], configuration: str) -> str:
-    """The candidate with the best Inception Score among the trials of a configuration; the first where all failed."""
+def _trials(plan: Plan, grid: Grid, tuning: list[Row], runs: Path) -> list[Job]:
+    """What `tuning` does not hold yet: for each configuration its candidates, and then the refinements of the best."""
+    trials = []
+    for name in grid:
+        tried = {row["candidate"]: row for row in tuning if row["configuration"] == name}
+        wanted = list(plan.candidates)
+        if wanted and all(candidate in tried for candidate in wanted):
+            best = best_candidate([tried[candidate] for candidate in wanted], name, plan.study.chosen_by)
+            wanted = list(plan.refinements(name, best))
+        for candidate in wanted:
+            if candidate not in tried:
+                trials.append(plan.trial(name, candidate, runs))
+    return trials
+
+
+def best_candidate(tuning: list[Row], configuration: str, chosen_by: str = "inception_score") -> str:
+    """The best candidate of a configuration by one score of its trials; the first where all failed.
+
+    `chosen_by` is "inception_score", of which more is better, or "frechet_distance", of which less is.
+    """
     own = [row for row in tuning if row["configuration"] == configuration]
-    best = max(own, key=lambda row: row.get("inception_score") or 0.0)
-    return best["candidate"]
+    sign = -1.0 if chosen_by == "frechet_distance" else 1.0
+
+    def value(row: Row) -> float:
+        score = row.get(chosen_by)
+        return -math.inf if score is None else sign * score
+
+    return max(own, key=value)["candidate"]
 
 
 # ---------------------------------------------------------------- one run
 
 
 def tune(job: Job) -> Row:
-    """The Inception Score of one candidate on the tuning seed."""
+    """The scores of one candidate on the tuning seed, of fewer images than a run is evaluated by."""
     row: Row = {
         "configuration": job.configuration,
         "candidate": job.candidate,
@@ -131,10 +151,16 @@ def tune(job: Job) -> Row:
     except TrainingError as error:
         return row | {"failed": error.diagnosis}
     generator = torch.Generator(gan.device).manual_seed(0)
+    classifier, real = job.classifier(), job.data().images
     with torch.no_grad():
         images = gan.generate(TUNING_IMAGES, generator=generator).images.cpu()
-        score = inception_score(job.classifier()(images))
-    return finite(row | {"seconds": round(seconds, 3), "inception_score": score})
+        features = features_of(classifier, images)
+        of_real = features_of(classifier, real[:: max(1, len(real) // TUNING_REAL_IMAGES)])
+        scores = {
+            "inception_score": inception_score(classifier.head(features)),
+            "frechet_distance": frechet_distance(features, of_real),
+        }
+    return finite(row | {"seconds": round(seconds, 3)} | scores)
 
 
 def measure(job: Job) -> Row:
