@@ -243,7 +243,7 @@ SlotExplorer(garments)
 # - *DCGAN*: no memory. Its $z$ is as long as MemoryGAN's key and $z$ together or, with *little noise*, as $z$ alone.
 # - *InfoGAN*: no memory, and the generator is given a one-hot code with 10 or 64 values.
 #
-# The study exists for MNIST (1,600 steps) and for Fashion-MNIST (4 epochs, and for four of the models also 16). MemoryGAN has the posterior term, and the term by which InfoGAN ties its images to their code has the same weight.
+# The study exists for MNIST (1,600 steps) and for Fashion-MNIST (4 epochs, and for four of the models also 16). MemoryGAN has the posterior term, and the term by which InfoGAN ties its images to their code has the weight 1, as in its authors' code.
 
 # %%
 ablations = {

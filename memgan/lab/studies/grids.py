@@ -107,7 +107,10 @@ def _memory_size(preset: Settings) -> Grid:
     grid: Grid = {}
     for size in sizes:
         top_k = max(1, size * preset.memory.top_k // slots)
-        grid[f"{size} slots"] = [f"memory.num_slots={size}", f"memory.top_k={top_k}"]
+        changes = [f"memory.num_slots={size}", f"memory.top_k={top_k}"]
+        if preset.memory.correct_in_top > top_k or preset.memory.correct_in_top == preset.memory.top_k:
+            changes.append(f"memory.correct_in_top={top_k}")
+        grid[f"{size} slots"] = changes
     return grid
 
 
@@ -134,7 +137,12 @@ def _forgetting(preset: Settings) -> Grid:
 
 
 def _paper_rule(preset: Settings) -> Grid:
-    """Each choice of the paper that this project does not share, alone; then all of them, and all but kappa = 1."""
+    """Each choice of the paper that this project does not share, alone; then all of them, and all but kappa = 1.
+
+    Raises ValueError for a preset that has the paper's choices already.
+    """
+    if preset.memory.kappa == 1 and preset.memory.correct_in_top == preset.memory.top_k:
+        raise ValueError("this study puts the paper's choices in the place of this project's: expected no paper preset")
     choices = {
         "kappa 1": ["memory.kappa=1"],
         "alpha 0.5": ["memory.alpha=0.5"],
@@ -186,7 +194,7 @@ def _length(preset: Settings) -> Grid:
 def _rule(preset: Settings) -> Grid:
     """This project's rule for writing, each choice of the paper alone, and all three, under both bounds.
 
-    The density's bound has the weight, the noise and the kappa that suit it.
+    Each bound has the weight, the noise and the kappa that suit it: for one of them, those of the preset.
     """
     bounds = {
         "density": [
@@ -195,8 +203,14 @@ def _rule(preset: Settings) -> Grid:
             "networks.noise_dim=4",
             "memory.kappa=60",
         ],
-        "posterior": [],
+        "posterior": [
+            "training.information=posterior",
+            "training.mi_weight=1",
+            "networks.noise_dim=16",
+            "memory.kappa=15",
+        ],
     }
+    bounds[preset.training.information] = []
     ours = ["memory.correct_in_top=2", "memory.touch=best", "memory.replace_within_label=true"]
     papers = {
         "the oldest of all replaced": ["memory.replace_within_label=false"],

@@ -14,9 +14,10 @@ from scipy.special import log_softmax
 from scipy.stats import chisquare, entropy, norm
 
 from memgan import MemoryGAN
-from memgan.gan import Generated
+from memgan.gan import Generated, generator_loss
 from memgan.lab.baselines.memories import AveragingMemory, LastWriteWins, OneByOne
 from memgan.lab.baselines.models import MODELS, as_model, build_model, load_model, parameters
+from memgan.lab.baselines.sigmoid import SigmoidGAN
 from memgan.lab.commands.cli import main
 from memgan.presets import PRESETS
 from memgan.runs import build, load_run, save_run
@@ -63,8 +64,16 @@ def test_same_seed_gives_the_same_run(name):
 def test_scores_are_probabilities_inside_the_clip(name):
     gan = tiny_baseline(name).eval()
     scores = gan.discriminate(random_images(7) * 100)
-    epsilon = torch.tensor(1e-3)
+    epsilon = torch.tensor(1e-7 if isinstance(gan, SigmoidGAN) else 1e-3)
     assert scores.shape == (7,) and bool(((scores >= epsilon) & (scores <= 1 - epsilon)).all())
+
+
+def test_the_generator_of_a_sigmoid_learns_however_sure_d_is():
+    """The gradient of -log D by the logit is D - 1, which is -1 where D is sure of a fake."""
+    logits = torch.tensor([[-15.0], [-8.0], [0.0], [8.0]], requires_grad=True)
+    generator_loss(tiny_baseline("dcgan").read(logits), "non_saturating").backward()
+    exact = (torch.sigmoid(logits.detach().double()) - 1) / 4
+    assert torch.allclose(logits.grad.double(), exact, rtol=1e-3)
 
 
 @each_baseline

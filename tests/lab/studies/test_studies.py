@@ -127,6 +127,25 @@ def test_a_model_is_made_of_equal_size_before_anything_else_is_set():
     assert found.networks.noise_dim == TINY.networks.noise_dim + TINY.memory.key_dim
 
 
+@pytest.mark.parametrize("preset", ["digits", "mnist-5k", "fashion-mnist-slim"])
+def test_a_row_of_the_rules_has_the_bound_that_it_names(preset):
+    plan = Plan.of("rule", preset)
+    for name, changes in plan.grid.items():
+        assert settings_of(plan.settings, changes).training.information == name.split(":")[0]
+
+
+def test_the_published_choices_are_no_change_of_a_preset_that_has_them():
+    with pytest.raises(ValueError, match="expected no paper preset"):
+        Plan.of("paper-rule", "fashion-mnist-paper")
+
+
+def test_where_all_k_may_vouch_they_may_at_every_number_of_slots():
+    plan = Plan.of("memory-size", "fashion-mnist-paper")
+    for changes in plan.grid.values():
+        memory = settings_of(plan.settings, changes).memory
+        assert memory.correct_in_top == memory.top_k
+
+
 @pytest.mark.parametrize(("set_for_all", "weight"), [([], 0.5), (["training.gradient_penalty=0.02"], 0.02)])
 def test_a_penalty_has_the_weight_that_was_set_for_all(set_for_all, weight):
     plan = Plan.of("penalty", "digits", changes=set_for_all)
@@ -313,6 +332,68 @@ def test_every_configuration_is_tuned_alike_and_runs_with_its_best_rates(small, 
     seen.clear()
     list(study(tmp_path, "tuned", steps=2, tuning_steps=1, seeds=(0, 1)))
     assert seen == []
+
+
+def weights_of(settings):
+    if settings.model == "dcgan":
+        return {}
+    return {f"lambda {weight}": [f"training.mi_weight={weight}"] for weight in (0.5, 0.25)}
+
+
+def test_the_best_candidate_is_refined_and_chosen_by_the_distance(small, tmp_path, monkeypatch):
+    distances = {
+        "as it is": {"G as slow as D": 10.0, "G as slow as D, lambda 0.25": 5.0},
+        "flat": {"both twice as fast": 10.0, "both twice as fast, lambda 0.5": 11.0},
+        "no memory": {"D as fast as G": 10.0},
+    }
+    best = {"as it is": "G as slow as D, lambda 0.25", "flat": "both twice as fast", "no memory": "D as fast as G"}
+
+    def tried(job):
+        seen.append((job.configuration, job.candidate))
+        distance = distances[job.configuration].get(job.candidate, 20.0)
+        scores = {
+            "inception_score": distance,
+            "frechet_distance": distance,
+        }  # the worst by the one, the best by the other
+        return {"configuration": job.configuration, "candidate": job.candidate, "seed": 10, **scores}
+
+    refined = Study(
+        "?", lambda _: GRID, candidates=candidate_rates, refinements=weights_of, chosen_by="frechet_distance"
+    )
+    monkeypatch.setitem(STUDIES, "refined", refined)
+    monkeypatch.setattr(studies, "tune", tried)
+    seen = []
+    list(study(tmp_path, "refined"))
+    rates = [(name, candidate) for name in GRID for candidate in candidate_rates(TINY)]
+    weights = [
+        *(("as it is", f"G as slow as D, lambda {weight}") for weight in (0.5, 0.25)),
+        *(("flat", f"both twice as fast, lambda {weight}") for weight in (0.5, 0.25)),
+    ]
+    assert seen == rates + weights
+    runs = load_study(tmp_path / "result.json")["runs"]
+    assert {row["configuration"]: row["candidate"] for row in runs} == best
+    slow = candidate_rates(TINY)["G as slow as D"]
+    assert runs[0]["changes"] == [*GRID["as it is"], *slow, "training.mi_weight=0.25"]
+    seen.clear()
+    list(study(tmp_path, "refined", seeds=(0, 1)))
+    assert seen == []
+
+
+def test_a_trial_has_the_scores_by_which_one_is_chosen(small, tmp_path):
+    rows = list(study(tmp_path, "tuned", only=["as it is"]))
+    for row in rows[:-1]:
+        assert row["inception_score"] >= 1 and row["frechet_distance"] > 0
+
+
+def test_rivals_have_a_third_and_a_tenth_of_their_own_weight_to_choose_from():
+    plan = Plan.of("rivals", "mnist-5k")
+    weights = {}
+    for name, changes in plan.grid.items():
+        own = settings_of(plan.settings, changes).training.mi_weight
+        tried = plan.refinements(name, "the preset's").values()
+        weights[name] = [settings_of(plan.settings, changes + more).training.mi_weight / own for more in tried]
+    assert weights.pop("without memory: DCGAN") == weights.pop("DCGAN, little noise") == []
+    assert all(found == pytest.approx([0.3, 0.1]) for found in weights.values()) and len(weights) == 3
 
 
 def test_rates_where_every_trial_failed_are_the_presets():
