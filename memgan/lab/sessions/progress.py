@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from memgan.files import written_whole
 from memgan.gan import AdversarialModel
 from memgan.plots import image_grid, tile
-from memgan.runs import written_whole
 
 __all__ = [
     "METRICS",
