@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from memgan.data import as_bytes
 from memgan.extras import required
 from memgan.gan import MemoryGAN
+from memgan.plots import legible
 from memgan.widgets.base import ExplorerWidget, checked_noises, noise_tensor, script, sheet, still
 
 with required("lab", "memgan.widgets"):
@@ -82,7 +83,7 @@ class SlotExplorer(ExplorerWidget):
         if self._classifier is not None:
             table |= _classes(gan, keys, still(self._classifier))
             if self._class_names is not None:
-                table["class_names"] = list(self._class_names)
+                table["class_names"] = [legible(name) for name in self._class_names]
         if self._images is not None:
             table |= _neighbours(gan, keys, self._images.detach().cpu().float())
         return table
