@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from memgan.data import as_float
 from memgan.extras import required
 
 with required("lab", "memgan.plots"):
@@ -35,7 +36,7 @@ def tile(images: Tensor, columns: int, gap: int = 1) -> np.ndarray:
     """Images side by side on white, `columns` in a row, as one picture.
 
     Args:
-        images: [n, C, H, W] in [-1, 1] with n of at least 1; what is beyond is cut.
+        images: [n, C, H, W], bytes or in [-1, 1], with n of at least 1; what is beyond is cut.
         columns: images in a row, also where there are fewer images than that.
         gap: pixels between two images.
 
@@ -45,7 +46,7 @@ def tile(images: Tensor, columns: int, gap: int = 1) -> np.ndarray:
     with required("lab", "memgan.plots"):
         from torchvision.utils import make_grid
 
-    shown = ((images.detach().cpu() + 1) / 2).clamp(0, 1).to(torch.float32)
+    shown = ((as_float(images.detach().cpu()) + 1) / 2).clamp(0, 1).to(torch.float32)
     channels = shown.shape[1]
     rows = -(-len(shown) // columns)
     missing = rows * columns - len(shown)
@@ -72,7 +73,7 @@ def image_grid(
     Labels may be names of any kind: a `$` in them begins no formula.
 
     Args:
-        images: [n, C, H, W] in [-1, 1].
+        images: [n, C, H, W], bytes or in [-1, 1].
         columns: images in a row.
         row_labels: what is written beside each row, if anything.
         column_label: what is written below the sheet.

@@ -50,6 +50,14 @@ def test_tile_takes_images_of_any_floating_point_type(dtype):
     np.testing.assert_allclose(picture, tile(images, 3), rtol=0, atol=0.01)
 
 
+def test_tile_takes_bytes_as_a_data_set_has_them_and_no_other_whole_numbers():
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1, 1)
+    np.testing.assert_allclose(tile(images, 3, gap=0), [[0, 0.2, 1]], atol=1e-6)
+    for dtype in (torch.int64, torch.bool):
+        with pytest.raises(TypeError, match=f"got {dtype}"):
+            tile(images.to(dtype), 3)
+
+
 def test_a_default_type_or_device_does_not_change_a_sheet():
     images = random_images(5)
     expected = tile(images, 3)

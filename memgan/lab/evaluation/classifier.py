@@ -198,9 +198,12 @@ def features_of(model: FeatureExtractor, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def classify(model: Callable[[Tensor], Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
-    """The confidence (largest probability) and class that `model` gives `images` [..., C, H, W], each [...]."""
+    """The confidence (largest probability) and class that `model` gives `images` [..., C, H, W], each [...].
+
+    The images may be bytes or in [-1, 1].
+    """
     shape = images.shape[:-3]
-    logits = torch.cat([model(part) for part in images.flatten(0, -4).split(_AT_ONCE)])
+    logits = torch.cat([model(as_float(part)) for part in images.flatten(0, -4).split(_AT_ONCE)])
     confidence, label = logits.softmax(dim=1).max(dim=1)
     return confidence.view(shape), label.view(shape)
 
