@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from memgan.data import as_float
 from memgan.extras import required
 
 with required("lab", "memgan.plots"):
     from matplotlib.figure import Figure
 
-__all__ = ["GENERATED", "REAL", "UNUSED", "image_grid", "tile"]
+__all__ = ["GENERATED", "REAL", "UNUSED", "image_grid", "legible", "tile"]
 
 REAL = "#0072B2"
 GENERATED = "#E69F00"
@@ -23,11 +24,19 @@ UNUSED = "#999999"
 LABEL_WIDTH = 0.9  # inches beside a sheet
 
 
+def legible(name: str) -> str:
+    """The name of a file or folder as text that can be drawn and stored: "?" for each byte of it that is not UTF-8.
+
+    Python holds such a byte as a lone surrogate, by which it finds the file.
+    """
+    return name.encode("utf-8", errors="replace").decode("utf-8")
+
+
 def tile(images: Tensor, columns: int, gap: int = 1) -> np.ndarray:
     """Images side by side on white, `columns` in a row, as one picture.
 
     Args:
-        images: [n, C, H, W] in [-1, 1] with n of at least 1; what is beyond is cut.
+        images: [n, C, H, W], bytes or in [-1, 1], with n of at least 1; what is beyond is cut.
         columns: images in a row, also where there are fewer images than that.
         gap: pixels between two images.
 
@@ -37,7 +46,7 @@ def tile(images: Tensor, columns: int, gap: int = 1) -> np.ndarray:
     with required("lab", "memgan.plots"):
         from torchvision.utils import make_grid
 
-    shown = ((images.detach().cpu() + 1) / 2).clamp(0, 1).to(torch.float32)
+    shown = ((as_float(images.detach().cpu()) + 1) / 2).clamp(0, 1).to(torch.float32)
     channels = shown.shape[1]
     rows = -(-len(shown) // columns)
     missing = rows * columns - len(shown)
@@ -61,8 +70,10 @@ def image_grid(
 ) -> Figure:
     """A sheet of images, row by row, `width` inches wide, or as wide as images of `cell` inches need.
 
+    Labels may be names of any kind: a `$` in them begins no formula.
+
     Args:
-        images: [n, C, H, W] in [-1, 1].
+        images: [n, C, H, W], bytes or in [-1, 1].
         columns: images in a row.
         row_labels: what is written beside each row, if anything.
         column_label: what is written below the sheet.
@@ -78,12 +89,13 @@ def image_grid(
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(xlabel=column_label, xticks=[], yticks=[])
+    axes.set(xticks=[], yticks=[])
+    axes.set_xlabel(legible(column_label), parse_math=False)
     if row_labels:
         rows = -(-len(images) // columns)
         pitch = (picture.shape[0] + 1) / rows
         middles = [pitch * (row + 0.5) - 1 for row in range(rows)]
-        axes.set_yticks(middles, row_labels)
+        axes.set_yticks(middles, [legible(label) for label in row_labels], parse_math=False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return figure

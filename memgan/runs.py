@@ -1,21 +1,19 @@
 """A run on disk: a folder with its settings, its weights and memory, and its history."""
 
-import errno
 import functools
 import io
 import json
-import os
 import pickle
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from memgan.files import written_whole
 from memgan.gan import AdversarialModel, MemoryGAN
 from memgan.presets import Settings
 
@@ -34,7 +32,6 @@ __all__ = [
     "step_of",
     "stored_model",
     "without_compiled_names",
-    "written_whole",
 ]
 
 # What the folder of a run holds
@@ -45,9 +42,6 @@ CHECKPOINTS = "checkpoints"
 
 CHECKPOINT_FORMAT = "memgan checkpoint"
 CHECKPOINT_VERSION = 2  # 1 had no digest of the data
-
-# What file systems answer that cannot flush a folder; a disk that fails or is full answers otherwise
-NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM)
 
 _COMPILED = "_orig_mod."  # torch.compile(module) is a module that holds the original under this name
 
@@ -272,7 +266,7 @@ def _reason(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-# ---------------------------------------------------------------- weights and files
+# ---------------------------------------------------------------- weights
 
 
 def without_compiled_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -294,42 +288,3 @@ def serialised(content: Any) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when all went well, and is on the disk by then."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        yield unfinished
-        _flush(unfinished)
-        os.replace(unfinished, path)
-        _flush_folder(path.parent)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    """Have the disk hold what was written into a file."""
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Have the disk hold what was renamed in a folder, where it can be asked to: network file systems may refuse."""
-    if os.name != "posix":  # elsewhere a folder cannot be opened
-        return
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # one may write into it, and not read it
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in NO_FSYNC:
-            raise
-    finally:
-        os.close(descriptor)

@@ -29,7 +29,7 @@ from memgan.extras import required
 
 __all__ = ["load_folder", "typical_side"]
 
-RECIPE = 1  # part of the name of stored images: to be raised with every change that moves a pixel or a label
+RECIPE = 2  # part of the name of stored images: to be raised with every change that moves a pixel or a label
 TEST_SHARE = 10  # one in so many images is for testing, where a folder does not say which
 IN_MEMORY = 2**30  # bytes of images that are held in memory; more are kept in a file
 LOOKED_AT = 100  # images whose size is looked at for the typical one
@@ -101,7 +101,7 @@ class _Reader:
         self._pictures = pictures
         self._folder = folder
         self._background = pictures.colour(background)
-        self._readable: dict[Path, bool] = {}
+        self._problems: dict[Path, str] = {}  # why a picture cannot be read; "" for one that can
 
     def is_grey(self, name: Path) -> bool:
         """Whether the picture is stored in grey; raises whatever a decoder makes of a broken header."""
@@ -113,13 +113,17 @@ class _Reader:
 
     def is_readable(self, name: Path) -> bool:
         """Whether the picture can be read to its end."""
-        if name not in self._readable:
+        return self.problem(name) == ""
+
+    def problem(self, name: Path) -> str:
+        """Why the picture cannot be read to its end; "" where it can."""
+        if name not in self._problems:
             try:
                 self.read(name, size=1)
-                self._readable[name] = True
-            except Exception:
-                self._readable[name] = False
-        return self._readable[name]
+                self._problems[name] = ""
+            except Exception as error:  # whatever a decoder makes of a broken file
+                self._problems[name] = str(error) or "no more than its header can be read"
+        return self._problems[name]
 
     def any_readable(self, names: Iterable[Path]) -> bool:
         """Whether one of the pictures can be read to its end. No more are tried than it takes to know."""
@@ -364,7 +368,7 @@ def _loaded(
     own = [file for file in files if file.split == split]
     if not reader.any_readable(file.name for file in own):
         for file in own:
-            left_out.add(file.name, "no more than its header can be read")
+            left_out.add(file.name, reader.problem(file.name))
         raise ValueError(_nothing(folder, split, files, reader))
     coloured = (file.name for file in files if not is_grey[file.name])
     channels = 3 if reader.any_readable(coloured) else 1

@@ -26,17 +26,30 @@ class ImageData(NamedTuple):
 
 
 def as_float(images: Tensor) -> Tensor:
-    """Images in [-1, 1]: bytes become x / 127.5 - 1 in float32; what is floating point already passes through."""
+    """Images in [-1, 1]: bytes become x / 127.5 - 1 in float32; what is floating point already passes through.
+
+    Raises TypeError for other whole numbers and for truth values, whose range is not known.
+    """
     if images.is_floating_point():
         return images
+    _check_bytes(images)
     return images.to(torch.float32) / 127.5 - 1
 
 
 def as_bytes(images: Tensor) -> Tensor:
-    """Images as bytes in 0..255: x in [-1, 1] becomes 127.5 (x + 1), rounded; what is bytes already passes through."""
-    if images.dtype == torch.uint8:
-        return images
-    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    """Images as bytes in 0..255: x in [-1, 1] becomes 127.5 (x + 1), rounded; what is bytes already passes through.
+
+    Raises TypeError for other whole numbers and for truth values, whose range is not known.
+    """
+    if images.is_floating_point():
+        return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    _check_bytes(images)
+    return images
+
+
+def _check_bytes(images: Tensor) -> None:
+    if images.dtype != torch.uint8:
+        raise TypeError(f"expected images of torch.uint8 in 0..255 or floating point in [-1, 1], got {images.dtype}")
 
 
 def batch_of(data: ImageData, index: Tensor, *, flip: bool = False, brightness: float = 0.0, shift: int = 0) -> Tensor:

@@ -132,4 +132,7 @@ def _root(root: str | Path | None) -> Path:
     """The folder of the data sets."""
     if root is None:
         root = os.environ.get("MEMGAN_DATA") or "data"
-    return Path(root).expanduser()
+    try:
+        return Path(root).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"there is no home folder for {root}") from error

@@ -6,12 +6,10 @@ for. The file may be deleted at any time; it is made anew when it is needed.
 
 import json
 import math
-import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from memgan.data.images import ImageData
+from memgan.files import cache_folder, written_whole
 
 __all__ = ["Loaded", "describe", "in_file", "in_memory", "stored"]
 
@@ -55,7 +54,7 @@ def in_file(key: str, shape: tuple[int, ...], images: Iterator[NDArray[np.uint8]
         if number > free:
             raise ValueError(f"{size}, and {path.parent} has room for {_gib(free)}: {advice}")
         print(f"{size}: writing them once into {path} ...", file=sys.stderr, flush=True)
-        with _written_whole(path) as file:
+        with written_whole(path) as unfinished, open(unfinished, "wb") as file:
             _write_header(file, shape)
             written = 0
             for image in images:
@@ -76,8 +75,8 @@ def describe(key: str, loaded: Loaded) -> None:
         "left_out": loaded.left_out,
         "remarks": loaded.remarks,
     }
-    with _written_whole(_path(key, ".json")) as file:
-        file.write(json.dumps(content).encode())
+    with written_whole(_path(key, ".json")) as unfinished:
+        unfinished.write_text(json.dumps(content), encoding="utf-8")
 
 
 def stored(key: str) -> Loaded | None:
@@ -91,45 +90,21 @@ def stored(key: str) -> Loaded | None:
         names = content["class_names"]
         data = ImageData(images, labels, class_names=None if names is None else tuple(names))
         return Loaded(data, content["left_out"], content["remarks"])
-    except (OSError, ValueError, LookupError, TypeError):
+    except Exception:  # a damaged file can make the readers raise anything; it is replaced by a new one
         return None
 
 
 def _mapped(path: Path) -> Tensor:
     """The images in a file, mapped: what is written into the tensor does not reach the file."""
-    return torch.from_numpy(np.load(path, mmap_mode="c"))
+    return torch.from_numpy(np.lib.format.open_memmap(path, mode="c"))
 
 
 def _path(key: str, ending: str) -> Path:
-    return _cache() / f"images-{key}{ending}"
-
-
-def _cache() -> Path:
-    """$MEMGAN_CACHE, else ~/.cache/memgan; without a home the folder for temporary files."""
-    named = os.environ.get("MEMGAN_CACHE")
-    if named:
-        return Path(named)
-    try:
-        return Path.home() / ".cache" / "memgan"
-    except RuntimeError:
-        return Path(tempfile.gettempdir()) / "memgan"
+    return cache_folder(without_home=Path(tempfile.gettempdir()) / "memgan") / f"images-{key}{ending}"
 
 
 def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-
-
-@contextmanager
-def _written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` when it is complete, and otherwise leaves nothing behind."""
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".unfinished")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        os.replace(unfinished, path)
-    except BaseException:
-        os.unlink(unfinished)
-        raise
 
 
 def _gib(number: int) -> str:

@@ -63,7 +63,7 @@ def _resolved(name: str, folder: Path) -> Path:
 
 
 def sheet(images: Tensor, columns: int, scale: int = 4) -> bytes:
-    """`images` [n, C, H, W] in [-1, 1] as a PNG file, each pixel `scale` pixels wide."""
+    """`images` [n, C, H, W], bytes or in [-1, 1], as a PNG file, each pixel `scale` pixels wide."""
     picture = tile(images, columns)
     enlarged = np.ascontiguousarray(picture.repeat(scale, axis=0).repeat(scale, axis=1))
     buffer = io.BytesIO()

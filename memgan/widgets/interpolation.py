@@ -8,6 +8,7 @@ import traitlets
 from torch import Tensor, nn
 
 from memgan.gan import AdversarialModel, MemoryGAN
+from memgan.plots import legible
 from memgan.widgets.base import ExplorerWidget, checked_noises, noise_tensor, script, sheet, still
 from memgan.widgets.export import export_generator, export_network
 from memgan.widgets.slots import random_noises
@@ -119,6 +120,10 @@ class Interpolation(ExplorerWidget):
         if not self.baseline:
             return checked_noises("baseline_noises", noises, 0, 0)
         return checked_noises("baseline_noises", noises, 2, self.baseline["noise_dim"])
+
+    @traitlets.validate("class_names")
+    def _names_legible(self, proposal: Any) -> list[str]:
+        return [legible(name) for name in proposal["value"]]
 
     @traitlets.observe("slot", "slots")
     def _first_slot(self, change: Any) -> None:

@@ -9,6 +9,7 @@ from string import Template
 from typing import Any
 
 from memgan.extras import required
+from memgan.plots import legible
 from memgan.widgets.base import FOLDER, PictureWidget
 
 with required("notebooks", "memgan.widgets"):
@@ -18,7 +19,10 @@ __all__ = ["page"]
 
 
 def page(title: str, lead: str, widgets: Mapping[str, PictureWidget]) -> str:
-    """The text of the page: each widget under its heading, all that they need inside, nothing fetched from anywhere."""
+    """The text of the page: each widget under its heading, all that they need inside, nothing fetched from anywhere.
+
+    It can be stored as UTF-8, whatever names of folders `title`, `lead` and the headings hold.
+    """
     views = list(widgets.values())
     embedded = embed_data(views=views, state=dependency_state(views, drop_defaults=False), drop_defaults=False)
     manager_state = embedded["manager_state"]
@@ -29,8 +33,8 @@ def page(title: str, lead: str, widgets: Mapping[str, PictureWidget]) -> str:
     ]
     template = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
     return template.substitute(
-        title=html.escape(title),
-        lead=html.escape(lead),
+        title=html.escape(legible(title)),
+        lead=html.escape(legible(lead)),
         body="\n".join(sections),
         states=json.dumps(manager_state).replace("</", "<\\/"),
         host=(FOLDER / "host.js").read_text(encoding="utf-8"),
@@ -57,7 +61,7 @@ def _section(heading: str, widget: PictureWidget, view: Mapping[str, Any]) -> st
     """A widget under its heading, and its picture for readers without JavaScript."""
     picture = base64.b64encode(widget.picture()).decode()
     return (
-        f'<h2>{html.escape(heading)}</h2>\n<script type="application/vnd.jupyter.widget-view+json">'
+        f'<h2>{html.escape(legible(heading))}</h2>\n<script type="application/vnd.jupyter.widget-view+json">'
         f"{json.dumps(view)}</script>\n<noscript>{html.escape(repr(widget))}: "
         f'<img src="data:image/png;base64,{picture}" alt=""></noscript>'
     )

@@ -7,9 +7,10 @@ import torch
 import traitlets
 from torch import Tensor, nn
 
-from memgan.data import as_bytes
+from memgan.data import as_bytes, as_float
 from memgan.extras import required
 from memgan.gan import MemoryGAN
+from memgan.plots import legible
 from memgan.widgets.base import ExplorerWidget, checked_noises, noise_tensor, script, sheet, still
 
 with required("lab", "memgan.widgets"):
@@ -27,11 +28,12 @@ BATCH = 512  # images that a network makes or sees at a time
 class SlotExplorer(ExplorerWidget):
     """Pick a `slot` c from a sheet, from a map of the keys, or by a draw; see its counts, and samples G(K_c, z).
 
-    Real `images` [n, C, H, W] in [-1, 1] are shown beside the slots that they are nearest to, by the cosine of mu(x)
-    and K_c. With a `classifier` a slot has a class: what most of 8 images of it are taken for; `class_names` say what
-    its classes are called. The sheet's `order` is "use", "class" or "age"; `noises` are the z of the samples; `table`
-    holds what is computed of every slot that the generator is given, most used first. Raises ValueError for images of
-    another shape, TraitError for a `noises` that does not fit and for classes without a classifier.
+    Real `images` [n, C, H, W], bytes or in [-1, 1], are shown beside the slots that they are nearest to, by the cosine
+    of mu(x) and K_c. With a `classifier` a slot has a class: what most of 8 images of it are taken for; `class_names`
+    say what its classes are called. The sheet's `order` is "use", "class" or "age"; `noises` are the z of the samples;
+    `table` holds what is computed of every slot that the generator is given, most used first. Raises ValueError for
+    images of another shape, TypeError for images of other whole numbers than bytes, TraitError for a `noises` that does
+    not fit and for classes without a classifier.
     """
 
     _esm = script("slots.js")
@@ -82,9 +84,9 @@ class SlotExplorer(ExplorerWidget):
         if self._classifier is not None:
             table |= _classes(gan, keys, still(self._classifier))
             if self._class_names is not None:
-                table["class_names"] = list(self._class_names)
+                table["class_names"] = [legible(name) for name in self._class_names]
         if self._images is not None:
-            table |= _neighbours(gan, keys, self._images.detach().cpu().float())
+            table |= _neighbours(gan, keys, as_float(self._images.detach().cpu()).float())
         return table
 
     @traitlets.validate("order")

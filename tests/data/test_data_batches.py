@@ -7,7 +7,7 @@ import pytest
 import scipy.ndimage
 import torch
 
-from memgan.data import ImageData, as_float, batch_of
+from memgan.data import ImageData, as_bytes, as_float, batch_of
 from memgan.data.affine import move_at_random
 
 SHAPE = (11, 3, 7, 5)  # n, C, H, W: primes, so that a swapped axis fails
@@ -48,6 +48,13 @@ def test_every_byte_becomes_the_float_of_numpy_and_comes_back():
 def test_what_is_float_passes_through():
     images = torch.tensor([-1.0, 0.3])
     assert as_float(images) is images
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.bool])
+@pytest.mark.parametrize("convert", [as_float, as_bytes])
+def test_whole_numbers_other_than_bytes_are_refused(convert, dtype):
+    with pytest.raises(TypeError, match=f"got {dtype}"):
+        convert(torch.zeros(2, 1, 3, 3, dtype=dtype))
 
 
 @pytest.mark.parametrize("floats", [False, True], ids=["bytes", "floats"])

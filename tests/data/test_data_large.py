@@ -1,7 +1,9 @@
 """Images that do not fit: kept in a file of the cache, brought to the device batch by batch, or refused with sizes."""
 
+import os
 import shutil
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +56,66 @@ def test_a_file_is_written_once_and_anew_when_an_image_changes(pets, monkeypatch
     Image.fromarray(np.full((20, 20), 7, np.uint8)).save(pets / "dog" / "0.png")
     changed = load_dataset(f"folder:{pets}", size=20)
     assert bool((changed.images == 7).flatten(1).all(dim=1).any())
+
+
+DAMAGES = {
+    "empty": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "cut in its first line": lambda content: content[:20],
+    "zeros": lambda content: bytes(len(content)),
+    "another file": lambda content: b"PK\x03\x04" + content,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("ending", ["npy", "json"])
+def test_a_damaged_file_is_made_anew(pets, monkeypatch, tmp_path, ending, damage):
+    """As a power failure may leave it."""
+    images_in_file(monkeypatch)
+    expected = load_dataset(f"folder:{pets}", size=20)
+    (stored,) = (tmp_path / "cache").glob(f"*.{ending}")
+    whole = stored.read_bytes()
+    stored.unlink()  # else the images that are mapped from it would change, too
+    stored.write_bytes(damage(whole))
+    again = load_dataset(f"folder:{pets}", size=20)
+    assert torch.equal(again.images, expected.images) and torch.equal(again.labels, expected.labels)
+    assert stored.read_bytes() == whole
+
+
+def test_stored_images_are_on_the_disk_before_they_are_found(pets, monkeypatch, tmp_path):
+    """What fsync saw, beside which files were there to be found by then."""
+    images_in_file(monkeypatch)
+    cache = tmp_path / "cache"
+    seen = []
+
+    def spy(descriptor):
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+        seen.append((name.partition(".")[2][:3], sorted(path.suffix for path in cache.glob("images-*"))))
+
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("no way to see what a descriptor stands for")
+    monkeypatch.setattr(os, "fsync", spy)
+    load_dataset(f"folder:{pets}", size=20)
+    of_files = [name for name, there in seen if name and f".{name}" not in there]
+    assert of_files == ["npy", "jso"]
+
+
+def test_the_cache_may_be_named_from_the_home_folder(pets, monkeypatch, tmp_path):
+    images_in_file(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MEMGAN_CACHE", "~/mycache")
+    load_dataset(f"folder:{pets}", size=20)
+    assert len(list((tmp_path / "home" / "mycache").glob("*.npy"))) == 1
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_cache_in_the_home_of_nobody_is_refused(pets, monkeypatch, tmp_path):
+    images_in_file(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEMGAN_CACHE", "~nobody-of-that-name/cache")
+    with pytest.raises(ValueError, match="MEMGAN_CACHE=~nobody-of-that-name/cache"):
+        load_dataset(f"folder:{pets}", size=20)
 
 
 def test_what_is_written_into_mapped_images_does_not_reach_the_file(pets, monkeypatch):

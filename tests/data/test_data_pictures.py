@@ -1,5 +1,8 @@
 """What a picture shows is what its bytes become: modes, transparency, depths; and what has no meaning is refused."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +19,35 @@ def loaded(folder, images, **options):
         for name, (image, saved) in images.items():
             image.save(folder / part / name, **saved)
     return load_dataset(f"folder:{folder}", size=16, **options).images.numpy()
+
+
+def loaded_bytes(folder, name, content, **options):
+    """The file with this content as both splits of a folder, loaded."""
+    for part in ("train", "test"):
+        (folder / part).mkdir(exist_ok=True)
+        (folder / part / name).write_bytes(content)
+    return load_dataset(f"folder:{folder}", size=16, **options).images.numpy()
+
+
+def tiff(pixels, bits, *, white_is_zero=False, sample_format=1):
+    """A TIFF file of 16x16 grey pixels without compression, written by hand after TIFF 6.0."""
+    tags = {256: 16, 257: 16, 258: bits, 259: 1, 262: 0 if white_is_zero else 1, 273: 8, 277: 1, 278: 16}
+    tags |= {279: len(pixels), 339: sample_format}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    return b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def png(rows, bits, colour_type, transparent=None):
+    """A PNG file of 16x16 pixels, written by hand: colour type 0 is grey, 2 is RGB, 4 is grey and alpha."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", 16, 16, bits, colour_type, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))), (b"IEND", b"")]
+    if transparent is not None:
+        chunks.insert(1, (b"tRNS", struct.pack(f">{len(transparent)}H", *transparent)))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
 
 
 def half_transparent(mode, colour):
@@ -103,6 +135,26 @@ def test_16_bits_keep_their_upper_eight(tmp_path, ending):
     assert np.array_equal(loaded(tmp_path, {f"x.{ending}": (image, {})})[0, 0], RAMP)
 
 
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_the_numbers_of_a_tiff_mean_what_its_header_says(tmp_path, white_is_zero):
+    expected = 255 - RAMP if white_is_zero else RAMP
+    values = {
+        (8, 1): RAMP.tobytes(),
+        (16, 1): (RAMP.astype("<u2") * 256 + 77).tobytes(),
+        (32, 3): (RAMP / np.float32(255)).astype("<f4").tobytes(),
+    }
+    for (bits, sample_format), pixels in values.items():
+        content = tiff(pixels, bits, white_is_zero=white_is_zero, sample_format=sample_format)
+        assert np.array_equal(loaded_bytes(tmp_path, "x.tif", content)[0, 0], expected)
+
+
+def test_12_bits_keep_their_upper_eight(tmp_path):
+    """Two numbers in three bytes."""
+    digits = "".join(f"{level:02x}9" for level in RAMP.flatten())
+    content = tiff(bytes.fromhex(digits), 12)
+    assert np.array_equal(loaded_bytes(tmp_path, "x.tif", content)[0, 0], RAMP)
+
+
 @pytest.mark.parametrize("ending", ["tif", "pfm"])
 def test_floating_point_numbers_from_0_to_1_are_black_to_white(tmp_path, ending):
     image = Image.fromarray(RAMP.astype(np.float32) / 255)
@@ -126,6 +178,58 @@ def test_numbers_without_a_known_range_are_left_out_by_name_and_refused_when_str
     assert str(tmp_path / "train" / "odd.tif") in said and reason in said
     with pytest.raises(ValueError, match=rf"odd\.tif cannot be read: .*{reason}"):
         loaded(tmp_path, images, strict=True)
+
+
+def fits(values):
+    """A FITS file of 16x16 signed integers of 16 bits."""
+    header = {"SIMPLE": "T", "BITPIX": 16, "NAXIS": 2, "NAXIS1": 16, "NAXIS2": 16}
+    cards = [f"{name:<8}= {value:>20}".ljust(80) for name, value in header.items()]
+    return "".join([*cards, "END"]).ljust(2880).encode() + values.astype(">i2").tobytes()
+
+
+SIGNED = RAMP.astype(np.int16) * 100 - 5000
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("x.tif", tiff(SIGNED.astype("<i2").tobytes(), 16, sample_format=2)), ("x.fits", fits(SIGNED))],
+    ids=["tif", "fits"],
+)
+def test_signed_integers_are_refused(tmp_path, name, content):
+    with pytest.raises(ValueError, match=f"{name} cannot be read: .*signed"):
+        loaded_bytes(tmp_path, name, content, strict=True)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize(("background", "level"), [("white", 255), ("black", 0), ("#808080", 128)])
+def test_a_grey_level_of_few_bits_that_is_transparent_shows_the_background(tmp_path, bits, background, level):
+    """The left half has the transparent level 1, the right half level 0, which is black."""
+    left = sum(1 << bits * place for place in range(8))
+    rows = [left.to_bytes(bits, "big") + bytes(bits)] * 16
+    pixels = loaded_bytes(tmp_path, "x.png", png(rows, bits, 0, transparent=[1]), background=background)[0]
+    assert (pixels[:, :, :8] == level).all()
+    assert (pixels[:, :, 8:] == 0).all()
+
+
+def test_grey_and_alpha_of_16_bits_is_what_it_is_with_8_bits(tmp_path):
+    of_8_bits = [bytes([90, 0] * 8 + [90, 255] * 8)] * 16
+    of_16_bits = [bytes([90, 7, 0, 0] * 8 + [90, 7, 255, 255] * 8)] * 16
+    for background, channels in {"white": 1, "red": 3}.items():
+        expected = loaded_bytes(tmp_path, "x.png", png(of_8_bits, 8, 4), background=background)
+        assert expected.shape == (1, channels, 16, 16)
+        found = loaded_bytes(tmp_path, "x.png", png(of_16_bits, 16, 4), background=background)
+        assert np.array_equal(found, expected)
+
+
+def test_a_transparent_colour_of_16_bits_is_refused_and_one_of_8_bits_is_not(tmp_path):
+    """Pillow keeps eight bits of the pixels, so that it cannot tell the colour from others."""
+    of_16_bits = png([bytes([0, 5, 0, 6, 0, 7] * 16)] * 16, 16, 2, transparent=[5, 6, 7])
+    with pytest.raises(ValueError, match="x.png cannot be read: .*transparent colour of 16 bits"):
+        loaded_bytes(tmp_path, "x.png", of_16_bits, strict=True)
+    of_8_bits = png([bytes([5, 6, 7] * 16)] * 16, 8, 2, transparent=[5, 6, 7])
+    assert (loaded_bytes(tmp_path, "x.png", of_8_bits) == 255).all()
+    opaque = png([bytes([90, 5, 90, 6, 90, 7] * 16)] * 16, 16, 2)
+    assert (loaded_bytes(tmp_path, "x.png", opaque) == 90).all()
 
 
 @pytest.mark.parametrize(

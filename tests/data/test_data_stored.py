@@ -131,6 +131,15 @@ def test_the_root_is_memgan_data_where_it_is_set_and_else_data(tmp_path, monkeyp
     monkeypatch.setenv("MEMGAN_DATA", str(tmp_path / "elsewhere"))
     with pytest.raises(ValueError, match="elsewhere"):
         load_dataset("mnist")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MEMGAN_DATA", "~/data")
+    assert len(load_dataset("mnist").images) == len(images)
+
+
+def test_a_root_in_the_home_of_nobody_is_refused(monkeypatch):
+    monkeypatch.setenv("MEMGAN_DATA", "~nobody-of-that-name/data")
+    with pytest.raises(ValueError, match="~nobody-of-that-name/data"):
+        load_dataset("mnist")
 
 
 @both

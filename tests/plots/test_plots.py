@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import memgan.plots
-from memgan.plots import GENERATED, REAL, UNUSED, image_grid, tile
+from memgan.plots import GENERATED, REAL, UNUSED, image_grid, legible, tile
 from walkthrough.nb06_full_training import training_curves
 
 PALETTE = {REAL: "blue", GENERATED: "orange", UNUSED: "grey"}
@@ -50,6 +50,14 @@ def test_tile_takes_images_of_any_floating_point_type(dtype):
     np.testing.assert_allclose(picture, tile(images, 3), rtol=0, atol=0.01)
 
 
+def test_tile_takes_bytes_as_a_data_set_has_them_and_no_other_whole_numbers():
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1, 1)
+    np.testing.assert_allclose(tile(images, 3, gap=0), [[0, 0.2, 1]], atol=1e-6)
+    for dtype in (torch.int64, torch.bool):
+        with pytest.raises(TypeError, match=f"got {dtype}"):
+            tile(images.to(dtype), 3)
+
+
 def test_a_default_type_or_device_does_not_change_a_sheet():
     images = random_images(5)
     expected = tile(images, 3)
@@ -82,6 +90,22 @@ def test_image_grid_shows_the_sheet_with_its_labels():
     # each label stands at the middle of its row: rows are 4 pixels high, 1 apart, and pixel 0 is centred on 0
     assert axes.get_yticks().tolist() == pytest.approx([1.5, 6.5])
     assert axes.images[0].get_clim() == (0, 1)
+
+
+def test_a_byte_that_is_no_text_becomes_a_question_mark_and_other_names_stay_as_they_are():
+    assert legible(b"caf\xe9 \xff".decode("utf-8", "surrogateescape")) == "caf? ?"
+    for name in ("", "caf\u00e9", "\u732b \U0001f408", "$x^$ \\n <b>"):
+        assert legible(name) == name
+
+
+@pytest.mark.parametrize("name", ["$", "x$^$", "$\\nothing$", "dear $$$", "caf\udce9"])
+def test_any_name_can_label_a_sheet(name):
+    figure = image_grid(random_images(2), 1, row_labels=[name, "other"], column_label=name)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    shown = name.replace("\udce9", "?")
+    assert axes.get_xlabel() == shown
+    assert [label.get_text() for label in axes.get_yticklabels()] == [shown, "other"]
 
 
 def test_a_cells_width_sets_the_size_of_a_sheet_whatever_its_columns():

@@ -15,8 +15,9 @@ import pytest
 import torch
 from gan_builders import random_images, same_state, state_of, tiny_settings
 
+from memgan.files import written_whole
 from memgan.presets import Settings
-from memgan.runs import build, load_run, save_run, written_whole
+from memgan.runs import build, load_run, save_run
 from memgan.training import train
 
 HISTORY = {"discriminator_loss": [1.5, 0.25], "real": [0.5, 0.75]}

@@ -123,6 +123,29 @@ class Twice(nn.Module):
         return self.third(values) + (self.second(once) + once)
 
 
+class Applied(nn.Module):
+    """What `compute` makes of its modules and an input."""
+
+    def __init__(self, compute, *parts):
+        super().__init__()
+        self.compute = compute
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, values):
+        return self.compute(self.parts, values)
+
+
+def doubled(parts, values):
+    once = parts[0](values)
+    return once + once
+
+
+def read_before_it_is_changed(parts, values):
+    once = parts[0](values)
+    beside = parts[1](once)
+    return beside + parts[2](once)
+
+
 @pytest.mark.parametrize(
     "network",
     [
@@ -130,15 +153,19 @@ class Twice(nn.Module):
         Twice(nn.Sequential(nn.Upsample(scale_factor=2), nn.ELU(0.7)), nn.GroupNorm(1, 3), nn.Upsample(scale_factor=2)),
         nn.Sequential(nn.Conv2d(3, 7, 4, stride=3, padding=2), nn.BatchNorm2d(7), nn.Flatten(), nn.LayerNorm(7 * 15)),
         nn.Sequential(nn.ConvTranspose2d(3, 2, 5, stride=3, padding=1), nn.ELU()),
+        Applied(doubled, nn.Conv2d(3, 2, 3)),
+        Applied(read_before_it_is_changed, nn.Conv2d(3, 2, 3), nn.Conv2d(2, 2, 1), nn.LeakyReLU(0.2, inplace=True)),
+        nn.Sequential(nn.LeakyReLU(0.2, inplace=True), nn.Conv2d(3, 2, 3), nn.ReLU(inplace=True)),
+        nn.Sequential(nn.UpsamplingNearest2d(scale_factor=2), nn.Conv2d(3, 2, 3)),
     ],
-    ids=["sums", "resampled", "odd sizes", "transposed"],
+    ids=["sums", "resampled", "odd sizes", "transposed", "doubled", "changed last", "in place", "nearest"],
 )
 @torch.no_grad()
 def test_small_networks_of_every_layer_answer_as_pytorch_answers(page, network):
     torch.manual_seed(0)
     images = torch.randn(11, 3, 13, 7) * 2 + 1
-    lived_in(network, images)
-    expected = network(images[:2])
+    lived_in(network, images.clone())
+    expected = network(images[:2].clone())  # into which a layer may write
     answers, _ = in_page(page, export_network(network, images[:1]), images[:2])
     assert (answers.view_as(expected) - expected).abs().max() < 2e-3 * expected.abs().max()
 
@@ -250,8 +277,13 @@ def test_an_image_is_there_within_a_frame(page, preset, most):
         nn.BatchNorm2d(2),
         nn.MaxPool2d(2, padding=1),
         nn.Conv2d(2, 4, 3, padding="same"),
+        nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular"),
+        nn.Conv2d(2, 4, 3, padding=1, padding_mode="replicate"),
         nn.GroupNorm(2, 2),
         nn.LayerNorm([2, 9, 9]),
+        nn.LayerNorm(9),
+        nn.Linear(9, 5),
         nn.Upsample(scale_factor=3),
         nn.Upsample(scale_factor=2, mode="bilinear"),
         nn.Softmax(dim=1),
@@ -261,6 +293,80 @@ def test_an_image_is_there_within_a_frame(page, preset, most):
 def test_a_layer_that_the_page_lacks_is_refused_by_name(layer):
     with pytest.raises(ValueError, match=type(layer).__name__):
         export_network(nn.Sequential(layer), torch.zeros(1, 2, 9, 9))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(nn.Flatten(2), nn.Linear(81, 5)),
+        nn.Sequential(nn.Flatten(2), nn.Upsample(scale_factor=2)),
+        nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2, track_running_stats=False)),
+    ],
+    ids=["Linear", "Upsample", "BatchNorm2d"],
+)
+def test_a_layer_is_refused_by_name_where_the_page_would_compute_something_else(network):
+    with pytest.raises(ValueError, match=type(network[-1]).__name__):
+        export_network(network, torch.zeros(1, 2, 9, 9))
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda parts, values: parts[0](values) + 1.0,
+        lambda parts, values: 1.0 + parts[0](values),
+        lambda parts, values: parts[0](values) + parts[1](values),
+    ],
+    ids=["constant", "constant first", "repeated to fit"],
+)
+def test_a_sum_of_other_than_two_values_of_one_shape_is_refused(compute):
+    network = Applied(compute, nn.Conv2d(2, 4, 9), nn.Conv2d(2, 4, 3))
+    with pytest.raises(ValueError, match=r"cannot run .* \+ .* in a page"):
+        export_network(network, torch.zeros(1, 2, 9, 9))
+
+
+@pytest.mark.parametrize("between", [nn.Identity(), nn.Flatten()], ids=["itself", "a view"])
+@pytest.mark.parametrize("change", [nn.ReLU, nn.LeakyReLU, nn.ELU])
+def test_a_value_that_is_changed_in_place_and_read_again_is_refused(between, change):
+    def residual(parts, values):
+        once = parts[0](values)
+        changed = parts[2](parts[1](once))
+        return changed + parts[3](once)
+
+    changes = Applied(residual, nn.Conv2d(2, 2, 1), between, change(inplace=True), type(between)())
+    with pytest.raises(ValueError, match=change.__name__):
+        export_network(changes, torch.zeros(1, 2, 9, 9))
+    export_network(Applied(residual, nn.Conv2d(2, 2, 1), between, change(), type(between)()), torch.zeros(1, 2, 9, 9))
+
+
+def test_a_sum_that_changes_what_is_read_again_is_refused():
+    def residual(parts, values):
+        once = parts[0](values)
+        total = once
+        total += parts[1](once)
+        return total + once  # PyTorch adds the sum to itself
+
+    with pytest.raises(ValueError, match="in place"):
+        export_network(Applied(residual, nn.Linear(2, 2), nn.Linear(2, 2)), torch.zeros(1, 2))
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda parts, values: (parts[0](values), parts[1](values)),
+        lambda parts, values: [parts[0](values), parts[1](values)][0],
+        lambda parts, values: {"logits": parts[0](values)},
+    ],
+    ids=["two", "not the last", "a dictionary"],
+)
+def test_a_network_is_refused_whose_output_is_not_its_last_layer(compute):
+    with pytest.raises(ValueError, match="cannot run Applied in a page"):
+        export_network(Applied(compute, nn.Linear(2, 2), nn.Linear(2, 2)), torch.zeros(1, 2))
+
+
+def test_the_example_is_left_as_it_was():
+    example = torch.full((1, 2), -1.0)
+    export_network(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(2, 2)), example)
+    assert torch.equal(example, torch.full((1, 2), -1.0))
 
 
 def test_a_normalisation_is_not_folded_into_what_others_read_too():

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from memgan.lab.commands.cli import main
+from memgan.lab.evaluation.classifier import Classifier
 from memgan.presets import PRESETS
 from memgan.runs import build, save_run
-from memgan.widgets import LatentExplorer
+from memgan.widgets import Interpolation, LatentExplorer, SlotExplorer
 from memgan.widgets.page import page
 from tests.browser import chromium, opened
 
@@ -40,6 +41,20 @@ def test_text_of_the_page_is_text(gan):
     assert "<h1>&lt;b&gt;&amp;</h1>" in text
     assert "a &lt; b" in text
     assert "<h2>&lt;/script&gt;</h2>" in text
+
+
+def test_names_that_are_not_utf_8_can_be_stored(gan):
+    """Python holds a byte that it cannot decode as a lone surrogate."""
+    name = b"caf\xe9 $".decode("utf-8", "surrogateescape")
+    widgets = {
+        name: LatentExplorer(gan),
+        "slots": SlotExplorer(gan, classifier=Classifier(1, 16, 2).eval(), class_names=[name, "other"]),
+        "walks": Interpolation(gan, class_names=[name, "other"]),
+    }
+    text = page(name, name, widgets).encode().decode()
+    for part in ("<h1>caf? $</h1>", "<h2>caf? $</h2>"):
+        assert part in text
+    assert text.count('["caf? $", "other"]') == 2  # as the widgets' state
 
 
 def test_explore_says_what_is_wrong(tmp_path, capsys, gan):

@@ -89,6 +89,17 @@ def test_only_images_that_are_nearest_to_a_slot_travel_as_bytes(gan, images):
     assert np.abs(stored - images[table["kept"]].numpy()).max() <= 0.5 / 127.5 + 1e-6
 
 
+def test_images_may_be_bytes_as_a_data_set_has_them(gan, images):
+    as_bytes = ((images + 1) * 127.5).round().to(torch.uint8)
+    expected = SlotExplorer(gan, as_bytes.float() / 127.5 - 1).table
+    table = SlotExplorer(gan, as_bytes).table
+    assert table == expected
+    stored = np.frombuffer(table["images"], dtype=np.uint8).reshape(-1, 1, 16, 16)
+    assert np.array_equal(stored, as_bytes[table["kept"]].numpy())
+    with pytest.raises(TypeError, match="int64"):
+        SlotExplorer(gan, as_bytes.long())
+
+
 def test_large_images_are_kept_for_the_most_used_slots_only(gan, images, monkeypatch):
     monkeypatch.setattr("memgan.widgets.slots.MOST_BYTES", 10 * 4 * 256)
     table = SlotExplorer(gan, images).table

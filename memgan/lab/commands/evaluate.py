@@ -11,6 +11,7 @@ import torch
 from memgan import __version__
 from memgan.data import ImageData
 from memgan.data.registry import absolute_name
+from memgan.files import written_whole
 from memgan.lab.commands.options import (
     add_checkpoint,
     add_data,
@@ -29,7 +30,6 @@ from memgan.lab.evaluation.inception import InceptionV3
 from memgan.lab.sessions import LoadedModel, load_model
 from memgan.lab.sessions.progress import to_stderr
 from memgan.presets import Settings
-from memgan.runs import written_whole
 
 FILE = "evaluation.json"
 QUESTION = ("step", "dataset", "background", "against", "classifier", "features", "seed")  # what tells one from another

@@ -1,7 +1,6 @@
 """What does a classifier of the same data see in an image? It is small, trained once for each data set, and kept."""
 
 import hashlib
-import os
 import re
 import time
 import warnings
@@ -15,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from memgan.data import ImageData, as_float, batch_of, load_dataset
-from memgan.runs import serialised, written_whole
+from memgan.files import cache_folder, written_whole
+from memgan.runs import serialised
 
 __all__ = [
     "RECIPE",
@@ -177,7 +177,7 @@ def _read(dataset: str, data: ImageData, folder: Path | None) -> Classifier | No
 def cache_path(dataset: str, data: ImageData, folder: Path | None = None) -> Path:
     """Where the classifier of `data` is kept: its name says the data set, what is in it, and by which recipe.
 
-    Raises ValueError where no folder is given, MEMGAN_CACHE names none, and there is no home folder.
+    Raises ValueError where no folder is given and `memgan.files.cache_folder` finds none.
     """
     digest = hashlib.sha256()
     for part in (data.images, data.labels, data.source):
@@ -185,19 +185,9 @@ def cache_path(dataset: str, data: ImageData, folder: Path | None = None) -> Pat
             digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
             digest.update(part.cpu().contiguous().numpy().data)
     if folder is None:
-        folder = _cache_folder()
+        folder = cache_folder()
     name = re.sub(r"[^\w-]+", "-", dataset.partition(":")[0])
     return folder / f"classifier-{name}-{digest.hexdigest()[:12]}-{RECIPE}.pt"
-
-
-def _cache_folder() -> Path:
-    named = os.environ.get("MEMGAN_CACHE")
-    if named:
-        return Path(named)
-    try:
-        return Path.home() / ".cache" / "memgan"
-    except RuntimeError as error:
-        raise ValueError("there is no home folder") from error
 
 
 @torch.no_grad()
@@ -208,9 +198,12 @@ def features_of(model: FeatureExtractor, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def classify(model: Callable[[Tensor], Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
-    """The confidence (largest probability) and class that `model` gives `images` [..., C, H, W], each [...]."""
+    """The confidence (largest probability) and class that `model` gives `images` [..., C, H, W], each [...].
+
+    The images may be bytes or in [-1, 1].
+    """
     shape = images.shape[:-3]
-    logits = torch.cat([model(part) for part in images.flatten(0, -4).split(_AT_ONCE)])
+    logits = torch.cat([model(as_float(part)) for part in images.flatten(0, -4).split(_AT_ONCE)])
     confidence, label = logits.softmax(dim=1).max(dim=1)
     return confidence.view(shape), label.view(shape)
 

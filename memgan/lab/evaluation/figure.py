@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from memgan.lab.evaluation.registry import Metric
 from memgan.lab.evaluation.report import Evaluation
 from memgan.lab.evaluation.spread import Interval
-from memgan.plots import GENERATED, REAL, UNUSED, tile
+from memgan.plots import GENERATED, REAL, UNUSED, legible, tile
 
 __all__ = ["evaluation_figure"]
 
@@ -83,10 +83,14 @@ def _classes(axes: Axes, result: Evaluation) -> None:
     step = 1 + (number - 1) // 20
     axes.set(xlabel="class, as the classifier sees it", ylabel="share of images", xticks=range(0, number, step))
     if result.class_names is not None and len(result.class_names) == number:
-        names = [textwrap.shorten(name, 12, placeholder="...") for name in result.class_names[::step]]
+        names = [textwrap.shorten(legible(name), 12, placeholder="...") for name in result.class_names[::step]]
         upright = max(len(name) for name in names) <= 2
         axes.set_xticks(
-            range(0, number, step), names, rotation=0 if upright else 60, ha="center" if upright else "right"
+            range(0, number, step),
+            names,
+            rotation=0 if upright else 60,
+            ha="center" if upright else "right",
+            parse_math=False,  # a class may be called "$"
         )
     _without_frame(axes)
 

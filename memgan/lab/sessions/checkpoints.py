@@ -12,6 +12,7 @@ from typing import Any, get_origin
 import torch
 from torch import Tensor, nn
 
+from memgan.files import written_whole
 from memgan.presets import Settings
 from memgan.runs import (
     CHECKPOINT_FORMAT,
@@ -22,7 +23,6 @@ from memgan.runs import (
     serialised,
     step_of,
     without_compiled_names,
-    written_whole,
 )
 from memgan.training import Trainer
 

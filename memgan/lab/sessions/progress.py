@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from memgan.files import written_whole
 from memgan.gan import AdversarialModel
 from memgan.plots import image_grid, tile
-from memgan.runs import written_whole
 
 __all__ = [
     "METRICS",
@@ -138,7 +138,7 @@ class MetricsLog:
     def __init__(self, folder: Path, done: int) -> None:
         """Go on after `done` steps: what an earlier session logged beyond them is taken back.
 
-        Where TensorBoard is not installed there are no events, and stderr says so.
+        Where TensorBoard cannot write there are no events, and stderr says so.
         """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / METRICS
@@ -174,13 +174,17 @@ class MetricsLog:
 
 
 def _events_in(folder: Path, done: int) -> Any:
-    """TensorBoard's writer; None where it is not installed."""
+    """TensorBoard's writer; None where it is not installed, or cannot write into the folder because of its name."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         to_stderr(f"without TensorBoard there is {folder / METRICS} alone: pip install 'memgan[lab]' brings it")
         return None
-    return SummaryWriter(str(folder), purge_step=done + 1)
+    try:
+        return SummaryWriter(str(folder), purge_step=done + 1)
+    except UnicodeEncodeError:
+        to_stderr(f"without TensorBoard there is {folder / METRICS} alone: the folder's name is not UTF-8")
+        return None
 
 
 def lines_up_to(path: Path, step: int) -> list[str]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+from memgan.files import written_whole
 from memgan.lab.sessions.progress import lines_up_to
-from memgan.runs import written_whole
 
 __all__ = ["SCORES", "ScoreLog"]
 

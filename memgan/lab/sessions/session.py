@@ -27,6 +27,7 @@ import torch
 from memgan.batches import placed
 from memgan.data import ImageData, as_bytes
 from memgan.distributed import checksum
+from memgan.files import written_whole
 from memgan.gan import AdversarialModel
 from memgan.lab.baselines.models import build_model, parameters
 from memgan.lab.sessions import checkpoints
@@ -58,7 +59,6 @@ from memgan.runs import (
     serialised,
     step_of,
     without_compiled_names,
-    written_whole,
 )
 from memgan.training import Step, StepNumbers, Trainer, prepare
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from memgan.data.registry import absolute_name, relative_name
+from memgan.files import written_whole
 from memgan.lab.studies.plan import Plan
 from memgan.presets import Settings
-from memgan.runs import written_whole
 
 __all__ = ["Row", "finite", "load_study", "result_to_continue", "write_result"]
 

@@ -228,6 +228,18 @@ def test_without_tensorboard_a_log_has_its_json_lines_alone(tmp_path, capsys, mo
     assert names(tmp_path / "log") == ["metrics.jsonl"]
 
 
+def test_a_log_has_its_json_lines_alone_where_tensorboard_cannot_write(tmp_path, capsys):
+    """It writes into folders alone whose names are UTF-8."""
+    log = tmp_path / os.fsdecode(b"log\xff")
+    try:
+        log.mkdir()
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    assert main(["train", "--out", str(tmp_path / "run"), *TINY, "--sample-every", "3", "--log-dir", str(log)]) == 0
+    assert "without TensorBoard" in capsys.readouterr().err
+    assert names(log) == ["metrics.jsonl"]
+
+
 # ---------------------------------------------------------------- other data, other models
 
 

@@ -85,6 +85,9 @@ def test_the_environment_says_where_classifiers_are_kept(quick_training, tmp_pat
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     classifier_for("digits")
     assert len(list((tmp_path / "here").iterdir())) == 1
+    monkeypatch.setenv("MEMGAN_CACHE", "~/there")
+    classifier_for("digits")
+    assert len(list((tmp_path / "home" / "there").iterdir())) == 1
     monkeypatch.delenv("MEMGAN_CACHE")
     classifier_for("digits")
     assert len(list((tmp_path / "home" / ".cache" / "memgan").iterdir())) == 1

@@ -14,6 +14,7 @@ import pytest
 import torch
 from evaluation_builders import FirstPixels, some_digits
 from gan_builders import same_state, state_of, tiny_gan, tiny_settings
+from matplotlib.axes import Axes
 from torch import nn
 
 from memgan import MemoryGAN
@@ -583,6 +584,15 @@ def test_figure_shows_every_number_that_has_an_axis(result):
         assert f"{value:.3g}" in words
     for axes in figure.findobj(lambda artist: hasattr(artist, "get_xlabel")):
         assert axes.get_title() or axes.get_xlabel()
+
+
+def test_figure_shows_classes_of_any_name(result):
+    names = ["$", "x$^$", "$\\nothing$", "caf\udce9", *"456789"]
+    figure = evaluation_figure(replace(result, class_names=tuple(names)))
+    figure.draw_without_rendering()
+    (axes,) = [axes for axes in figure.findobj(Axes) if axes.get_title() == "Are all classes there?"]
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    assert shown == ["$", "x$^$", "$\\nothing$", "caf?", *"456789"]
 
 
 # ---------------------------------------------------------------- the command

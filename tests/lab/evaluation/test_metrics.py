@@ -161,6 +161,14 @@ def test_nearest_of_many_in_parts_and_as_bytes_by_brute_force():
     assert float(distance[2]) == pytest.approx(math.sqrt(float(squares.min())), rel=1e-6)
 
 
+def test_bytes_are_measured_as_the_images_that_they_are():
+    draw = torch.Generator().manual_seed(0)
+    images, others = torch.randint(0, 256, (2, 5, 1, 16, 16), generator=draw, dtype=torch.uint8)
+    as_numbers = [part.float() / 127.5 - 1 for part in (images, others)]
+    torch.testing.assert_close(ms_ssim(images, others), ms_ssim(*as_numbers))
+    torch.testing.assert_close(nearest(images, others), nearest(*as_numbers))
+
+
 # ---------------------------------------------------------------- precision and recall
 
 
