@@ -18,8 +18,6 @@ from memgan.networks import Generator, InferenceNetwork, NetworkSettings
 
 __all__ = ["Scorer", "SigmoidGAN"]
 
-_EPSILON = 1e-7  # 1 - epsilon is below 1 in float32
-
 
 class Scorer(InferenceNetwork):
     """The layers of the inference network, not normalised, and one more: a logit and what is read of the codes."""
@@ -43,10 +41,10 @@ class SigmoidGAN(AdversarialModel):
     `inference` maps images [B, C, H, W] to scores [B, 1 + num_codes + continuous]: the logit of D, the logits of the
     one-hot code and what is read of the continuous ones. `generator` maps the one-hot code [B, num_codes] and noise to
     images; `noise_dim` is Z, by default `generator.noise_dim`. The slots are the values of the one-hot code, all
-    equally probable; without a code there is one slot, whose key has no numbers. D is clipped to [1e-7, 1 - 1e-7], so
-    that its logarithm is finite. A memory's clip is narrower, and would take from a sigmoid what makes it train: the
-    gradient of -log D, which reaches the generator however sure D is. Raises ValueError for more continuous codes than
-    noise.
+    equally probable; without a code there is one slot, whose key has no numbers. D is clipped to [epsilon, 1 - epsilon],
+    so that its logarithm is finite. The clip of a memory would take from a sigmoid what makes it train, the gradient of
+    -log D, which reaches the generator however sure D is; so epsilon is much smaller here. Raises ValueError for more
+    continuous codes than noise.
     """
 
     one_hot: Tensor  # [slots, codes], the keys
@@ -59,6 +57,7 @@ class SigmoidGAN(AdversarialModel):
         num_codes: int = 0,
         continuous: int = 0,
         noise_dim: int | None = None,
+        epsilon: float = 1e-7,  # with which 1 - epsilon is below 1 in float32
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__()
@@ -68,6 +67,7 @@ class SigmoidGAN(AdversarialModel):
         self.conditional = num_codes > 0
         self.num_codes = num_codes
         self.continuous = continuous
+        self.epsilon = epsilon
         self.inference = inference
         self.generator = generator
         self.image_shape = image_shape
@@ -100,7 +100,7 @@ class SigmoidGAN(AdversarialModel):
 
     def read(self, queries: Float[Tensor, "batch scores"]) -> Float[Tensor, " batch"]:
         """The sigmoid of the first score, clipped."""
-        return queries[:, 0].sigmoid().clamp(_EPSILON, 1 - _EPSILON)
+        return queries[:, 0].sigmoid().clamp(self.epsilon, 1 - self.epsilon)
 
     def read_write(
         self, queries: Float[Tensor, "batch scores"], labels: Int[Tensor, " batch"]
