@@ -132,6 +132,16 @@ def test_map_is_the_same_each_time_and_keeps_neighbours_together(gan):
     assert bool((group[distances.argmin(dim=1)] == group).all())
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-7])
+def test_keys_that_are_all_alike_have_places_beside_each_other(gan, noise):
+    """As after a training on one picture; t-SNE of equal keys would end the process."""
+    keys = gan.memory.keys[:1] + noise * torch.randn(SLOTS, 64)
+    gan.memory.keys.copy_(torch.nn.functional.normalize(keys, dim=1))
+    places = torch.tensor(SlotExplorer(gan).table["places"])
+    assert bool(((places >= 0) & (places <= 1)).all())
+    assert len(places.unique(dim=0)) == len(drawable(gan))
+
+
 @pytest.mark.parametrize("number", [0, 1, 2, 3, 4, 5])
 def test_any_number_of_slots_has_a_table(gan, classifier, images, number):
     gan.memory.values[drawable(gan)[number:]] = 0
