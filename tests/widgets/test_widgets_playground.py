@@ -269,6 +269,44 @@ def test_a_slot_shows_what_it_holds_and_a_point_its_posterior(browser, tmp_path)
 
 
 @pytest.mark.browser
+def test_a_slot_that_another_setting_takes_away_is_not_looked_at_any_more(browser, tmp_path):
+    with opened(browser, page_of(tmp_path, playing=False)) as tab:
+        tab.get_by_role("button", name="one step").click()
+        wait_for_steps(tab, 1)
+        tab.get_by_label("slot", exact=True).fill("100")
+        assert "slot\n100" in tab.locator(".answers").inner_text()
+        tab.get_by_label("settings", exact=True).select_option("few_slots")
+        tab.wait_for_function("() => memgan[0].get('progress').step === 0")
+        tab.get_by_role("button", name="one step").click()
+        wait_for_steps(tab, 1)
+        assert "100" not in tab.locator(".answers").inner_text()
+        tab.get_by_label("slot", exact=True).fill("3")
+        assert "slot\n3" in tab.locator(".answers").inner_text()
+
+
+FAILS_ONCE = """() => {
+  const { drawImage } = CanvasRenderingContext2D.prototype;
+  CanvasRenderingContext2D.prototype.drawImage = () => {
+    CanvasRenderingContext2D.prototype.drawImage = drawImage;
+    throw new Error("no picture");
+  };
+}"""
+
+
+@pytest.mark.browser
+def test_an_error_in_one_picture_does_not_keep_the_next_ones_away(browser, tmp_path):
+    tab = browser.new_page()
+    tab.goto(page_of(tmp_path).as_uri())
+    wait_for_steps(tab, 1)
+    with tab.expect_event("pageerror") as error:
+        tab.evaluate(FAILS_ONCE)
+    assert "no picture" in str(error.value)
+    drawn = tab.locator(".count").inner_text()
+    tab.wait_for_function(f"() => document.querySelector('.count').innerText !== {json.dumps(drawn)}")
+    tab.close()
+
+
+@pytest.mark.browser
 def test_a_reader_who_wants_little_motion_begins_paused(browser, tmp_path):
     with opened(browser, page_of(tmp_path), reduced_motion="reduce") as tab:
         assert tab.get_by_role("button", name="play").is_visible()

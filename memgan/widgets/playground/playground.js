@@ -131,26 +131,30 @@ function render({ model, el }) {
   worker.onmessage = ({ data }) => {
     view.frame = data.frame;
     for (const slot of data.frame.replaced) view.flashes.set(slot, performance.now() + FLASH);
+    redraw();
     const now = performance.now();
     if (now - reported > REPORT || !model.get("playing")) {
       reported = now;
       set(model, { progress: progressOf(data.frame) });
     }
-    redraw();
   };
+  worker.onerror = ({ message }) => say(`Something went wrong while the models learned: ${message}.`);
   function redraw() {
     cancelAnimationFrame(view.drawing);
     view.drawing = requestAnimationFrame(() => {
       const begun = performance.now();
-      draw();
-      worker.postMessage({ wants: performance.now() - begun });
+      try {
+        draw();
+      } finally {
+        worker.postMessage({ wants: performance.now() - begun }); // an error in one picture must not be the end of all
+      }
     });
   }
   function draw() {
     const { frame, probe } = view;
     if (!frame) return;
-    const slot = view.chosen ?? view.pinned;
     const { memory } = frame;
+    const slot = present(memory, view.chosen ?? view.pinned);
     const isOf = (i) => (memory.values[slot] === 1 ? memory.slots : memory.owners)[i] === slot;
     const points = slot === null || !memory ? 0 : memory.slots.filter((_, i) => isOf(i)).length;
     drawPanel(parts.ordinary.canvas, { seen: frame.ordinary, real, bySlot: false });
@@ -343,6 +347,11 @@ function panel(name) {
     canvas.setAttribute("aria-label", `${title.textContent} after ${done} steps: ${modes.textContent} modes found, ${off.textContent} of the points off all modes`);
   };
   return { node, canvas, title, show };
+}
+
+// `slot`, or null where the memory does not have it: with another setting there may be fewer slots than when it was chosen.
+function present(memory, slot) {
+  return memory && slot !== null && slot < memory.values.length ? slot : null;
 }
 
 // What a slot holds, as terms and their values.
