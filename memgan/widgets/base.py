@@ -143,7 +143,9 @@ class ExplorerWidget(PictureWidget):
     def refresh(self) -> None:
         """Show the model as it is now."""
         self._seen = _versions(self._live)
-        self.gan = export_gan(self._live)
+        with self.hold_sync():  # the page is sent the slot together with the memory that has it
+            self.gan = export_gan(self._live)
+            self._leave_missing_slots()
 
     def close(self) -> None:
         """Take the widget off the page, and let go of the model, which a notebook's history of outputs would keep."""
@@ -175,6 +177,11 @@ class ExplorerWidget(PictureWidget):
         """Refresh if the model is no longer the one that was shown last."""
         if _versions(self._live) != self._seen:
             self.refresh()
+
+    def _leave_missing_slots(self) -> None:
+        """Show the most used slot if the model has got a smaller memory, without the slot that was shown."""
+        if self.slot >= len(self.gan["values"]):
+            self.slot = int(self._live.memory.slot_probabilities().argmax())
 
     @traitlets.validate("slot")
     def _slot_exists(self, proposal: Any) -> int:
