@@ -85,7 +85,7 @@ class SlotExplorer(ExplorerWidget):
         if self._classifier is not None:
             table |= _classes(gan, keys, still(self._classifier))
             if self._class_names is not None:
-                table["class_names"] = [legible(name) for name in self._class_names]
+                table["class_names"] = [legible(str(name)) for name in self._class_names]
         if self._images is not None:
             table |= _neighbours(gan, keys, as_float(self._images.detach().cpu()).float())
         return table

@@ -120,6 +120,11 @@ def test_class_is_what_most_images_of_a_slot_are_taken_for(gan, classifier):
     assert len(seen) > 1
 
 
+def test_class_names_can_be_numbers_of_numpy(gan, classifier):
+    explorer = SlotExplorer(gan, classifier=classifier, class_names=np.arange(NUM_CLASSES))
+    assert explorer.table["class_names"] == ["0", "1", "2"]
+
+
 def test_map_is_the_same_each_time_and_keeps_neighbours_together(gan):
     """Keys in two far groups stay in two groups on the map."""
     apart = torch.nn.functional.one_hot(torch.arange(SLOTS) % 2, 64).float()
