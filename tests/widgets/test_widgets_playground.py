@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import traitlets
 
@@ -11,6 +12,7 @@ from memgan.lab.commands.cli import main
 from memgan.memory import MemorySettings
 from memgan.training import TrainingSettings
 from memgan.widgets import Playground
+from memgan.widgets.page import page
 from memgan.widgets.playground.settings import CONTROLS, PRESETS, checked_state, default_state
 from tests.browser import chromium, opened, pixels, write_page
 
@@ -34,25 +36,37 @@ def test_a_state_goes_through_json_to_another_playground():
     assert second.state == first.state
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"sed": 3}, "state has no sed"),
-        ({"seed": -1}, "seed must be a whole number from 0"),
-        ({"seed": 1.5}, "seed must be a whole number"),
-        ({"distribution": "square"}, "distribution must be one of ring, grid"),
-        ({"speed": "warp"}, "speed must be one of slow"),
-        ({"painted": "ö"}, "painted must be text in base64"),
-        ({"painted": "A" * 1000}, "at most 267 letters"),
-        ({"settings": {"lambda": 1}}, "settings has no lambda"),
-        ({"settings": {"kappa": 0.0}}, "kappa must be a number from 1 to 100, got 0.0"),
-        ({"settings": {"kappa": True}}, "kappa must be a number"),
-        ({"settings": {"top_k": 2.5}}, "top_k must be a whole number"),
-        ({"settings": {"memory": 1}}, "memory must be true or false"),
-        ({"settings": {"update": "em2"}}, "update must be one of em, average"),
-        ({"settings": 3}, "settings must be a dictionary"),
-    ],
-)
+WRONG = [  # what no state can have, in Python and on the page
+    ({"sed": 3}, "state has no sed"),
+    ({"toString": 3}, "state has no toString"),
+    ({"seed": -1}, "seed must be a whole number from 0"),
+    ({"seed": 1.5}, "seed must be a whole number"),
+    ({"seed": 10**400}, "seed must be a whole number"),
+    ({"distribution": "square"}, "distribution must be one of ring, grid"),
+    ({"distribution": "toString"}, "distribution must be one of ring, grid"),
+    ({"distribution": ["ring"]}, "distribution must be one of ring, grid"),
+    ({"distribution": None}, "distribution must be one of ring, grid"),
+    ({"speed": "warp"}, "speed must be one of slow"),
+    ({"speed": ["fast"]}, "speed must be one of slow"),
+    ({"painted": "ö"}, "painted must be text in base64"),
+    ({"painted": "A"}, "painted must be text in base64"),
+    ({"painted": "AAAAA", "distribution": "painted"}, "painted must be text in base64"),
+    ({"painted": ["AA"]}, "painted must be text in base64"),
+    ({"painted": "A" * 268}, "at most 267 letters"),
+    ({"settings": {"lambda": 1}}, "settings has no lambda"),
+    ({"settings": {"kappa": 0.0}}, "kappa must be a number from 1 to 100, got 0.0"),
+    ({"settings": {"kappa": True}}, "kappa must be a number"),
+    ({"settings": {"kappa": 10**400}}, "too large"),
+    ({"settings": {"top_k": 2.5}}, "top_k must be a whole number"),
+    ({"settings": {"memory": 1}}, "memory must be true or false"),
+    ({"settings": {"update": "em2"}}, "update must be one of em, average"),
+    ({"settings": {"update": ["em"]}}, "update must be one of em, average"),
+    ({"settings": 3}, "settings must be a dictionary"),
+    ({"settings": None}, "settings must be a dictionary"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), WRONG)
 def test_a_state_that_cannot_be_is_refused_and_nothing_changes(wrong, message):
     playground = Playground({"seed": 5})
     with pytest.raises(traitlets.TraitError, match=re.escape(message)):
@@ -60,6 +74,22 @@ def test_a_state_that_cannot_be_is_refused_and_nothing_changes(wrong, message):
     assert playground.state["seed"] == 5
     with pytest.raises(traitlets.TraitError, match=re.escape(message)):
         Playground(wrong)
+
+
+@pytest.mark.parametrize("wrong", [3, "ring", [1, 2]])
+def test_what_is_no_dictionary_is_no_state(wrong):
+    with pytest.raises(traitlets.TraitError, match="state"):
+        Playground(wrong)
+
+
+def test_numbers_of_numpy_become_plain_ones_that_a_page_can_hold():
+    given = {"seed": np.int64(3), "settings": {"kappa": np.float32(30), "num_slots": np.int64(32)}}
+    playground = Playground(given)
+    assert json.loads(json.dumps(playground.state)) == playground.state
+    assert playground.state["seed"] == 3
+    assert playground.state["settings"]["kappa"] == 30.0
+    assert playground.state["settings"]["num_slots"] == 32
+    assert page("title", "lead", {"playground": playground})
 
 
 @pytest.mark.parametrize("steps", [0, -1, 2.5, True, "ten"])
@@ -244,6 +274,20 @@ def test_a_state_is_shared_by_the_address_and_restored_from_it(browser, tmp_path
         again.get_by_role("button", name="restore this state").click()
         assert "it is not JSON" in again.get_by_role("status").last.inner_text()
         assert Playground(wanted).state == wanted
+
+
+@pytest.mark.browser
+def test_a_page_refuses_what_python_refuses_and_keeps_the_state_that_it_had(browser, tmp_path):
+    with opened(browser, page_of(tmp_path, state={"seed": 5}, playing=False)) as tab:
+        before = state(tab)
+        tab.get_by_text("Share these settings").click()
+        for wrong, _ in WRONG:
+            tab.get_by_label("state as JSON").fill(json.dumps(wrong))
+            tab.get_by_role("button", name="restore this state").click()
+            assert state(tab) == before, wrong
+            assert "This is no state of a playground" in tab.get_by_role("status").last.inner_text()
+        tab.get_by_role("button", name="one step").click()
+        wait_for_steps(tab, 1)
 
 
 @pytest.mark.browser

@@ -41,7 +41,9 @@ class Playground(PictureWidget):
     progress = traitlets.Dict().tag(sync=True)  # written by the page
 
     def __init__(self, state: Mapping[str, Any] | None = None, **traits: Any) -> None:
-        wanted = default_state() if state is None else dict(state)
+        wanted = default_state() if state is None else state
+        if isinstance(wanted, Mapping):
+            wanted = dict(wanted)
         super().__init__(**({"given": for_page(), "state": wanted} | traits))
 
     def advance(self, steps: int = 1) -> None:
@@ -58,7 +60,7 @@ class Playground(PictureWidget):
     def _state_is_one(self, proposal: Any) -> dict[str, Any]:
         try:
             return checked_state(proposal["value"])
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise traitlets.TraitError(str(error)) from None
 
     def picture(self) -> bytes:
