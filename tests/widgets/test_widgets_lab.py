@@ -115,11 +115,13 @@ def notebook(address):
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         page.goto(f"{address}/lab/tree/explorer.ipynb")
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-        page.wait_for_function(
-            "() => document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'"
-        )
+        wait_until_idle(page)
         yield page
+
+
+def wait_until_idle(page):
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    page.wait_for_function("() => document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'")
 
 
 def run(page, name):
@@ -192,6 +194,18 @@ def test_running_the_cell_again_leaves_one_callback(notebook):
         counts.append(run(notebook, "observers"))
     assert counts[0] == counts[1] == counts[2]
     assert "callbacks" in counts[0]
+
+
+def test_a_page_that_is_loaded_anew_leaves_no_callback_behind(notebook):
+    show(notebook)
+    notebook.wait_for_timeout(300)
+    before = run(notebook, "observers")
+    for _ in range(2):
+        notebook.reload()
+        wait_until_idle(notebook)
+        show(notebook)
+        notebook.wait_for_timeout(300)
+        assert run(notebook, "observers") == before
 
 
 def test_a_new_picture_is_there_within_100_ms_of_a_key(notebook):
