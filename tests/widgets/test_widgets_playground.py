@@ -98,6 +98,49 @@ def test_a_number_of_steps_that_cannot_be_is_refused(steps):
         Playground().advance(steps)
 
 
+@pytest.fixture
+def sent(monkeypatch):
+    """What a playground sends its views, in order."""
+    messages = []
+    monkeypatch.setattr(Playground, "send", lambda playground, message: messages.append(message))
+    return messages
+
+
+def test_what_python_asks_for_before_it_is_shown_is_done_by_the_first_view_and_only_once(sent):
+    playground = Playground()
+    playground.reset()
+    playground.advance(100)
+    assert sent == []
+    playground._handle_custom_msg({"shown": "a"}, [])
+    assert sent[-2:] == [{"reset": True}, {"advance": 100}]
+    sent.clear()
+    playground._handle_custom_msg({"shown": "b"}, [])
+    assert not any("advance" in message or "reset" in message for message in sent)
+
+
+def test_what_python_asks_for_is_done_at_once_while_it_is_shown_and_waits_again_afterwards(sent):
+    playground = Playground()
+    playground._handle_custom_msg({"shown": "a"}, [])
+    playground.advance(3)
+    assert sent[-1] == {"advance": 3}
+    assert not playground.playing
+    playground._handle_custom_msg({"gone": "a"}, [])
+    sent.clear()
+    playground.advance(5)
+    assert sent == []
+    playground._handle_custom_msg({"shown": "b"}, [])
+    assert sent[-1] == {"advance": 5}
+
+
+def test_the_view_that_came_last_reports_its_progress(sent):
+    playground = Playground()
+    reporting = []
+    for message in [{"shown": "a"}, {"shown": "b"}, {"shown": "c"}, {"gone": "b"}, {"gone": "c"}]:
+        playground._handle_custom_msg(message, [])
+        reporting.append(sent[-1]["reports"])
+    assert reporting == ["a", "b", "c", "c", "a"]
+
+
 def test_every_preset_can_be_set_and_settings_bear_the_names_of_memgan():
     for preset in PRESETS.values():
         checked_state({"settings": preset.changes})
