@@ -109,10 +109,10 @@ def sent(monkeypatch):
 def test_what_python_asks_for_before_it_is_shown_is_done_by_the_first_view_and_only_once(sent):
     playground = Playground()
     playground.reset()
-    playground.advance(100)
+    playground.advance(np.int64(100))
     assert sent == []
     playground._handle_custom_msg({"shown": "a"}, [])
-    assert sent[-2:] == [{"reset": True}, {"advance": 100}]
+    assert json.loads(json.dumps(sent[-2:])) == [{"reset": True}, {"advance": 100}]
     sent.clear()
     playground._handle_custom_msg({"shown": "b"}, [])
     assert not any("advance" in message or "reset" in message for message in sent)
@@ -390,6 +390,18 @@ def test_an_error_in_one_picture_does_not_keep_the_next_ones_away(browser, tmp_p
     assert "no picture" in str(error.value)
     drawn = tab.locator(".count").inner_text()
     tab.wait_for_function(f"() => document.querySelector('.count').innerText !== {json.dumps(drawn)}")
+    tab.close()
+
+
+@pytest.mark.browser
+def test_an_error_in_the_worker_is_told_to_the_reader_and_learning_goes_on(browser, tmp_path):
+    tab = browser.new_page()
+    tab.add_init_script("window.Worker = class extends Worker { constructor(url) { window.worker = super(url); } }")
+    tab.goto(page_of(tmp_path).as_uri())
+    wait_for_steps(tab, 1)
+    tab.evaluate("() => worker.postMessage({ nonsense: 1 })")
+    tab.get_by_text("Something went wrong while the models learned").wait_for()
+    wait_for_steps(tab, steps(tab) + 1)
     tab.close()
 
 

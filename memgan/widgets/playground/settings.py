@@ -44,6 +44,11 @@ class Control:
         return int(value)
 
 
+def is_whole(value: Any) -> bool:
+    """Whether `value` is a whole number, of Python or of NumPy."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 CONTROLS = (
     Control(
         "memory",
@@ -300,7 +305,7 @@ def checked_state(state: Any) -> dict[str, Any]:
     settings |= whole["settings"]
     whole["settings"] = {control.name: control.checked(settings[control.name]) for control in CONTROLS}
     seed = whole["seed"]
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) <= LARGEST_SEED:
+    if not is_whole(seed) or not 0 <= seed <= LARGEST_SEED:
         raise ValueError(f"seed must be a whole number from 0 to {LARGEST_SEED}, got {seed!r}")
     whole["seed"] = int(seed)
     if not _is_one_of(DISTRIBUTIONS, whole["distribution"]):

@@ -8,7 +8,7 @@ from typing import Any
 import traitlets
 
 from memgan.widgets.base import ViewedWidget, script
-from memgan.widgets.playground.settings import checked_state, default_state, for_page
+from memgan.widgets.playground.settings import checked_state, default_state, for_page, is_whole
 
 __all__ = ["Playground"]
 
@@ -52,10 +52,10 @@ class Playground(ViewedWidget):
 
     def advance(self, steps: int = 1) -> None:
         """Pause, and do a number of steps. The page does them; `progress` says when they are done."""
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        if not is_whole(steps) or steps < 1:
             raise ValueError(f"steps must be a whole number from 1 on, got {steps!r}")
         self.playing = False
-        self._ask({"advance": steps})
+        self._ask({"advance": int(steps)})
 
     def reset(self) -> None:
         """Begin again from new networks, with the same seed."""
