@@ -23,7 +23,16 @@ with required("notebooks", "memgan.widgets"):
     import anywidget
     from IPython import get_ipython
 
-__all__ = ["ExplorerWidget", "PictureWidget", "checked_noises", "noise_tensor", "script", "sheet", "still"]
+__all__ = [
+    "ExplorerWidget",
+    "PictureWidget",
+    "ViewedWidget",
+    "checked_noises",
+    "noise_tensor",
+    "script",
+    "sheet",
+    "still",
+]
 
 FOLDER = Path(__file__).parent
 SHARED = "memgan/"  # how an import names a file of this folder from anywhere
@@ -103,7 +112,32 @@ class PictureWidget(anywidget.AnyWidget):
         return data | {"text/plain": repr(self), "image/png": picture}, metadata
 
 
-class ExplorerWidget(PictureWidget):
+class ViewedWidget(PictureWidget):
+    """A widget whose views say when they come and when they go; `announce` of controls.js is what they say it with."""
+
+    _views: tuple[str, ...] = ()  # those that show the widget now, in the order in which they came
+
+    def __init__(self, **state: Any) -> None:
+        super().__init__(**state)
+        self.on_msg(self._viewed)
+
+    def close(self) -> None:
+        """Take the widget off the page."""
+        self._set_views(())
+        super().close()
+
+    def _viewed(self, widget: Any, content: dict[str, str], buffers: Any) -> None:
+        """The page says that a view came or that one went."""
+        if "gone" in content:
+            self._set_views(tuple(view for view in self._views if view != content["gone"]))
+        if "shown" in content:
+            self._set_views((*self._views, content["shown"]))
+
+    def _set_views(self, views: tuple[str, ...]) -> None:
+        self._views = views
+
+
+class ExplorerWidget(ViewedWidget):
     """A widget on a `MemoryGAN`: the page gets the generator and the memory, and runs them itself.
 
     While it is in view it follows the model: what a cell changes by training shows when the cell is done. `refresh()`
@@ -116,7 +150,6 @@ class ExplorerWidget(PictureWidget):
     slot = traitlets.Int(0).tag(sync=True)
 
     _model: MemoryGAN | None = None  # that is followed; None once the widget is closed
-    _views: frozenset[str] = frozenset()  # the views of the page that show the widget now
     _shell: Any = None  # IPython's, which calls back after each cell while there is a view
 
     def __init__(self, gan: MemoryGAN, **state: Any) -> None:
@@ -125,7 +158,6 @@ class ExplorerWidget(PictureWidget):
         self._model = gan
         self._seen = _versions(gan)
         super().__init__(**({"gan": exported, "slot": most_used} | state))
-        self.on_msg(self._viewed)
 
     @property
     def _live(self) -> MemoryGAN:
@@ -143,26 +175,24 @@ class ExplorerWidget(PictureWidget):
     def refresh(self) -> None:
         """Show the model as it is now."""
         self._seen = _versions(self._live)
-        self.gan = export_gan(self._live)
+        with self.hold_sync():  # the page is sent the slot together with the memory that has it
+            self.gan = export_gan(self._live)
+            self._leave_missing_slots()
 
     def close(self) -> None:
         """Take the widget off the page, and let go of the model, which a notebook's history of outputs would keep."""
-        self._set_views(frozenset())
         self._model = None
         super().close()
 
     def _viewed(self, widget: Any, content: dict[str, str], buffers: Any) -> None:
-        """The page says that a view came, to which the model may have changed already, or that one went."""
-        if "gone" in content:
-            self._set_views(self._views - {content["gone"]})
-        if "shown" in content:
-            self._set_views(self._views | {content["shown"]})
+        super()._viewed(widget, content, buffers)
+        if "shown" in content:  # the model may have changed before the view came
             self._follow(None)
 
-    def _set_views(self, views: frozenset[str]) -> None:
+    def _set_views(self, views: tuple[str, ...]) -> None:
         """Keep `views`, and have the shell call back after each cell exactly as long as there is a view."""
+        super()._set_views(views)
         is_in_view = len(views) > 0
-        self._views = views
         if is_in_view and self._shell is None:
             self._shell = get_ipython()
             if self._shell is not None:
@@ -175,6 +205,11 @@ class ExplorerWidget(PictureWidget):
         """Refresh if the model is no longer the one that was shown last."""
         if _versions(self._live) != self._seen:
             self.refresh()
+
+    def _leave_missing_slots(self) -> None:
+        """Show the most used slot if the model has got a smaller memory, without the slot that was shown."""
+        if self.slot >= len(self.gan["values"]):
+            self.slot = int(self._live.memory.slot_probabilities().argmax())
 
     @traitlets.validate("slot")
     def _slot_exists(self, proposal: Any) -> int:

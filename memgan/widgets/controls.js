@@ -116,9 +116,18 @@ export function set(model, changes) {
   model.save_changes();
 }
 
-// Tell Python that a view is there, and when it has gone, so that it follows the model just as long.
-export function announce(model) {
-  const view = String(Math.random());
-  model.send?.({ shown: view });
-  return () => model.send?.({ gone: view });
+// Tell Python that a view is there, and when it has gone. A page that is closed or loaded anew takes its views with it and
+// ends none of them, so that each has to notice by itself; a page that the browser has kept may come back.
+export function announce(model, view = String(Math.random())) {
+  const come = () => model.send?.({ shown: view });
+  const go = () => model.send?.({ gone: view });
+  const comeBack = ({ persisted }) => persisted && come();
+  window.addEventListener("pagehide", go);
+  window.addEventListener("pageshow", comeBack);
+  come();
+  return () => {
+    window.removeEventListener("pagehide", go);
+    window.removeEventListener("pageshow", comeBack);
+    go();
+  };
 }

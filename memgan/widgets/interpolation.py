@@ -8,6 +8,7 @@ import traitlets
 from torch import Tensor, nn
 
 from memgan.gan import AdversarialModel, MemoryGAN
+from memgan.memory import VMFMemory
 from memgan.plots import legible
 from memgan.widgets.base import ExplorerWidget, checked_noises, noise_tensor, script, sheet, still
 from memgan.widgets.export import export_generator, export_network
@@ -90,12 +91,11 @@ class Interpolation(ExplorerWidget):
 
     @traitlets.default("slots")
     def _far_apart(self) -> list[int]:
-        """The most used slot, and of the 20 most used the one whose key is farthest from it."""
-        memory = self._live.memory
-        most_used = memory.slot_probabilities().argsort(descending=True)[:20]
-        first = most_used[0]
-        cosines = memory.keys[most_used] @ memory.keys[first]
-        return [int(first), int(most_used[cosines.argmin()])]
+        return _slots_far_apart(self._live.memory)
+
+    def _leave_missing_slots(self) -> None:
+        if max(self.slots) >= len(self.gan["values"]):
+            self.slots = _slots_far_apart(self._live.memory)
 
     @traitlets.default("noises")
     def _corner_to_corner(self) -> list[list[float]]:
@@ -139,6 +139,14 @@ class Interpolation(ExplorerWidget):
     def __repr__(self) -> str:
         beside = ", a plain GAN below" if self.baseline else ""
         return f"Interpolation(slots {self.slots[0]} and {self.slots[1]}, kind {self.kind}{beside})"
+
+
+def _slots_far_apart(memory: VMFMemory) -> list[int]:
+    """The most used slot, and of the 20 most used the one whose key is farthest from it."""
+    most_used = memory.slot_probabilities().argsort(descending=True)[:20]
+    first = most_used[0]
+    cosines = memory.keys[most_used] @ memory.keys[first]
+    return [int(first), int(most_used[cosines.argmin()])]
 
 
 def _steps() -> Tensor:

@@ -32,9 +32,10 @@ class LatentExplorer(ExplorerWidget):
     def picture(self) -> bytes:
         """The images under the pad: z_1 grows from left to right and z_2 upward, and the rest of z is `noise`."""
         places = [(2 * tile + 1) / _TILES - 1 for tile in range(_TILES)]
+        columns = [[z_1] for z_1 in places] if len(self.noise) > 0 else [[]]
         rows = [[z_2] for z_2 in reversed(places)] if len(self.noise) > 1 else [[]]
-        noises = [[z_1, *z_2, *self.noise[2:]] for z_2 in rows for z_1 in places]
-        return sheet(self.images(noise_tensor(noises)), columns=_TILES)
+        noises = [[*z_1, *z_2, *self.noise[2:]] for z_2 in rows for z_1 in columns]
+        return sheet(self.images(noise_tensor(noises)), len(columns))
 
     def __repr__(self) -> str:
         return f"LatentExplorer(slot {self.slot}, noise {[round(z, 2) for z in self.noise]})"

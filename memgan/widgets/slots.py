@@ -23,6 +23,7 @@ CLASSIFIED = 8  # images of a slot that say its class
 NEAREST = 4  # real images beside a slot
 MOST_BYTES = 600_000  # of real images: a notebook stores them
 BATCH = 512  # images that a network makes or sees at a time
+ALIKE = 1e-4  # keys that are all closer than this differ by rounding alone: their cosines are 1 to eight decimals
 
 
 class SlotExplorer(ExplorerWidget):
@@ -84,7 +85,7 @@ class SlotExplorer(ExplorerWidget):
         if self._classifier is not None:
             table |= _classes(gan, keys, still(self._classifier))
             if self._class_names is not None:
-                table["class_names"] = [legible(name) for name in self._class_names]
+                table["class_names"] = [legible(str(name)) for name in self._class_names]
         if self._images is not None:
             table |= _neighbours(gan, keys, as_float(self._images.detach().cpu()).float())
         return table
@@ -148,12 +149,20 @@ def _neighbours(gan: MemoryGAN, keys: Tensor, images: Tensor) -> dict[str, Any]:
 def _places(keys: Tensor) -> list[list[float]]:
     """Keys [n, M] on a map, [0, 1]^2: t-SNE of their cosines, which starts from their two principal components."""
     number = len(keys)
-    if number < 4:  # too few for t-SNE: in a row
+    if number < 4 or _are_alike(keys):  # too few for t-SNE, or no differences for it to show: in a row
         return [[(place + 1) / (number + 1), 0.5] for place in range(number)]
     perplexity = min(30, (number - 1) / 3)
     reduction = TSNE(metric="cosine", init="pca", perplexity=perplexity, random_state=0)
     places = torch.from_numpy(reduction.fit_transform(keys.double().numpy()))
     least = places.amin(dim=0)
     most = places.amax(dim=0)
-    places = (places - least) / (most - least)
+    extent = most - least
+    # a direction in which all keys lie at one place has no extent to divide by: they go into its middle
+    places = torch.where(extent > 0, (places - least) / extent, 0.5)
     return [[round(part, 3) for part in place] for place in places.tolist()]
+
+
+def _are_alike(keys: Tensor) -> bool:
+    """Whether all keys [n, M] lie at one place as far as one can tell. t-SNE of equal keys ends the process."""
+    distances = (keys - keys[0]).norm(dim=1)
+    return bool(distances.max() < ALIKE)

@@ -113,6 +113,13 @@ def test_state_is_set_from_code_and_read_back(film):
     assert data["text/plain"] == metadata["image/png"]["alt"] == repr(film)
 
 
+def test_a_write_that_is_taken_away_is_left_for_the_last_one():
+    film = MemoryFilm.record(memory_of(), batches_of(4), write=4)
+    film.frames = film.frames[:3]
+    assert film.write == 2
+    assert film.picture()
+
+
 @pytest.mark.parametrize("write", [-1, 9])
 def test_a_write_that_is_not_there_is_refused_and_nothing_changes(film, write):
     film.write = 2

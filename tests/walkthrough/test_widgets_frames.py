@@ -44,6 +44,13 @@ def test_index_beyond_the_pictures_is_refused_at_the_start():
         Frames(PICTURES, ["a", "b", "c"], "kappa", index=7)
 
 
+def test_a_picture_that_is_taken_away_is_left_for_the_last_one(frames):
+    frames.index = 2
+    frames.pictures = frames.pictures[:2]
+    assert frames.index == 1
+    assert frames.picture() == PICTURES[1]
+
+
 @pytest.mark.parametrize(("pictures", "labels"), [([], []), (PICTURES, ["one"])])
 def test_pictures_without_labels_are_refused(pictures, labels):
     with pytest.raises(ValueError, match="expected a label for each picture"):

@@ -276,6 +276,39 @@ def test_every_control_moves_what_it_names(browser, tmp_path, dim):
 
 
 @pytest.mark.thorough
+def test_a_large_count_is_dragged_to_where_the_mouse_is(browser, tmp_path):
+    """The slider's end is the largest count, which the slider itself moves."""
+    memory = memory_of(2)
+    memory.histogram[0] = 50.0
+    with opened(browser, write_page(tmp_path / "page.html", PosteriorExplorer(memory, queries_of(2)))) as page:
+        slider = page.get_by_role("slider", name="histogram of slot 0")
+        slider.scroll_into_view_if_needed()
+        box = slider.bounding_box()
+        right, middle = box["x"] + box["width"] - 8, box["y"] + box["height"] / 2
+        page.mouse.move(right, middle)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.8 * box["width"], middle, steps=10)
+        page.mouse.up()
+        assert page.evaluate("() => memgan[0].get('histogram')[0]") == pytest.approx(40, abs=3)
+        page.get_by_role("button", name="slot 1").click()
+        assert float(page.get_by_role("slider", name="histogram of slot 1").get_attribute("max")) < 45
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_menu_names_the_query_that_was_chosen_from_it(browser, tmp_path, dtype):
+    queries = queries_of(2, 3).to(dtype)
+    queries = torch.cat([queries, queries[:1]])  # the last is equal to the first
+    with opened(browser, write_page(tmp_path / "page.html", PosteriorExplorer(memory_of(2), queries))) as page:
+        choose = page.get_by_role("combobox", name="query")
+        for number in (1, 2, 0, 3):
+            choose.select_option(f"number {number}")
+            assert choose.input_value() == str(number)
+        page.locator("svg.circle").press("ArrowLeft")
+        assert choose.input_value() == ""
+
+
+@pytest.mark.thorough
 def test_query_is_dragged_on_the_sphere_and_the_rest_turns_it(tabs):
     put(tabs[3], memory_of(3, 7), torch.tensor([1.0, 0.0, 0.0]))
     tabs[3].evaluate("() => memgan[0].set('view', [0, 0])")

@@ -34,11 +34,18 @@ CELLS = {
     "playground": """
         from memgan.widgets import Playground
         playground = Playground({"seed": 2}, playing=False)
+        playground.advance(25)
         playground""",
     "advance": "playground.advance(25)",
     "progress": "print('step', playground.progress['step'], 'seed', playground.state['seed'])",
     "another seed": "playground.state = playground.state | {'seed': 4}",
     "close": "playground.close()",
+    "twice": """
+        twice = Playground(playing=False)
+        display(twice, twice)""",
+    "progress of the last": "print('step', twice.progress['step'])",
+    "advance both": "twice.advance(3)",
+    "close both": "twice.close()",
 }
 INK = """() => document.querySelector(".memgan canvas").toDataURL()"""
 # From a key press to the frame in which the picture is another: what a reader waits.
@@ -115,11 +122,13 @@ def notebook(address):
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         page.goto(f"{address}/lab/tree/explorer.ipynb")
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-        page.wait_for_function(
-            "() => document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'"
-        )
+        wait_until_idle(page)
         yield page
+
+
+def wait_until_idle(page):
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    page.wait_for_function("() => document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'")
 
 
 def run(page, name):
@@ -194,9 +203,27 @@ def test_running_the_cell_again_leaves_one_callback(notebook):
     assert "callbacks" in counts[0]
 
 
+def test_a_page_that_is_loaded_anew_leaves_no_callback_behind(notebook):
+    show(notebook)
+    notebook.wait_for_timeout(300)
+    before = run(notebook, "observers")
+    for _ in range(2):
+        notebook.reload()
+        wait_until_idle(notebook)
+        show(notebook)
+        notebook.wait_for_timeout(300)
+        assert run(notebook, "observers") == before
+
+
 def test_a_new_picture_is_there_within_100_ms_of_a_key(notebook):
     waits = notebook.evaluate(PRESS, 21)
     assert waits[10] < 100, waits
+
+
+def wait_for_counts(page, counts):
+    """Until the playgrounds of the page have done so many steps."""
+    shown = "[...document.querySelectorAll('.memgan .count')].map((node) => node.textContent).join()"
+    page.wait_for_function(f"(counts) => {shown} === counts", arg=",".join(counts))
 
 
 def test_playground_is_driven_from_python_and_leaves_no_worker_behind(notebook):
@@ -205,10 +232,11 @@ def test_playground_is_driven_from_python_and_leaves_no_worker_behind(notebook):
     count = notebook.locator(".memgan .count")
     count.wait_for()
     assert len(notebook.workers) == before + 1
+    wait_for_counts(notebook, ["step 25"])  # of the cell that made it
     run(notebook, "advance")
-    notebook.wait_for_function("() => document.querySelector('.memgan .count').textContent === 'step 25'")
+    wait_for_counts(notebook, ["step 50"])
     notebook.wait_for_timeout(300)
-    assert "step 25 seed 2" in run(notebook, "progress")
+    assert "step 50 seed 2" in run(notebook, "progress")
     seed = notebook.get_by_label("seed", exact=True)
     seed.fill("7")
     seed.press("Enter")
@@ -220,3 +248,22 @@ def test_playground_is_driven_from_python_and_leaves_no_worker_behind(notebook):
     count.wait_for(state="detached")
     notebook.wait_for_timeout(300)
     assert len(notebook.workers) == before
+
+
+def test_two_views_of_a_playground_learn_on_their_own_and_the_last_one_reports(notebook):
+    run(notebook, "twice")
+    wait_for_counts(notebook, ["step 0", "step 0"])
+    first, last = notebook.get_by_role("button", name="one step").all()
+    last.click()
+    wait_for_counts(notebook, ["step 0", "step 1"])
+    first.click()
+    wait_for_counts(notebook, ["step 1", "step 1"])
+    first.click()
+    wait_for_counts(notebook, ["step 2", "step 1"])
+    notebook.wait_for_timeout(300)
+    assert "step 1" in run(notebook, "progress of the last")
+    run(notebook, "advance both")
+    wait_for_counts(notebook, ["step 5", "step 4"])
+    notebook.wait_for_timeout(300)
+    assert "step 4" in run(notebook, "progress of the last")
+    run(notebook, "close both")

@@ -15,6 +15,7 @@ from memgan.lab.baselines.models import build_model
 from memgan.presets import PRESETS
 from memgan.runs import build
 from memgan.widgets import LatentExplorer, SlotExplorer
+from memgan.widgets.base import script
 from tests.browser import chromium, opened, pixels, write_page
 
 
@@ -184,6 +185,34 @@ def test_a_cell_that_changes_nothing_sends_nothing(gan, shell):
 def browser():
     with chromium() as browser:
         yield browser
+
+
+# A view whose messages to Python are kept where they outlive the page.
+ANNOUNCED = """async (controls) => {
+  const { announce } = await import(URL.createObjectURL(new Blob([controls], { type: "text/javascript" })));
+  const send = (message) => (localStorage.told = JSON.stringify([...JSON.parse(localStorage.told ?? "[]"), message]));
+  window.end = announce({ send }, "a");
+}"""
+TOLD = "() => JSON.parse(localStorage.told)"
+
+
+@pytest.mark.thorough
+def test_a_view_says_that_it_goes_with_its_page_and_when_it_is_taken_away(browser, tmp_path):
+    (tmp_path / "empty.html").write_text("<!doctype html><title>empty</title>", encoding="utf-8")
+    tab = browser.new_page()
+    tab.goto((tmp_path / "empty.html").as_uri())
+    tab.evaluate(ANNOUNCED, script("controls.js"))
+    assert tab.evaluate(TOLD) == [{"shown": "a"}]
+    tab.reload()
+    assert tab.evaluate(TOLD) == [{"shown": "a"}, {"gone": "a"}]
+    tab.evaluate("() => localStorage.clear()")
+    tab.evaluate(ANNOUNCED, script("controls.js"))
+    tab.evaluate("() => window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    assert tab.evaluate(TOLD) == [{"shown": "a"}, {"shown": "a"}]
+    tab.evaluate("() => window.end()")
+    tab.reload()
+    assert tab.evaluate(TOLD) == [{"shown": "a"}, {"shown": "a"}, {"gone": "a"}]
+    tab.close()
 
 
 @pytest.fixture

@@ -88,6 +88,17 @@ def test_a_view_shows_the_model_anew_whatever_changed_it(gan, change):
     assert explorer.gan is not sent
 
 
+@pytest.mark.parametrize("explorer", [LatentExplorer, SlotExplorer, Interpolation])
+def test_a_slot_that_a_smaller_memory_lacks_is_left(gan, explorer):
+    state = {"slots": [SLOTS - 2, SLOTS - 1]} if explorer is Interpolation else {"slot": SLOTS - 1}
+    widget = explorer(gan, **state)
+    smaller = build(PRESETS["digits"].changed([f"memory.num_slots={SLOTS // 2}", "memory.top_k=4"]))
+    gan.memory = smaller.memory
+    widget.refresh()
+    assert widget.slot < SLOTS // 2
+    assert widget.picture() == explorer(gan, slot=widget.slot).picture()
+
+
 def test_a_script_holds_each_file_that_it_imports_once_and_before_itself(tmp_path):
     (tmp_path / "below").mkdir()
     (tmp_path / "shared.js").write_text("export const shared = 1;\n")

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import traitlets
 
@@ -11,6 +12,7 @@ from memgan.lab.commands.cli import main
 from memgan.memory import MemorySettings
 from memgan.training import TrainingSettings
 from memgan.widgets import Playground
+from memgan.widgets.page import page
 from memgan.widgets.playground.settings import CONTROLS, PRESETS, checked_state, default_state
 from tests.browser import chromium, opened, pixels, write_page
 
@@ -34,25 +36,37 @@ def test_a_state_goes_through_json_to_another_playground():
     assert second.state == first.state
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"sed": 3}, "state has no sed"),
-        ({"seed": -1}, "seed must be a whole number from 0"),
-        ({"seed": 1.5}, "seed must be a whole number"),
-        ({"distribution": "square"}, "distribution must be one of ring, grid"),
-        ({"speed": "warp"}, "speed must be one of slow"),
-        ({"painted": "ö"}, "painted must be text in base64"),
-        ({"painted": "A" * 1000}, "at most 267 letters"),
-        ({"settings": {"lambda": 1}}, "settings has no lambda"),
-        ({"settings": {"kappa": 0.0}}, "kappa must be a number from 1 to 100, got 0.0"),
-        ({"settings": {"kappa": True}}, "kappa must be a number"),
-        ({"settings": {"top_k": 2.5}}, "top_k must be a whole number"),
-        ({"settings": {"memory": 1}}, "memory must be true or false"),
-        ({"settings": {"update": "em2"}}, "update must be one of em, average"),
-        ({"settings": 3}, "settings must be a dictionary"),
-    ],
-)
+WRONG = [  # what no state can have, in Python and on the page
+    ({"sed": 3}, "state has no sed"),
+    ({"toString": 3}, "state has no toString"),
+    ({"seed": -1}, "seed must be a whole number from 0"),
+    ({"seed": 1.5}, "seed must be a whole number"),
+    ({"seed": 10**400}, "seed must be a whole number"),
+    ({"distribution": "square"}, "distribution must be one of ring, grid"),
+    ({"distribution": "toString"}, "distribution must be one of ring, grid"),
+    ({"distribution": ["ring"]}, "distribution must be one of ring, grid"),
+    ({"distribution": None}, "distribution must be one of ring, grid"),
+    ({"speed": "warp"}, "speed must be one of slow"),
+    ({"speed": ["fast"]}, "speed must be one of slow"),
+    ({"painted": "ö"}, "painted must be text in base64"),
+    ({"painted": "A"}, "painted must be text in base64"),
+    ({"painted": "AAAAA", "distribution": "painted"}, "painted must be text in base64"),
+    ({"painted": ["AA"]}, "painted must be text in base64"),
+    ({"painted": "A" * 268}, "at most 267 letters"),
+    ({"settings": {"lambda": 1}}, "settings has no lambda"),
+    ({"settings": {"kappa": 0.0}}, "kappa must be a number from 1 to 100, got 0.0"),
+    ({"settings": {"kappa": True}}, "kappa must be a number"),
+    ({"settings": {"kappa": 10**400}}, "too large"),
+    ({"settings": {"top_k": 2.5}}, "top_k must be a whole number"),
+    ({"settings": {"memory": 1}}, "memory must be true or false"),
+    ({"settings": {"update": "em2"}}, "update must be one of em, average"),
+    ({"settings": {"update": ["em"]}}, "update must be one of em, average"),
+    ({"settings": 3}, "settings must be a dictionary"),
+    ({"settings": None}, "settings must be a dictionary"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), WRONG)
 def test_a_state_that_cannot_be_is_refused_and_nothing_changes(wrong, message):
     playground = Playground({"seed": 5})
     with pytest.raises(traitlets.TraitError, match=re.escape(message)):
@@ -62,10 +76,69 @@ def test_a_state_that_cannot_be_is_refused_and_nothing_changes(wrong, message):
         Playground(wrong)
 
 
+@pytest.mark.parametrize("wrong", [3, "ring", [1, 2]])
+def test_what_is_no_dictionary_is_no_state(wrong):
+    with pytest.raises(traitlets.TraitError, match="state"):
+        Playground(wrong)
+
+
+def test_numbers_of_numpy_become_plain_ones_that_a_page_can_hold():
+    given = {"seed": np.int64(3), "settings": {"kappa": np.float32(30), "num_slots": np.int64(32)}}
+    playground = Playground(given)
+    assert json.loads(json.dumps(playground.state)) == playground.state
+    assert playground.state["seed"] == 3
+    assert playground.state["settings"]["kappa"] == 30.0
+    assert playground.state["settings"]["num_slots"] == 32
+    assert page("title", "lead", {"playground": playground})
+
+
 @pytest.mark.parametrize("steps", [0, -1, 2.5, True, "ten"])
 def test_a_number_of_steps_that_cannot_be_is_refused(steps):
     with pytest.raises(ValueError, match="steps must be a whole number from 1 on"):
         Playground().advance(steps)
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """What a playground sends its views, in order."""
+    messages = []
+    monkeypatch.setattr(Playground, "send", lambda playground, message: messages.append(message))
+    return messages
+
+
+def test_what_python_asks_for_before_it_is_shown_is_done_by_the_first_view_and_only_once(sent):
+    playground = Playground()
+    playground.reset()
+    playground.advance(np.int64(100))
+    assert sent == []
+    playground._handle_custom_msg({"shown": "a"}, [])
+    assert json.loads(json.dumps(sent[-2:])) == [{"reset": True}, {"advance": 100}]
+    sent.clear()
+    playground._handle_custom_msg({"shown": "b"}, [])
+    assert not any("advance" in message or "reset" in message for message in sent)
+
+
+def test_what_python_asks_for_is_done_at_once_while_it_is_shown_and_waits_again_afterwards(sent):
+    playground = Playground()
+    playground._handle_custom_msg({"shown": "a"}, [])
+    playground.advance(3)
+    assert sent[-1] == {"advance": 3}
+    assert not playground.playing
+    playground._handle_custom_msg({"gone": "a"}, [])
+    sent.clear()
+    playground.advance(5)
+    assert sent == []
+    playground._handle_custom_msg({"shown": "b"}, [])
+    assert sent[-1] == {"advance": 5}
+
+
+def test_the_view_that_came_last_reports_its_progress(sent):
+    playground = Playground()
+    reporting = []
+    for message in [{"shown": "a"}, {"shown": "b"}, {"shown": "c"}, {"gone": "b"}, {"gone": "c"}]:
+        playground._handle_custom_msg(message, [])
+        reporting.append(sent[-1]["reports"])
+    assert reporting == ["a", "b", "c", "c", "a"]
 
 
 def test_every_preset_can_be_set_and_settings_bear_the_names_of_memgan():
@@ -247,6 +320,20 @@ def test_a_state_is_shared_by_the_address_and_restored_from_it(browser, tmp_path
 
 
 @pytest.mark.browser
+def test_a_page_refuses_what_python_refuses_and_keeps_the_state_that_it_had(browser, tmp_path):
+    with opened(browser, page_of(tmp_path, state={"seed": 5}, playing=False)) as tab:
+        before = state(tab)
+        tab.get_by_text("Share these settings").click()
+        for wrong, _ in WRONG:
+            tab.get_by_label("state as JSON").fill(json.dumps(wrong))
+            tab.get_by_role("button", name="restore this state").click()
+            assert state(tab) == before, wrong
+            assert "This is no state of a playground" in tab.get_by_role("status").last.inner_text()
+        tab.get_by_role("button", name="one step").click()
+        wait_for_steps(tab, 1)
+
+
+@pytest.mark.browser
 def test_a_slot_shows_what_it_holds_and_a_point_its_posterior(browser, tmp_path):
     with opened(browser, page_of(tmp_path)) as tab:
         wait_for_steps(tab, 30)
@@ -266,6 +353,56 @@ def test_a_slot_shows_what_it_holds_and_a_point_its_posterior(browser, tmp_path)
         before = tab.locator(".side .note").inner_text()
         tab.get_by_label("memory: arrow keys").press("ArrowRight")
         tab.wait_for_function(f"() => document.querySelector('.side .note').innerText !== {json.dumps(before)}")
+
+
+@pytest.mark.browser
+def test_a_slot_that_another_setting_takes_away_is_not_looked_at_any_more(browser, tmp_path):
+    with opened(browser, page_of(tmp_path, playing=False)) as tab:
+        tab.get_by_role("button", name="one step").click()
+        wait_for_steps(tab, 1)
+        tab.get_by_label("slot", exact=True).fill("100")
+        assert "slot\n100" in tab.locator(".answers").inner_text()
+        tab.get_by_label("settings", exact=True).select_option("few_slots")
+        tab.wait_for_function("() => memgan[0].get('progress').step === 0")
+        tab.get_by_role("button", name="one step").click()
+        wait_for_steps(tab, 1)
+        assert "100" not in tab.locator(".answers").inner_text()
+        tab.get_by_label("slot", exact=True).fill("3")
+        assert "slot\n3" in tab.locator(".answers").inner_text()
+
+
+FAILS_ONCE = """() => {
+  const { drawImage } = CanvasRenderingContext2D.prototype;
+  CanvasRenderingContext2D.prototype.drawImage = () => {
+    CanvasRenderingContext2D.prototype.drawImage = drawImage;
+    throw new Error("no picture");
+  };
+}"""
+
+
+@pytest.mark.browser
+def test_an_error_in_one_picture_does_not_keep_the_next_ones_away(browser, tmp_path):
+    tab = browser.new_page()
+    tab.goto(page_of(tmp_path).as_uri())
+    wait_for_steps(tab, 1)
+    with tab.expect_event("pageerror") as error:
+        tab.evaluate(FAILS_ONCE)
+    assert "no picture" in str(error.value)
+    drawn = tab.locator(".count").inner_text()
+    tab.wait_for_function(f"() => document.querySelector('.count').innerText !== {json.dumps(drawn)}")
+    tab.close()
+
+
+@pytest.mark.browser
+def test_an_error_in_the_worker_is_told_to_the_reader_and_learning_goes_on(browser, tmp_path):
+    tab = browser.new_page()
+    tab.add_init_script("window.Worker = class extends Worker { constructor(url) { window.worker = super(url); } }")
+    tab.goto(page_of(tmp_path).as_uri())
+    wait_for_steps(tab, 1)
+    tab.evaluate("() => worker.postMessage({ nonsense: 1 })")
+    tab.get_by_text("Something went wrong while the models learned").wait_for()
+    wait_for_steps(tab, steps(tab) + 1)
+    tab.close()
 
 
 @pytest.mark.browser

@@ -120,6 +120,11 @@ def test_class_is_what_most_images_of_a_slot_are_taken_for(gan, classifier):
     assert len(seen) > 1
 
 
+def test_class_names_can_be_numbers_of_numpy(gan, classifier):
+    explorer = SlotExplorer(gan, classifier=classifier, class_names=np.arange(NUM_CLASSES))
+    assert explorer.table["class_names"] == ["0", "1", "2"]
+
+
 def test_map_is_the_same_each_time_and_keeps_neighbours_together(gan):
     """Keys in two far groups stay in two groups on the map."""
     apart = torch.nn.functional.one_hot(torch.arange(SLOTS) % 2, 64).float()
@@ -130,6 +135,16 @@ def test_map_is_the_same_each_time_and_keeps_neighbours_together(gan):
     assert float(places.min()) == 0 and float(places.max()) == 1
     distances = torch.cdist(places, places).fill_diagonal_(float("inf"))
     assert bool((group[distances.argmin(dim=1)] == group).all())
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-7])
+def test_keys_that_are_all_alike_have_places_beside_each_other(gan, noise):
+    """As after a training on one picture; t-SNE of equal keys would end the process."""
+    keys = gan.memory.keys[:1] + noise * torch.randn(SLOTS, 64)
+    gan.memory.keys.copy_(torch.nn.functional.normalize(keys, dim=1))
+    places = torch.tensor(SlotExplorer(gan).table["places"])
+    assert bool(((places >= 0) & (places <= 1)).all())
+    assert len(places.unique(dim=0)) == len(drawable(gan))
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3, 4, 5])

@@ -80,6 +80,7 @@ function memoryOf(gan, { points, slots }) {
   const owners = generatedSlots(gan, points);
   const sums = new Map();
   owners.forEach((slot, i) => {
+    if (slot < 0) return;
     const of = sums.get(slot) ?? [0, 0, 0];
     sums.set(slot, [of[0] + points[2 * i], of[1] + points[2 * i + 1], of[2] + 1]);
   });

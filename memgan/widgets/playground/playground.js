@@ -1,5 +1,5 @@
 // The playground: an ordinary GAN and a MemoryGAN learn side by side, in a worker, and the page draws what they do.
-import { button, element, follow, menu, root, set } from "../controls.js";
+import { announce, button, element, follow, menu, root, set } from "../controls.js";
 import { distributionOf, shownPoints } from "./distributions.js";
 import { SIDE, colourOf, drawMemory, drawPanel, pointAt, slotAt } from "./draw.js";
 import { paintingPad } from "./painting.js";
@@ -14,6 +14,7 @@ const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 function render({ model, el }) {
   const given = model.get("given");
   const isAlone = !model.send; // on a page with no kernel behind it
+  const id = String(Math.random()); // by which Python names this view
   const worker = startWorker();
   const parts = layout(given);
   root(el, "playground", ...parts.nodes);
@@ -127,30 +128,36 @@ function render({ model, el }) {
 
   // ------------------------------------------------ what comes back
 
+  let reports = true; // whether `progress` is of this view; where there are several, Python says of which
   let reported = -Infinity;
+  function report() {
+    if (!reports || !view.frame) return;
+    reported = performance.now();
+    set(model, { progress: progressOf(view.frame) });
+  }
   worker.onmessage = ({ data }) => {
     view.frame = data.frame;
     for (const slot of data.frame.replaced) view.flashes.set(slot, performance.now() + FLASH);
-    const now = performance.now();
-    if (now - reported > REPORT || !model.get("playing")) {
-      reported = now;
-      set(model, { progress: progressOf(data.frame) });
-    }
     redraw();
+    if (performance.now() - reported > REPORT || !model.get("playing")) report();
   };
+  worker.onerror = ({ message }) => say(`Something went wrong while the models learned: ${message}.`);
   function redraw() {
     cancelAnimationFrame(view.drawing);
     view.drawing = requestAnimationFrame(() => {
       const begun = performance.now();
-      draw();
-      worker.postMessage({ wants: performance.now() - begun });
+      try {
+        draw();
+      } finally {
+        worker.postMessage({ wants: performance.now() - begun }); // an error in one picture must not be the end of all
+      }
     });
   }
   function draw() {
     const { frame, probe } = view;
     if (!frame) return;
-    const slot = view.chosen ?? view.pinned;
     const { memory } = frame;
+    const slot = present(memory, view.chosen ?? view.pinned);
     const isOf = (i) => (memory.values[slot] === 1 ? memory.slots : memory.owners)[i] === slot;
     const points = slot === null || !memory ? 0 : memory.slots.filter((_, i) => isOf(i)).length;
     drawPanel(parts.ordinary.canvas, { seen: frame.ordinary, real, bySlot: false });
@@ -219,10 +226,15 @@ function render({ model, el }) {
   }
   const stops = [follow(model, ["state"], apply), follow(model, ["playing"], run)];
   const asked = (message) => {
+    if (message.reports) {
+      reports = message.reports === id;
+      report();
+    }
     if (message.advance) advance(message.advance);
     if (message.reset) reset();
   };
   model.on("msg:custom", asked);
+  const gone = announce(model, id); // Python answers with what it has asked for before this view came
   const seen = new IntersectionObserver(([entry]) => {
     view.isAway = !entry.isIntersecting;
     run();
@@ -231,6 +243,7 @@ function render({ model, el }) {
   document.addEventListener("visibilitychange", run);
   return () => {
     stops.forEach((stop) => stop());
+    gone();
     model.off("msg:custom", asked);
     seen.disconnect();
     document.removeEventListener("visibilitychange", run);
@@ -343,6 +356,11 @@ function panel(name) {
     canvas.setAttribute("aria-label", `${title.textContent} after ${done} steps: ${modes.textContent} modes found, ${off.textContent} of the points off all modes`);
   };
   return { node, canvas, title, show };
+}
+
+// `slot`, or null where the memory does not have it: with another setting there may be fewer slots than when it was chosen.
+function present(memory, slot) {
+  return memory && slot !== null && slot < memory.values.length ? slot : null;
 }
 
 // What a slot holds, as terms and their values.

@@ -1,6 +1,7 @@
 """What can be changed in the playground: its settings, their ranges, and changes that break one part at a time."""
 
 import re
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -25,18 +26,27 @@ class Control:
     logarithmic: bool = False  # whether the slider moves by factors
 
     def checked(self, value: Any) -> Any:
-        """`value`, if the control can have it. ValueError says what it can have."""
+        """`value`, numbers of NumPy as Python's, if the control can have it. ValueError says what it can have."""
         if isinstance(self.default, bool):
             if not isinstance(value, bool):
                 raise ValueError(f"{self.name} must be true or false, got {value!r}")
-        elif self.options:
-            if value not in self.options:
+            return value
+        if self.options:
+            if not _is_one_of(self.options, value):
                 raise ValueError(f"{self.name} must be one of {', '.join(self.options)}, got {value!r}")
-        elif isinstance(value, bool) or not isinstance(value, Real) or not self.low <= float(value) <= self.high:
+            return value
+        if isinstance(value, bool) or not isinstance(value, Real) or not self.low <= float(value) <= self.high:
             raise ValueError(f"{self.name} must be a number from {self.low:g} to {self.high:g}, got {value!r}")
-        elif isinstance(self.default, int) and not isinstance(value, Integral):
+        if not isinstance(self.default, int):
+            return float(value)
+        if not isinstance(value, Integral):
             raise ValueError(f"{self.name} must be a whole number, got {value!r}")
-        return value
+        return int(value)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether `value` is a whole number, of Python or of NumPy."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 CONTROLS = (
@@ -209,7 +219,7 @@ DISTRIBUTIONS = {
 SPEEDS = ("slow", "medium", "fast")
 LARGEST_SEED = 2**31 - 1
 PAINTED_CELLS = 40  # along each side, as in distributions.js
-_PAINTING = re.compile(r"[A-Za-z0-9_-]*")  # eight cells in a byte, base64
+_PAINTING = re.compile(r"[A-Za-z0-9_-]*")  # eight cells in a byte, base64: 2, 3 or 4 letters for 1, 2 or 3 bytes
 
 
 @dataclass(frozen=True)
@@ -295,19 +305,26 @@ def checked_state(state: Any) -> dict[str, Any]:
     settings |= whole["settings"]
     whole["settings"] = {control.name: control.checked(settings[control.name]) for control in CONTROLS}
     seed = whole["seed"]
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) <= LARGEST_SEED:
+    if not is_whole(seed) or not 0 <= seed <= LARGEST_SEED:
         raise ValueError(f"seed must be a whole number from 0 to {LARGEST_SEED}, got {seed!r}")
-    if whole["distribution"] not in DISTRIBUTIONS:
+    whole["seed"] = int(seed)
+    if not _is_one_of(DISTRIBUTIONS, whole["distribution"]):
         raise ValueError(f"distribution must be one of {', '.join(DISTRIBUTIONS)}, got {whole['distribution']!r}")
-    if whole["speed"] not in SPEEDS:
+    if not _is_one_of(SPEEDS, whole["speed"]):
         raise ValueError(f"speed must be one of {', '.join(SPEEDS)}, got {whole['speed']!r}")
     _check_painting(whole["painted"])
     return whole
 
 
+def _is_one_of(names: Collection[str], value: Any) -> bool:
+    """Whether `value` is one of `names`; what is no text, such as a list, cannot even be looked up in some of them."""
+    return isinstance(value, str) and value in names
+
+
 def _check_painting(painted: Any) -> None:
     longest = -(-(PAINTED_CELLS**2) // 6)  # letters of six bits
-    if not isinstance(painted, str) or not _PAINTING.fullmatch(painted) or len(painted) > longest + 2:
+    is_base64 = isinstance(painted, str) and _PAINTING.fullmatch(painted) is not None and len(painted) % 4 != 1
+    if not is_base64 or len(painted) > longest:
         raise ValueError(f"painted must be text in base64 with at most {longest} letters, got {painted!r:.60}")
 
 

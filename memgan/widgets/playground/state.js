@@ -5,17 +5,28 @@ const MARK = "#playground=";
 
 // A whole state from what `state` says and defaults for what it does not. Throws an Error that says what is wrong.
 export function checkedState(state, { controls, distributions, speeds, initial }) {
-  if (typeof state !== "object" || state === null || Array.isArray(state)) throw new Error("a state is written in braces: { }");
+  if (!isDictionary(state)) throw new Error("a state is written in braces: { }");
   refuseUnknown("the state", state, initial);
-  refuseUnknown("settings", state.settings ?? {}, initial.settings);
-  const whole = { ...initial, ...state, settings: { ...initial.settings, ...state.settings } };
+  const { settings = {} } = state;
+  if (!isDictionary(settings)) throw new Error("settings are written in braces: { }");
+  refuseUnknown("settings", settings, initial.settings);
+  const whole = { ...initial, ...state, settings: { ...initial.settings, ...settings } };
   if (!Number.isInteger(whole.seed) || whole.seed < 0 || whole.seed >= 2 ** 31) throw new Error("seed must be a whole number from 0 on");
-  if (!(whole.distribution in distributions)) throw new Error(`distribution must be one of ${Object.keys(distributions).join(", ")}`);
+  if (!Object.keys(distributions).includes(whole.distribution)) throw new Error(`distribution must be one of ${Object.keys(distributions).join(", ")}`);
   if (!speeds.includes(whole.speed)) throw new Error(`speed must be one of ${speeds.join(", ")}`);
-  if (typeof whole.painted !== "string" || !/^[\w-]*$/.test(whole.painted)) throw new Error("painted must be text in base64");
-  if (whole.painted.length > Math.ceil((CELLS * CELLS) / 6) + 2) throw new Error("painted is too long");
+  if (!isBase64(whole.painted)) throw new Error("painted must be text in base64");
+  if (whole.painted.length > Math.ceil((CELLS * CELLS) / 6)) throw new Error("painted is too long");
   for (const control of controls) checkSetting(control, whole.settings[control.name]);
   return whole;
+}
+
+function isDictionary(value) {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+// Text of 2, 3 or 4 letters for 1, 2 or 3 bytes. A single letter is left over by no number of bytes.
+function isBase64(text) {
+  return typeof text === "string" && /^[\w-]*$/.test(text) && text.length % 4 !== 1;
 }
 
 function checkSetting({ name, default: initial, options, low, high, whole }, value) {
@@ -29,7 +40,7 @@ function checkSetting({ name, default: initial, options, low, high, whole }, val
 }
 
 function refuseUnknown(what, given, known) {
-  const unknown = Object.keys(given).filter((name) => !(name in known));
+  const unknown = Object.keys(given).filter((name) => !Object.hasOwn(known, name));
   if (unknown.length > 0) throw new Error(`${what} has no ${unknown.join(", ")}`);
 }
 

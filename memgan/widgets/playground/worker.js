@@ -36,14 +36,15 @@ function show() {
     if (!playing) setTimeout(show, BETWEEN_FRAMES);
     return;
   }
+  shown = now; // if the frame cannot be made, the next attempt waits as long
   const frame = frameOf(experiment, probe);
   frame.replaced = [...replaced];
   replaced = new Set();
+  postMessage({ frame });
   shown = performance.now();
   cost = shown - now;
   isWanted = false;
   isNew = false;
-  postMessage({ frame });
 }
 
 function loop() {
@@ -52,8 +53,8 @@ function loop() {
   const until = performance.now() + CHUNK;
   do step();
   while (speed === "fast" && performance.now() < until);
+  timer = setTimeout(loop, PAUSES[speed]); // before the frame, so that the models go on learning where one cannot be made
   show();
-  timer = setTimeout(loop, PAUSES[speed]);
 }
 
 const answers = {

@@ -55,6 +55,11 @@ class MemoryFilm(PictureWidget):
             raise traitlets.TraitError(f"write must be in 0..{len(self.frames) - 1}, got {proposal['value']}")
         return proposal["value"]
 
+    @traitlets.observe("frames")
+    def _leave_missing_write(self, change: Any) -> None:
+        """Show the last write if there are fewer than before, without the one that was shown."""
+        self.write = min(self.write, len(self.frames) - 1)
+
     def picture(self) -> bytes:
         figure = Figure(figsize=(3.4, 3.4))
         axes = figure.add_axes((0, 0, 1, 1))

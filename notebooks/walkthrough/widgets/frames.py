@@ -44,6 +44,11 @@ class Frames(PictureWidget):
             raise traitlets.TraitError(f"index must be in 0..{number - 1}, got {proposal['value']}")
         return proposal["value"]
 
+    @traitlets.observe("pictures")
+    def _leave_missing_picture(self, change: Any) -> None:
+        """Show the last picture if there are fewer than before, without the one that was shown."""
+        self.index = min(self.index, len(self.pictures) - 1)
+
     def __repr__(self) -> str:
         return f"Frames({self.name}: {len(self.pictures)} pictures, now {self.labels[self.index]!r})"
 

@@ -56,13 +56,18 @@ function render({ model, el }) {
   });
   kappa.input.setAttribute("aria-label", "kappa, the concentration");
   topK.input.setAttribute("aria-label", "k, slots that are asked");
-  const picker = menu("query", [], (at) => at !== "" && move(model.get("queries")[Number(at)]));
+  // A given query is taken as it is: put back to length 1, one in float32 would no longer be the one that was chosen.
+  const picker = menu("query", [], (at) => at !== "" && set(model, { query: model.get("queries")[Number(at)] }));
   picker.select.setAttribute("aria-label", "query: one of those given");
 
   const tools = element("div", { className: "tools" }, kappa.node, topK.node, count.node, picker.node);
   const side = element("div", { className: "side" }, tools, element("div", { className: "scroll" }, bars.node), answers.node);
   root(el, "posterior explorer", element("div", { className: "row" }, scene.node, side));
 
+  // The slider of h ends at the largest count since its slot was chosen: its end must not come down under the hand that
+  // moves it.
+  let counted = null;
+  let most = 10;
   const stop = follow(model, [...names, "query", "queries", "slot", "view"], () => {
     const [query, slot, queries] = [model.get("query"), model.get("slot"), model.get("queries")];
     const result = bayes(state(), query);
@@ -71,11 +76,16 @@ function render({ model, el }) {
     answers.draw(result, model.get("epsilon"));
     kappa.show(Math.log10(model.get("kappa")));
     topK.show(model.get("top_k"));
-    count.input.max = Math.max(10, ...model.get("histogram"));
+    if (slot !== counted) most = 10;
+    counted = slot;
+    most = Math.max(most, ...model.get("histogram"));
+    count.input.max = most;
     count.node.firstChild.textContent = `h of slot ${slot}`;
     count.input.setAttribute("aria-label", `h, the histogram of slot ${slot}`);
     count.show(model.get("histogram")[slot]);
-    const at = queries.findIndex((one) => one.every((number, i) => Math.abs(number - query[i]) < 1e-9));
+    const isShown = (one) => one !== undefined && one.every((number, i) => Math.abs(number - query[i]) < 1e-9);
+    const chosen = picker.select.value === "" ? -1 : Number(picker.select.value);
+    const at = isShown(queries[chosen]) ? chosen : queries.findIndex(isShown); // of equal queries, the one that was chosen
     const options = queries.map((_, i) => element("option", { value: i }, `number ${i}`));
     picker.select.replaceChildren(element("option", { value: "" }, "where you put it"), ...options);
     picker.select.value = at < 0 ? "" : at;
