@@ -412,7 +412,7 @@ class Trainer:
             state += self.replay.buffers()
         memory_settings = getattr(getattr(self.gan, "memory", None), "settings", None)
         optimisers = tuple(constants_of(optimiser) for optimiser in self.optimisers)
-        constants = (self.settings, memory_settings, optimisers)
+        constants = (self.settings, memory_settings, optimisers, self._requires_grad())
         return self._repeated_step(self._plain_step, state, constants)
 
     def _plain_step(self) -> StepNumbers:
