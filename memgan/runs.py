@@ -44,7 +44,7 @@ HISTORY = "history.json"
 CHECKPOINTS = "checkpoints"
 
 CHECKPOINT_FORMAT = "memgan checkpoint"
-CHECKPOINT_VERSION = 2  # 1 had no digest of the data
+CHECKPOINT_VERSION = 3  # 1 had no digest of the data, 2 no looks at the memory
 
 # What file systems answer that cannot flush a folder; a disk that fails or is full answers otherwise
 NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM)
