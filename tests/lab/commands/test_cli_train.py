@@ -121,6 +121,7 @@ def test_a_file_in_place_of_the_folder_is_refused_before_training(tmp_path, caps
         ("memory.kappa=many", "memory.kappa: Input should be a valid number, got 'many'"),
         ("memory.top_k=1000", "top_k"),
         ("memory.touch=worst", "'best'"),
+        (" model = infogan", "--model NAME"),
         ("training.steps=0", "steps"),
         ("training.batch_size=5000", "1437"),
         ("training.generator_lr=-1", "-1"),

@@ -121,8 +121,9 @@ def test_a_result_names_a_folder_below_this_one_by_its_path_from_the_file(small,
     assert result_to_continue(path, plan)["settings"] == json.loads(plan.settings.to_json())
 
 
-def test_a_model_is_made_of_equal_size_before_anything_else_is_set():
-    found = settings_of(TINY, ["model=dcgan", "training.steps=9"])
+@pytest.mark.parametrize("changes", [["model=dcgan", "training.steps=9"], ["training.steps=9", " model = dcgan"]])
+def test_a_model_is_made_of_equal_size_before_anything_else_is_set(changes):
+    found = settings_of(TINY, changes)
     assert found == as_model(TINY, "dcgan").changed(["training.steps=9"])
     assert found.networks.noise_dim == TINY.networks.noise_dim + TINY.memory.key_dim
 
@@ -188,6 +189,13 @@ def test_changes_to_the_preset_hold_in_every_configuration_and_give_way_to_the_s
         assert settings.training.steps == 9, name
         extra = settings.networks.noise_dim - settings_of(PRESETS["digits"], changes).networks.noise_dim
         assert extra == (0 if "networks.noise_dim=16" in changes else 3 - PRESETS["digits"].networks.noise_dim), name
+
+
+def test_a_model_that_is_set_for_all_configurations_is_made_of_equal_size_too():
+    settings = Plan.of("length", "digits", changes=["model=infogan"]).settings
+    assert settings == as_model(PRESETS["digits"], "infogan")
+    with pytest.raises(ValueError, match="settings of a memorygan"):  # the configurations name their own models
+        Plan.of("ablation", "digits", changes=["model=infogan"])
 
 
 # ---------------------------------------------------------------- running and going on
