@@ -444,6 +444,7 @@ class Session:
         history["device"] = str(self.device)
         history["threads"] = self.threads
         history["seconds"] = self.seconds
+        history["data"] = self._digest
         if self.init_name:
             history["init"] = self.init_name
         save_run(self.folder, self.gan, self.settings, history)

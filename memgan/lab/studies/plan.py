@@ -11,6 +11,7 @@ import torch
 from memgan.data import ImageData, load_dataset
 from memgan.lab.baselines.models import as_model
 from memgan.lab.evaluation import Classifier, classifier_for
+from memgan.lab.sessions.digest import digest_of
 from memgan.lab.studies.grids import STUDIES, Grid, Study
 from memgan.presets import PRESETS, Settings
 
@@ -100,6 +101,10 @@ class Plan:
         """The images that every run is trained on or compared with."""
         networks = self.settings.networks
         return _data(self.settings.dataset, split, self.root, networks.image_size, self.settings.background)
+
+    def digests(self) -> dict[str, str]:
+        """What tells the images from others, wherever they lie: a digest for each split."""
+        return {split: digest_of(self.data(split)) for split in ("train", "test")}
 
     def trial(self, configuration: str, candidate: str, runs: Path) -> "Job":
         """The short run that tries a candidate for a configuration."""

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -24,14 +25,18 @@ from memgan.lab.baselines.models import load_model, parameters
 from memgan.lab.evaluation import evaluate, old_fakes_of
 from memgan.lab.evaluation.classifier import has_classes
 from memgan.lab.evaluation.metrics import inception_score
+from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.diagnosis import TrainingError
-from memgan.lab.sessions.session import HANG_UP, Interrupted, SessionOptions, resume
+from memgan.lab.sessions.digest import digest_of
+from memgan.lab.sessions.progress import to_stderr
+from memgan.lab.sessions.session import HANG_UP, Interrupted, Session, SessionOptions
 from memgan.lab.sessions.world import World
 from memgan.lab.studies.grids import Grid
 from memgan.lab.studies.plan import THREADS, Job, Plan
 from memgan.lab.studies.provenance import commit
-from memgan.lab.studies.result_file import Row, finite, result_to_continue, write_result
-from memgan.runs import CHECKPOINTS, HISTORY
+from memgan.lab.studies.result_file import Row, finite, result_to_continue, with_digests, write_result
+from memgan.presets import Settings
+from memgan.runs import CHECKPOINTS, HISTORY, saved_checkpoints
 
 __all__ = ["best_candidate", "measure", "run_study", "trained", "tune"]
 
@@ -69,6 +74,7 @@ def run_study(
     missing = [(name, seed) for name in grid for seed in dict.fromkeys(seeds) if (name, seed) not in done]
     if trials or missing:
         _refuse_without_classes(plan)
+        result = with_digests(result, plan, out)
     writes = world is None or world.is_first
     for row in _worked_off(tune, trials, processes, world):
         result["tuning"].append(row)
@@ -155,11 +161,16 @@ def measure(job: Job) -> Row:
 def trained(job: Job) -> tuple[AdversarialModel, float]:
     """The model of a job in evaluation mode, and the seconds that its training took; a finished run is only loaded.
 
-    Raises TrainingError, with a diagnosis, where training fails, ValueError where the folder holds another run.
+    Raises TrainingError, with a diagnosis, where training fails, ValueError where the folder holds another run. One
+    that was interrupted is not made longer: its rates have been falling, as those of a longer run would not.
     """
     if not (job.folder / HISTORY).is_file():
         print(f"training {job.folder}", file=sys.stderr, flush=True)
-        session = resume(
+        earlier = None
+        if saved_checkpoints(job.folder):
+            earlier = checkpoints.newest(job.folder, to_stderr)
+            _refuse_another_run(job, earlier.settings, earlier.seed, earlier.data)
+        session = Session(
             job.folder,
             job.settings,
             job.data(),
@@ -167,15 +178,30 @@ def trained(job: Job) -> tuple[AdversarialModel, float]:
             device=job.device,
             threads=THREADS,
             options=SessionOptions(keep=2),
+            earlier=earlier,
         )
         session.run()
         shutil.rmtree(job.folder / CHECKPOINTS)  # they take more room than the run
     torch.set_num_threads(THREADS)
     gan, settings = load_model(job.folder, job.device)
     history = json.loads((job.folder / HISTORY).read_text(encoding="utf-8"))
-    if settings != job.settings or history["seed"] != job.seed:
-        raise ValueError(f"{job.folder} holds a run of other settings: choose another folder for --runs, or remove it")
+    _refuse_another_run(job, settings, history["seed"], history.get("data", ""))
     return gan, history["seconds"]
+
+
+def _refuse_another_run(job: Job, settings: Settings, seed: int, digest: str) -> None:
+    """ValueError where the run that the folder of a job holds, as these say, is not the job's.
+
+    The `digest` of its training images tells whether they are the same, wherever they lie; it is "" in a run of an
+    older version.
+    """
+    advice = "choose another folder for --runs, or remove it"
+    if digest:
+        settings = replace(settings, dataset=job.settings.dataset)
+    if settings != job.settings or seed != job.seed:
+        raise ValueError(f"{job.folder} holds a run of other settings: {advice}")
+    if digest not in ("", digest_of(job.data())):
+        raise ValueError(f"{job.folder} holds a run on other images: {advice}")
 
 
 # ---------------------------------------------------------------- several at a time
