@@ -26,17 +26,19 @@ from memgan.lab.evaluation import evaluate, old_fakes_of
 from memgan.lab.evaluation.classifier import has_classes
 from memgan.lab.evaluation.metrics import inception_score
 from memgan.lab.sessions import checkpoints
+from memgan.lab.sessions.capacity import refuse_beyond_memory
 from memgan.lab.sessions.diagnosis import TrainingError
 from memgan.lab.sessions.digest import digest_of
 from memgan.lab.sessions.progress import to_stderr
 from memgan.lab.sessions.session import HANG_UP, Interrupted, Session, SessionOptions
 from memgan.lab.sessions.world import World
 from memgan.lab.studies.grids import Grid
-from memgan.lab.studies.plan import THREADS, Job, Plan
+from memgan.lab.studies.plan import THREADS, Job, Plan, settings_of
 from memgan.lab.studies.provenance import commit
 from memgan.lab.studies.result_file import Row, finite, result_to_continue, with_digests, write_result
 from memgan.presets import Settings
 from memgan.runs import CHECKPOINTS, HISTORY, saved_checkpoints
+from memgan.training import old_fakes_in
 
 __all__ = ["best_candidate", "measure", "run_study", "trained", "tune"]
 
@@ -74,6 +76,8 @@ def run_study(
     missing = [(name, seed) for name in grid for seed in dict.fromkeys(seeds) if (name, seed) not in done]
     if trials or missing:
         _refuse_without_classes(plan)
+        to_be_run = [job.configuration for job in trials] + [name for name, _ in missing]
+        _refuse_what_cannot_be_built({name: grid[name] for name in to_be_run}, plan)
         result = with_digests(result, plan, out)
     writes = world is None or world.is_first
     for row in _worked_off(tune, trials, processes, world):
@@ -102,6 +106,18 @@ def _refuse_without_classes(plan: Plan) -> None:
                 f"a study compares by a classifier, which needs images of two classes or more: the {split} images of "
                 f"{plan.settings.dataset} are of one. In a folder, each subfolder is a class"
             )
+
+
+def _refuse_what_cannot_be_built(grid: Grid, plan: Plan) -> None:
+    """ValueError, before hours of training, where a configuration has no model, or one beyond the machine."""
+    for name, changes in grid.items():
+        settings = settings_of(plan.settings, changes)
+        try:
+            refuse_beyond_memory(settings, plan.device)
+            if settings.training.replay > 0:
+                old_fakes_in(settings.training.batch_size, settings.training)
+        except ValueError as error:
+            raise ValueError(f"configuration {name!r}: {error}") from error
 
 
 def _named_configurations(grid: Grid, only: Sequence[str]) -> Grid:

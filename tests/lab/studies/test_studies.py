@@ -70,6 +70,22 @@ def test_images_without_classes_are_refused_before_anything_is_trained(small, tm
     assert small.trained == [] and not (tmp_path / "result.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["model=infogan:10+2"], "2 continuous codes need noise_dim >= 2, got 1"),  # 10 codes of 4 + 7 numbers
+        (["memory.num_slots=1000000000000"], "GB of memory"),
+        (["training.replay=9", "training.batch_size=2"], "a batch of at least 3"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_before_anything_is_trained(small, tmp_path, monkeypatch, changes, message):
+    monkeypatch.setitem(GRID, "no memory", changes)
+    with pytest.raises(ValueError, match=f"'no memory': .*{message}"):
+        list(study(tmp_path, only=["flat", "no memory"]))
+    assert small.trained == [] and not (tmp_path / "result.json").exists()
+    assert len(list(study(tmp_path, only=["flat"]))) == 1
+
+
 def test_a_stop_before_the_first_result_names_the_folder_that_holds_the_work(small, tmp_path, capsys, monkeypatch):
     def stopped(*_, **__):
         raise KeyboardInterrupt
