@@ -1,7 +1,7 @@
 """A whole training step as a CUDA graph: recorded once and then replayed, so that Python launches nothing any more.
 
 A graph holds addresses and constants. So it is recorded anew where a tensor of the model was replaced by another one,
-and where settings have changed.
+where settings have changed, and where a weight was frozen or is trained again.
 """
 
 import warnings

@@ -173,8 +173,9 @@ def shared_state(tensors: Iterable[Tensor], device: torch.device, group: Process
 def replicated(gan: Model, group: ProcessGroup) -> Model:
     """`gan` as it is trained by the ranks of `group`: with the same weights and the same memory.
 
-    Its `inference` and its `generator` average their gradients over the ranks. `gan` itself stays as it is, so that its
-    state has the names that it has without ranks. On GPUs its batch normalisation becomes that of the whole batch.
+    Its `inference` and its `generator` average their gradients over the ranks, each with the weights that require one
+    now; a frozen network has none. `gan` itself stays as it is, so that its state has the names that it has without
+    ranks. On GPUs its batch normalisation becomes that of the whole batch.
     """
     replica = copy.copy(gan)
     replica._modules = dict(gan._modules)
@@ -183,10 +184,21 @@ def replicated(gan: Model, group: ProcessGroup) -> Model:
         if next(network.parameters()).is_cuda:  # on a CPU, PyTorch has no such layer
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network, group)
             setattr(gan, name, network)
-        options: dict[str, Any] = {"process_group": group, _sync_buffers: False}  # each rank keeps its own statistics
-        setattr(replica, name, nn.parallel.DistributedDataParallel(network, **options))
+        if any(weight.requires_grad for weight in network.parameters()):
+            # each rank keeps its own statistics
+            options: dict[str, Any] = {"process_group": group, _sync_buffers: False}
+            setattr(replica, name, nn.parallel.DistributedDataParallel(network, **options))
+        else:  # DistributedDataParallel, which gives all ranks the first one's weights, refuses a frozen network
+            _give_weights(network, group)
+            setattr(replica, name, network)
     setattr(replica, "process_group", group)  # noqa: B010 - an attribute that a model has and a module has not
     return replica
+
+
+def _give_weights(network: nn.Module, group: ProcessGroup) -> None:
+    """Give each rank the weights that the first rank has."""
+    for weight in network.parameters():
+        dist.broadcast(weight.detach(), group=group, group_src=0)
 
 
 def checksum(module: nn.Module) -> str:

@@ -41,7 +41,7 @@ HISTORY = "history.json"
 CHECKPOINTS = "checkpoints"
 
 CHECKPOINT_FORMAT = "memgan checkpoint"
-CHECKPOINT_VERSION = 2  # 1 had no digest of the data
+CHECKPOINT_VERSION = 3  # 1 had no digest of the data, 2 no looks at the memory
 
 _COMPILED = "_orig_mod."  # torch.compile(module) is a module that holds the original under this name
 

@@ -337,6 +337,7 @@ class Trainer:
             optimisers = adam_optimisers(gan, settings, capturable=self._records)
         self.optimisers = Optimisers(*optimisers)
         self._trained = gan if process_group is None else self._shared(process_group)
+        self._trainable = self._requires_grad()
         self._begin()
 
     def _replay_buffer(self) -> ReplayBuffer | None:
@@ -366,6 +367,10 @@ class Trainer:
         if self._records:
             self._repeated_step = RepeatedStep(CudaRecorder(self._device))
 
+    def _requires_grad(self) -> tuple[bool, ...]:
+        """Of each weight, whether it is trained. A network may be frozen, or trained again, between two steps."""
+        return tuple(weight.requires_grad for weight in self.gan.parameters())
+
     @property
     def is_recorded(self) -> bool:
         """Whether steps are replayed from a CUDA graph by now."""
@@ -383,6 +388,9 @@ class Trainer:
 
     def _next_step(self) -> Step:
         self.gan.train()  # whatever was done with the model since the last step
+        if self._group is not None and self._requires_grad() != self._trainable:
+            self._trained = replicated(self.gan, self._group)  # which averages the gradients that there are by now
+            self._trainable = self._requires_grad()
         self._batches.advance()
         for scheduler in self._schedulers:
             if scheduler.last_epoch < self.number:
@@ -404,7 +412,7 @@ class Trainer:
             state += self.replay.buffers()
         memory_settings = getattr(getattr(self.gan, "memory", None), "settings", None)
         optimisers = tuple(constants_of(optimiser) for optimiser in self.optimisers)
-        constants = (self.settings, memory_settings, optimisers)
+        constants = (self.settings, memory_settings, optimisers, self._requires_grad())
         return self._repeated_step(self._plain_step, state, constants)
 
     def _plain_step(self) -> StepNumbers:

@@ -1,4 +1,4 @@
-"""Classifiers and images that the tests of the evaluation share."""
+"""Classifiers, images and a damaged file that the tests of the evaluation share."""
 
 import torch
 from torch import nn
@@ -24,3 +24,12 @@ class FirstPixels(nn.Module):
 def some_digits(number=256):
     data = load_dataset("digits")
     return ImageData(data.images[:number], data.labels[:number])
+
+
+def change_a_byte(path, *, of):
+    """Change one byte of the tensor `of` in the file that `torch.save` wrote it into, as a failing disk may."""
+    content = bytearray(path.read_bytes())
+    tensor = of.numpy().tobytes()
+    assert content.count(tensor) == 1
+    content[content.find(tensor) + len(tensor) // 2] ^= 0x40
+    path.write_bytes(content)

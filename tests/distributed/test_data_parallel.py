@@ -57,6 +57,22 @@ def trained(group=None, seed=5, settings=SETTINGS):
     return gan, losses, trainer.replay
 
 
+def trained_while_frozen(group=None):
+    """A model whose networks are frozen, and trained again, between steps; each rank has begun with other weights."""
+    gan = small_gan()
+    rank = 0 if group is None else dist.get_rank(group)
+    with torch.no_grad():
+        for weight in gan.parameters():
+            weight.add_(0.01 * rank)
+    gan.generator.requires_grad_(False)
+    torch.manual_seed(5)
+    for step in Trainer(gan, images(), SETTINGS, process_group=group):
+        gan.generator.requires_grad_(step.number >= 4)
+        gan.inference.requires_grad_(step.number < 8 or step.number >= 12)
+        gan.inference[1].requires_grad_(step.number >= 16)  # one layer longer than the others
+    return gan
+
+
 def as_a_rank():
     """What one rank finds: its model after training, and what a memory of its own does with queries of all ranks."""
     rank = dist.get_rank()
@@ -64,6 +80,7 @@ def as_a_rank():
     found = {"state": gan.state_dict(), "checksum": checksum(gan), "losses": losses}
     gan, _, kept = trained(dist.group.WORLD, settings=WITH_REPLAY)
     found |= {"state with replay": gan.state_dict(), "old fakes": kept.images}
+    found["state after a frost"] = trained_while_frozen(dist.group.WORLD).state_dict()
 
     memory, queries, labels = memory_and_batch()
     memory.process_group = dist.group.WORLD
@@ -101,6 +118,14 @@ def test_two_ranks_keep_and_replay_the_old_fakes_that_one_process_does(two_ranks
     for name, expected in gan.state_dict().items():
         torch.testing.assert_close(two_ranks[0]["state with replay"][name], expected, rtol=0, atol=1e-8)
     assert all(torch.equal(rank["old fakes"], kept.images) for rank in two_ranks)
+
+
+def test_two_ranks_freeze_and_train_again_the_networks_that_one_process_does(two_ranks):
+    """A network that is frozen from the start begins, on every rank, with the first rank's weights."""
+    first, second = (rank["state after a frost"] for rank in two_ranks)
+    for name, expected in trained_while_frozen().state_dict().items():
+        torch.testing.assert_close(first[name], expected, rtol=0, atol=1e-8)
+        assert torch.equal(first[name], second[name])
 
 
 def test_replicas_are_bitwise_alike(two_ranks):

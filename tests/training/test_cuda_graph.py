@@ -11,7 +11,7 @@ import torch
 from gan_builders import TINY_TRAINING, random_images, tiny_gan
 
 from memgan.cuda_graph import WARM_UP, RepeatedStep, constants_of
-from memgan.training import Trainer, TrainingSettings
+from memgan.training import StepNumbers, Trainer, TrainingSettings
 
 
 class PlainRecorder:
@@ -36,6 +36,14 @@ class PlainRecorder:
                 numbers[0].copy_(step()[0])
 
         return replay, numbers
+
+
+class IdleRecorder(PlainRecorder):
+    """Its recordings of a training step do nothing: it counts how many there are."""
+
+    def record(self, step):
+        self.recorded += 1
+        return lambda: None, tuple(torch.zeros(()) for _ in StepNumbers._fields)
 
 
 class Counter:
@@ -119,6 +127,20 @@ def test_a_rate_in_a_tensor_is_recorded_once():
     optimiser = torch.optim.SGD([weight], lr=torch.tensor(1.0))
     descended([2.0**-i for i in range(9)], optimiser, weight, recorder)
     assert recorder.recorded == 1 and float(weight) == -(2 - 2.0**-8)
+
+
+def test_a_network_that_is_frozen_or_trained_again_is_recorded_anew():
+    """Else a recording would go on to change the weights that must stay, or leave alone those that are to learn."""
+    recorder = IdleRecorder()
+    trainer = Trainer(
+        tiny_gan(), random_images(23), TrainingSettings(**{**TINY_TRAINING, "steps": 18, "decay_from": 1})
+    )
+    trainer._repeated_step = RepeatedStep(recorder)  # which a trainer on a GPU has
+    recorded = {}
+    for step in trainer:
+        recorded[step.number] = recorder.recorded
+        trainer.gan.generator.requires_grad_(not 6 <= step.number < 12)
+    assert (recorded[6], recorded[12], recorded[18]) == (1, 2, 3)
 
 
 def test_a_tensor_in_another_place_is_recorded_anew():
@@ -245,6 +267,17 @@ def test_settings_that_change_are_not_frozen_in_the_graph():
     trainer.gan.memory.settings = trainer.gan.memory.settings.changed(epsilon=0.3)
     numbers = first_steps(trainer, 6)
     assert bool((numbers[:, 3] >= 0.3 - 1e-6).all()) and trainer.is_recorded
+
+
+@gpu
+def test_a_network_that_was_frozen_stays_as_it_is_in_the_graph():
+    trainer = trainer_of()
+    first_steps(trainer, 6)
+    trainer.gan.generator.requires_grad_(False)
+    before = [weight.clone() for weight in trainer.gan.generator.parameters()]
+    first_steps(trainer, 6)
+    assert trainer.is_recorded
+    assert all(map(torch.equal, before, trainer.gan.generator.parameters()))
 
 
 @gpu

@@ -41,10 +41,10 @@ class SigmoidGAN(AdversarialModel):
     `inference` maps images [B, C, H, W] to scores [B, 1 + num_codes + continuous]: the logit of D, the logits of the
     one-hot code and what is read of the continuous ones. `generator` maps the one-hot code [B, num_codes] and noise to
     images; `noise_dim` is Z, by default `generator.noise_dim`. The slots are the values of the one-hot code, all
-    equally probable; without a code there is one slot, whose key has no numbers. D is clipped to [epsilon, 1 - epsilon],
-    so that its logarithm is finite. The clip of a memory would take from a sigmoid what makes it train, the gradient of
-    -log D, which reaches the generator however sure D is; so epsilon is much smaller here. Raises ValueError for more
-    continuous codes than noise.
+    equally probable; without a code there is one slot, whose key has no numbers. D is clipped to
+    [epsilon, 1 - epsilon], so that its logarithm is finite. The clip of a memory would take from a sigmoid what makes
+    it train, the gradient of -log D, which reaches the generator however sure D is; so epsilon is much smaller here.
+    Raises ValueError for more continuous codes than noise.
     """
 
     one_hot: Tensor  # [slots, codes], the keys

@@ -227,6 +227,8 @@ def _refuse_unwritable(folder: Path) -> None:
 
 def _settings(options: argparse.Namespace, earlier: Checkpoint | None, init: LoadedModel | None) -> Settings:
     """Those to start from, of a preset, a file or another run, with what the options change."""
+    if "model" in _fields_set(options):
+        raise ValueError("--set does not choose the model: --model NAME does, and gives each as many weights")
     if earlier and options.seed not in (None, earlier.seed):
         raise ValueError(f"the run was begun with seed {earlier.seed}, it cannot go on with seed {options.seed}")
     if options.config is not None:
@@ -251,6 +253,11 @@ def _settings(options: argparse.Namespace, earlier: Checkpoint | None, init: Loa
     if options.size is not None:
         changes.append(f"networks.image_size={options.size}")
     return settings.changed(changes)
+
+
+def _fields_set(options: argparse.Namespace) -> set[str]:
+    """The fields that `--set` names."""
+    return {change.partition("=")[0].strip() for change in options.set}
 
 
 def _tell_of_new_rates(earlier: Checkpoint, settings: Settings) -> None:
@@ -291,7 +298,7 @@ def _data(settings: Settings, options: argparse.Namespace, earlier: Checkpoint |
 
 def _refuse_another_size(options: argparse.Namespace, settings: Settings, side: int, channels: int) -> None:
     """ValueError where a size or a number of channels was asked for that the images of a data set do not have."""
-    asked = {change.partition("=")[0].strip() for change in options.set}
+    asked = _fields_set(options)
     networks = settings.networks
     if networks.image_size != side and (options.size is not None or "networks.image_size" in asked):
         raise ValueError(f"images of {settings.dataset} have {side} pixels a side, got size {networks.image_size}")
@@ -301,8 +308,8 @@ def _refuse_another_size(options: argparse.Namespace, settings: Settings, side: 
 
 def _say_if_shrunk(settings: Settings, options: argparse.Namespace) -> None:
     """Say so where images of a folder are larger than the preset's networks take, and nobody has asked for the size."""
-    is_asked_for = any(change.partition("=")[0].strip() == "networks.image_size" for change in options.set)
-    if options.size is not None or is_asked_for or not settings.dataset.startswith(FOLDER):
+    is_asked_for = options.size is not None or "networks.image_size" in _fields_set(options)
+    if is_asked_for or not settings.dataset.startswith(FOLDER):
         return
     size = settings.networks.image_size
     side = typical_side(Path(settings.dataset.removeprefix(FOLDER)))

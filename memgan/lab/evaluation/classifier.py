@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from memgan.data import ImageData, as_float, batch_of, load_dataset
 from memgan.files import cache_folder, written_whole
-from memgan.runs import serialised
+from memgan.runs import read_tensors, serialised
 
 __all__ = [
     "RECIPE",
@@ -167,9 +167,9 @@ def _read(dataset: str, data: ImageData, folder: Path | None) -> Classifier | No
     """The classifier of `data` that is kept; None where there is none, or where the file is damaged."""
     model = _untrained(data)
     try:
-        weights = torch.load(cache_path(dataset, data, folder), weights_only=True)
+        weights = read_tensors(cache_path(dataset, data, folder))  # which looks at the sums, as PyTorch does not
         model.load_state_dict(weights)
-    except Exception:  # a damaged file can make the unpickler raise anything; it is replaced by a new one
+    except Exception:  # a foreign file can hold anything; it is replaced by a new one
         return None
     return model.eval()
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from memgan.gan import AdversarialModel
+from memgan.runs import read_tensors
 
 __all__ = ["OldFakes", "old_fakes_of"]
 
@@ -27,11 +28,11 @@ def old_fakes_of(run: Path, gan: AdversarialModel) -> OldFakes | None:
     if not path.is_file():
         return None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_tensors(path)
         fakes = OldFakes(content["images"], content["steps"])
         moments, _, *image_shape = fakes.images.shape
         expected = moments == len(fakes.steps) and tuple(image_shape) == tuple(gan.image_shape or ())
-    except Exception as error:  # a damaged or foreign file can make the unpickler raise anything
+    except Exception as error:  # it is damaged, may not be opened, or holds something else
         raise ValueError(f"{path} cannot be read: {error}; without it, nothing is said about forgetting") from error
     if not expected or fakes.images.dtype != torch.uint8:
         shape = list(fakes.images.shape)

@@ -5,7 +5,7 @@ A file is there whole or not at all, its sums are checked before it is read, and
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from memgan.files import written_whole
+from memgan.lab.sessions.diagnosis import Look
 from memgan.presets import Settings
 from memgan.runs import (
     CHECKPOINT_FORMAT,
@@ -27,6 +28,10 @@ from memgan.runs import (
 from memgan.training import Trainer
 
 __all__ = ["Checkpoint", "load", "newest", "of_content", "path_of", "restore", "save"]
+
+
+def _no_looks() -> Tensor:
+    return torch.zeros(0, len(Look._fields), dtype=torch.double, device="cpu")
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Checkpoint:
     old_steps: Tensor  # [marks] int64, when those were made
     data: str = ""  # digest of the training images; "" in a checkpoint of version 1
     init: str = ""  # whose weights the run began with; "" for random ones
+    looks: Tensor = field(default_factory=_no_looks)  # [looks, 3] float64: the numbers of each `Look`; older ones: none
 
     @property
     def number(self) -> int:
@@ -120,12 +126,14 @@ def of_content(path: Path, content: dict[str, Any]) -> Checkpoint:
 
 def _wrong_entries(content: dict[str, Any]) -> list[str]:
     """The names of entries that are missing, unknown or of another type than in a `Checkpoint` as it is stored."""
-    fields = dataclasses.fields(Checkpoint)
-    defaults = {field.name: field.default for field in fields}
-    expected = {field.name: get_origin(field.type) or field.type for field in fields}
+    expected = {entry.name: get_origin(entry.type) or entry.type for entry in dataclasses.fields(Checkpoint)}
     expected["settings"] = str  # as JSON
     wrong = [str(name) for name in content if name not in expected]
-    wrong += [name for name, kind in expected.items() if type(content.get(name, defaults[name])) is not kind]
+    for entry in dataclasses.fields(Checkpoint):
+        has_default = entry.default is not MISSING or entry.default_factory is not MISSING
+        is_left_out = entry.name not in content and has_default
+        if not is_left_out and type(content.get(entry.name)) is not expected[entry.name]:
+            wrong.append(entry.name)
     if not wrong and type(content["trainer"].get("number")) is not int:
         wrong.append("trainer.number")
     return sorted(wrong)

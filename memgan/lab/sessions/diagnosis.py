@@ -5,12 +5,13 @@ to try. Slots that have fallen out of use are only worth a warning at the end: a
 """
 
 import math
+from typing import NamedTuple
 
 from memgan.gan import AdversarialModel
 from memgan.memory import VMFMemory
 from memgan.presets import PRESETS, Settings
 
-__all__ = ["TrainingError", "Watch", "dead_steps_allowed", "label_shares", "memory_of"]
+__all__ = ["Look", "TrainingError", "Watch", "dead_steps_allowed", "label_shares", "memory_of"]
 
 # Of no generated image outside the clip. Healthy runs are there for a few steps at the start: 4 of 650 at most, on the
 # digits.
@@ -57,19 +58,29 @@ def dead_steps_allowed(steps: int) -> int:
     return min(MOST_DEAD_STEPS, max(LEAST_DEAD_STEPS, round(DEAD_SHARE * steps)))
 
 
+class Look(NamedTuple):
+    """What was seen of a memory."""
+
+    step: int  # after which it was looked at
+    real: float  # the share of slots with v = 1
+    in_use: float  # so many slots
+
+
 class Watch:
-    """Looks at a run now and then, at its numbers and at its memory."""
+    """Looks at a run now and then, at its numbers and at its memory.
+
+    `looks` are those at the memory, of which a run that is resumed brings its earlier ones along.
+    """
 
     def __init__(self, gan: AdversarialModel, settings: Settings) -> None:
         self._gan = gan
         self._settings = settings
         self._seen = 0  # steps whose numbers were looked at
-        self._shares: list[tuple[int, float]] = []  # steps, and the share of slots with v = 1 then
-        self._in_use: list[tuple[int, float]] = []  # steps, and how many slots were in use then
+        self.looks: list[Look] = []  # empty for a model without a memory
 
     def look(self, history: History, *, only_finite: bool = False) -> None:
         """Raises TrainingError where something is wrong, or, with `only_finite`, where numbers are not finite."""
-        self._count_slots(len(history))
+        self._look_at_memory(len(history))
         found = self._losses_not_finite(history)
         if not found and not only_finite:
             found = self._dead_clip(history) or self._one_label(len(history))
@@ -113,7 +124,7 @@ class Watch:
         dead_steps = self._dead_steps(history)
         if dead_steps >= max(2, WARNED_SHARE * len(history)):
             return self._dead_clip_explained(history, dead_steps)
-        return self._one_label(len(history)) or self._slots_out_of_use()
+        return self._one_label(len(history)) or self._slots_out_of_use(len(history))
 
     def _dead_steps(self, history: History) -> int:
         """How many of the last steps had every generated image at the clip."""
@@ -157,7 +168,6 @@ class Watch:
         if memory is None:
             return ""
         share, mass = label_shares(memory)
-        self._shares.append((number, share))
         if LEAST_SHARE <= share <= 1 - LEAST_SHARE and mass > 0:
             return ""
         label = "real" if share > 0.5 else "generated"
@@ -167,30 +177,34 @@ class Watch:
             advice += ", or memory.replace_within_label=true, which gives each label its half"
         elif settings.training.mi_weight == 0:
             advice += ", or training.mi_weight above 0"
-        first, first_share = self._shares[0]
-        since = next(step for step, earlier in self._shares if abs(earlier - share) < 0.1)
+        shares = [(look.step, look.real) for look in self.looks] + [(number, share)]
+        first, first_share = shares[0]
+        since = next(step for step, earlier in shares if abs(earlier - share) < 0.1)
         return (
             f"{label} samples have taken over the memory: {share:.1%} of the slots are real, about so since step "
             f"{since}, after {first_share:.0%} at step {first}; {mass:.1%} of the histogram is theirs. {advice}"
         )
 
-    def _count_slots(self, number: int) -> None:
+    def _look_at_memory(self, number: int) -> None:
         memory = memory_of(self._gan)
-        if memory is not None and number >= SETTLED_AFTER * self._settings.training.steps:
-            self._in_use.append((number, float(memory.slots_in_use())))
+        if memory is not None:
+            share, _ = label_shares(memory)
+            self.looks.append(Look(number, share, float(memory.slots_in_use())))
 
-    def _slots_out_of_use(self) -> str:
-        if not self._in_use:
-            return ""
-        last, at_last = self._in_use[-1]
-        peak, at_peak = max(self._in_use, key=lambda looked: looked[1])
-        if not at_last < KEPT_SHARE * at_peak:
-            return ""
+    def _slots_out_of_use(self, number: int) -> str:
+        memory = memory_of(self._gan)
         training = self._settings.training
+        settled = [look for look in self.looks if look.step >= SETTLED_AFTER * training.steps]
+        if memory is None or not settled:
+            return ""
+        in_use = float(memory.slots_in_use())
+        most = max(settled, key=lambda look: look.in_use)
+        if not in_use < KEPT_SHARE * most.in_use:
+            return ""
         advice = f"fewer steps, or a lower training.discriminator_lr (now {training.discriminator_lr:g})"
         if training.gradient_penalty == 0:
             advice = f"training.gradient_penalty above 0 (0.5 on MNIST), {advice}"
         return (
-            f"slots have fallen out of use: {at_last:.0f} at step {last}, after {at_peak:.0f} at step {peak}. Images "
-            f"are usually worse then. D may have learnt the training images by heart: try {advice}"
+            f"slots have fallen out of use: {in_use:.0f} at step {number}, after {most.in_use:.0f} at step "
+            f"{most.step}. Images are usually worse then. D may have learnt the training images by heart: try {advice}"
         )

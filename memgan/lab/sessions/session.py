@@ -33,7 +33,7 @@ from memgan.lab.baselines.models import build_model, parameters
 from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.capacity import refuse_beyond_memory
 from memgan.lab.sessions.checkpoints import Checkpoint
-from memgan.lab.sessions.diagnosis import TrainingError, Watch, label_shares, memory_of
+from memgan.lab.sessions.diagnosis import Look, TrainingError, Watch, label_shares, memory_of
 from memgan.lab.sessions.digest import digest_of
 from memgan.lab.sessions.lock import held
 from memgan.lab.sessions.progress import (
@@ -255,6 +255,7 @@ class Session:
             old_steps=self._old_steps,
             data=self._digest,
             init=self.init_name,
+            looks=torch.tensor(self._watch.looks, dtype=torch.double, device="cpu").reshape(-1, len(Look._fields)),
         )
         try:
             path = checkpoints.save(self.folder, contents, self.options.keep, spare=self.best_step)
@@ -300,6 +301,8 @@ class Session:
         images = earlier.old_fakes
         if images.shape[1:] != self._old_fakes.shape[1:] or images.dtype != torch.uint8:
             raise ValueError(f"old fakes have shape {list(images.shape)}, expected [..., {OLD_FAKES}, C, H, W] bytes")
+        if earlier.looks.ndim != 2 or earlier.looks.shape[1] != len(Look._fields):
+            raise ValueError(f"looks have shape {list(earlier.looks.shape)}, expected [..., {len(Look._fields)}]")
         if not self.options.other_data:
             _check_same_data(earlier, self._digest, num_images=self._data.images)
         checkpoints.restore(self.trainer, earlier, other_data=self.options.other_data)
@@ -307,6 +310,7 @@ class Session:
         self.seconds = earlier.seconds
         self._old_fakes = images
         self._old_steps = earlier.old_steps
+        self._watch.looks = [Look(int(step), real, in_use) for step, real, in_use in earlier.looks.tolist()]
 
     def _steps(self) -> Iterator[Step]:
         """The trainer's steps, timed, with an explanation where one fails."""
@@ -440,6 +444,7 @@ class Session:
         history["device"] = str(self.device)
         history["threads"] = self.threads
         history["seconds"] = self.seconds
+        history["data"] = self._digest
         if self.init_name:
             history["init"] = self.init_name
         save_run(self.folder, self.gan, self.settings, history)

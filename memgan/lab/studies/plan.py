@@ -11,6 +11,7 @@ import torch
 from memgan.data import ImageData, load_dataset
 from memgan.lab.baselines.models import as_model
 from memgan.lab.evaluation import Classifier, classifier_for
+from memgan.lab.sessions.digest import digest_of
 from memgan.lab.studies.grids import STUDIES, Grid, Study
 from memgan.presets import PRESETS, Settings
 
@@ -42,7 +43,7 @@ class Plan:
         root: Path | None = None,
         changes: Sequence[str] = (),
     ) -> "Plan":
-        """The study `name` on a preset of PRESETS, with `changes` as `Settings.changed` takes them.
+        """The study `name` on a preset of PRESETS, with `changes` as `settings_of` takes them.
 
         Tuning takes a fifth of the steps, but at least 500, or all if there are fewer. Raises ValueError for names that
         there are not, for changes that cannot be made, and for numbers of steps below 1.
@@ -51,7 +52,7 @@ class Plan:
             raise ValueError(f"unknown study {name!r}, expected one of {', '.join(sorted(STUDIES))}")
         if preset not in PRESETS:
             raise ValueError(f"unknown preset {preset!r}, expected one of {', '.join(sorted(PRESETS))}")
-        settings = PRESETS[preset].changed(list(changes))
+        settings = settings_of(PRESETS[preset], changes)
         if steps is not None:
             settings = _with_steps(settings, steps)
         if tuning_steps is None:
@@ -119,6 +120,10 @@ class Plan:
         networks = self.settings.networks
         return _data(self.settings.dataset, split, self.root, networks.image_size, self.settings.background)
 
+    def digests(self) -> dict[str, str]:
+        """What tells the images from others, wherever they lie: a digest for each split."""
+        return {split: digest_of(self.data(split)) for split in ("train", "test")}
+
     def trial(self, configuration: str, candidate: str, runs: Path) -> "Job":
         """The short run that tries a candidate for a configuration."""
         changes = self.grid[configuration] + self.all_candidates(configuration)[candidate]
@@ -175,11 +180,15 @@ class Job:
 
 
 def settings_of(preset: Settings, changes: Sequence[str]) -> Settings:
-    """`preset` with `changes`, as `changed` takes them; a `model=NAME`, which stands first, is made of equal size."""
-    if changes and changes[0].startswith("model="):
-        model = changes[0].removeprefix("model=")
-        return as_model(preset, model).changed(list(changes[1:]))
-    return preset.changed(list(changes))
+    """`preset` with `changes`, as `changed` takes them; before the others, a `model=NAME` is made of equal size."""
+    others = []
+    for change in changes:
+        name, _, value = change.partition("=")
+        if name.strip() == "model":
+            preset = as_model(preset, value.strip())
+        else:
+            others.append(change)
+    return preset.changed(others)
 
 
 def _with_steps(settings: Settings, steps: int) -> Settings:

@@ -10,7 +10,7 @@ from memgan.files import written_whole
 from memgan.lab.studies.plan import Plan
 from memgan.presets import Settings
 
-__all__ = ["Row", "finite", "load_study", "result_to_continue", "write_result"]
+__all__ = ["Row", "finite", "load_study", "result_to_continue", "with_digests", "write_result"]
 
 Row = dict[str, Any]
 
@@ -60,6 +60,23 @@ def result_to_continue(path: Path, plan: Plan) -> Row:
         if row["changes"] != _planned_changes(row, plan):
             raise ValueError(f"{path} holds runs of another grid: {row['configuration']!r}; choose another --out")
     return content | {"question": head["question"]}
+
+
+def with_digests(result: Row, plan: Plan, path: Path) -> Row:
+    """The `result` that stands in `path`, with the digests of the images that its next runs will see.
+
+    A file of an older version has none, and is given those of today's images. Raises ValueError where its runs have
+    seen other images: the scores of the next ones could not be compared with theirs.
+    """
+    digests = plan.digests()
+    if result.get("images", digests) != digests:
+        raise ValueError(
+            f"{path} holds runs on other images than those that {plan.settings.dataset} has now; choose another --out, "
+            "and another folder for --runs"
+        )
+    rows = {kind: result[kind] for kind in ("tuning", "runs")}
+    head = {name: value for name, value in result.items() if name not in rows}
+    return head | {"images": digests} | rows
 
 
 def _planned_changes(row: Row, plan: Plan) -> list[str] | None:

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -25,14 +26,20 @@ from memgan.lab.baselines.models import load_model, parameters
 from memgan.lab.evaluation import evaluate, old_fakes_of
 from memgan.lab.evaluation.classifier import features_of, has_classes
 from memgan.lab.evaluation.metrics import frechet_distance, inception_score
+from memgan.lab.sessions import checkpoints
+from memgan.lab.sessions.capacity import refuse_beyond_memory
 from memgan.lab.sessions.diagnosis import TrainingError
-from memgan.lab.sessions.session import HANG_UP, Interrupted, SessionOptions, resume
+from memgan.lab.sessions.digest import digest_of
+from memgan.lab.sessions.progress import to_stderr
+from memgan.lab.sessions.session import HANG_UP, Interrupted, Session, SessionOptions
 from memgan.lab.sessions.world import World
 from memgan.lab.studies.grids import Grid
-from memgan.lab.studies.plan import THREADS, Job, Plan
+from memgan.lab.studies.plan import THREADS, Job, Plan, settings_of
 from memgan.lab.studies.provenance import commit
-from memgan.lab.studies.result_file import Row, finite, result_to_continue, write_result
-from memgan.runs import CHECKPOINTS, HISTORY
+from memgan.lab.studies.result_file import Row, finite, result_to_continue, with_digests, write_result
+from memgan.presets import Settings
+from memgan.runs import CHECKPOINTS, HISTORY, saved_checkpoints
+from memgan.training import old_fakes_in
 
 __all__ = ["best_candidate", "measure", "run_study", "trained", "tune"]
 
@@ -63,8 +70,12 @@ def run_study(
 
     done = {(row["configuration"], row["seed"]) for row in result["runs"]}
     missing = [(name, seed) for name in grid for seed in dict.fromkeys(seeds) if (name, seed) not in done]
-    if missing or _trials(plan, grid, result["tuning"], runs):
+    first_trials = _trials(plan, grid, result["tuning"], runs)
+    if first_trials or missing:
         _refuse_without_classes(plan)
+        to_be_run = [job.configuration for job in first_trials] + [name for name, _ in missing]
+        _refuse_what_cannot_be_built({name: grid[name] for name in to_be_run}, plan)
+        result = with_digests(result, plan, out)
     writes = world is None or world.is_first
     while trials := _trials(plan, grid, result["tuning"], runs):
         for row in _worked_off(tune, trials, processes, world):
@@ -93,6 +104,18 @@ def _refuse_without_classes(plan: Plan) -> None:
                 f"a study compares by a classifier, which needs images of two classes or more: the {split} images of "
                 f"{plan.settings.dataset} are of one. In a folder, each subfolder is a class"
             )
+
+
+def _refuse_what_cannot_be_built(grid: Grid, plan: Plan) -> None:
+    """ValueError, before hours of training, where a configuration has no model, or one beyond the machine."""
+    for name, changes in grid.items():
+        settings = settings_of(plan.settings, changes)
+        try:
+            refuse_beyond_memory(settings, plan.device)
+            if settings.training.replay > 0:
+                old_fakes_in(settings.training.batch_size, settings.training)
+        except ValueError as error:
+            raise ValueError(f"configuration {name!r}: {error}") from error
 
 
 def _named_configurations(grid: Grid, only: Sequence[str]) -> Grid:
@@ -181,11 +204,16 @@ def measure(job: Job) -> Row:
 def trained(job: Job) -> tuple[AdversarialModel, float]:
     """The model of a job in evaluation mode, and the seconds that its training took; a finished run is only loaded.
 
-    Raises TrainingError, with a diagnosis, where training fails, ValueError where the folder holds another run.
+    Raises TrainingError, with a diagnosis, where training fails, ValueError where the folder holds another run. One
+    that was interrupted is not made longer: its rates have been falling, as those of a longer run would not.
     """
     if not (job.folder / HISTORY).is_file():
         print(f"training {job.folder}", file=sys.stderr, flush=True)
-        session = resume(
+        earlier = None
+        if saved_checkpoints(job.folder):
+            earlier = checkpoints.newest(job.folder, to_stderr)
+            _refuse_another_run(job, earlier.settings, earlier.seed, earlier.data)
+        session = Session(
             job.folder,
             job.settings,
             job.data(),
@@ -193,15 +221,30 @@ def trained(job: Job) -> tuple[AdversarialModel, float]:
             device=job.device,
             threads=THREADS,
             options=SessionOptions(keep=2),
+            earlier=earlier,
         )
         session.run()
         shutil.rmtree(job.folder / CHECKPOINTS)  # they take more room than the run
     torch.set_num_threads(THREADS)
     gan, settings = load_model(job.folder, job.device)
     history = json.loads((job.folder / HISTORY).read_text(encoding="utf-8"))
-    if settings != job.settings or history["seed"] != job.seed:
-        raise ValueError(f"{job.folder} holds a run of other settings: choose another folder for --runs, or remove it")
+    _refuse_another_run(job, settings, history["seed"], history.get("data", ""))
     return gan, history["seconds"]
+
+
+def _refuse_another_run(job: Job, settings: Settings, seed: int, digest: str) -> None:
+    """ValueError where the run that the folder of a job holds, as these say, is not the job's.
+
+    The `digest` of its training images tells whether they are the same, wherever they lie; it is "" in a run of an
+    older version.
+    """
+    advice = "choose another folder for --runs, or remove it"
+    if digest:
+        settings = replace(settings, dataset=job.settings.dataset)
+    if settings != job.settings or seed != job.seed:
+        raise ValueError(f"{job.folder} holds a run of other settings: {advice}")
+    if digest not in ("", digest_of(job.data())):
+        raise ValueError(f"{job.folder} holds a run on other images: {advice}")
 
 
 # ---------------------------------------------------------------- several at a time

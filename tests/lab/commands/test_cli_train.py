@@ -16,10 +16,11 @@ import memgan.lab.commands.train
 import memgan.lab.evaluation.classifier
 import memgan.lab.sessions.session
 import memgan.training
-from memgan.data import ImageData
+from memgan.data import ImageData, load_dataset
 from memgan.lab.baselines.models import load_model
 from memgan.lab.commands.cli import main
 from memgan.lab.evaluation.classifier import train_classifier
+from memgan.lab.sessions.digest import digest_of
 from memgan.lab.sessions.lock import held
 from memgan.runs import load_run, saved_checkpoints
 
@@ -35,6 +36,7 @@ def test_train_writes_a_run_and_says_so(tmp_path, capsys):
     history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
     assert (history.pop("seed"), history.pop("device"), history.pop("threads")) == (0, "cpu", 1)
     assert history.pop("seconds") > 0
+    assert history.pop("data") == digest_of(load_dataset("digits"))
     assert set(history) == {"discriminator_loss", "generator_loss", "real", "generated"}
     assert all(len(series) == 5 for series in history.values())
 
@@ -121,6 +123,7 @@ def test_a_file_in_place_of_the_folder_is_refused_before_training(tmp_path, caps
         ("memory.kappa=many", "memory.kappa: Input should be a valid number, got 'many'"),
         ("memory.top_k=1000", "top_k"),
         ("memory.touch=worst", "'best'"),
+        (" model = infogan", "--model NAME"),
         ("training.steps=0", "steps"),
         ("training.batch_size=5000", "1437"),
         ("training.generator_lr=-1", "-1"),

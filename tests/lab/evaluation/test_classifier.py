@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from evaluation_builders import FirstPixels, some_digits
+from evaluation_builders import FirstPixels, change_a_byte, some_digits
 from gan_builders import same_state, state_of
 
 import memgan.lab.evaluation.classifier
@@ -18,6 +18,7 @@ from memgan.lab.evaluation.classifier import (
     classifier_for,
     features_of,
     has_classes,
+    is_kept,
     train_classifier,
 )
 
@@ -153,6 +154,16 @@ def test_a_damaged_classifier_is_trained_anew_or_named(quick_training, tmp_path,
         assert len(quick_training) == 2
     except ValueError as error:
         assert file.name in str(error)
+
+
+def test_a_classifier_with_a_single_changed_byte_is_trained_anew(quick_training, tmp_path):
+    """PyTorch would read it without a word, and every score would be measured by the weight that has changed."""
+    first = classifier_for("digits", tmp_path)
+    (file,) = tmp_path.iterdir()
+    change_a_byte(file, of=first.head.weight.detach())
+    assert not is_kept("digits", load_dataset("digits"), tmp_path)
+    assert same_state(classifier_for("digits", tmp_path), state_of(first)) and len(quick_training) == 2
+    assert is_kept("digits", load_dataset("digits"), tmp_path)
 
 
 @pytest.mark.thorough

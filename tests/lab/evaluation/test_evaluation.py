@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from evaluation_builders import FirstPixels, some_digits
+from evaluation_builders import FirstPixels, change_a_byte, some_digits
 from gan_builders import same_state, state_of, tiny_gan, tiny_settings
 from matplotlib.axes import Axes
 from torch import nn
@@ -460,6 +460,15 @@ def test_old_fakes_are_read_from_a_run_and_what_is_no_such_file_is_named(tmp_pat
         with pytest.raises(ValueError, match="old_fakes.pt.*expected"):
             old_fakes_of(tmp_path, gan)
     (tmp_path / "old_fakes.pt").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ValueError, match="old_fakes.pt cannot be read"):
+        old_fakes_of(tmp_path, gan)
+
+
+def test_a_single_changed_byte_of_the_old_fakes_is_seen(tmp_path):
+    gan = tiny_gan()
+    images = torch.randint(0, 256, (2, 5, 3, 4, 4), dtype=torch.uint8)
+    torch.save({"images": images, "steps": torch.tensor([1, 2])}, tmp_path / "old_fakes.pt")
+    change_a_byte(tmp_path / "old_fakes.pt", of=images)
     with pytest.raises(ValueError, match="old_fakes.pt cannot be read"):
         old_fakes_of(tmp_path, gan)
 

@@ -195,6 +195,7 @@ def test_a_newer_version_is_refused_and_named(run):
         ({"history": None}, "history"),
         ({"seconds": "long"}, "seconds"),
         ({"more": 3}, "more"),
+        ({"looks": [1, 0.5, 30.0]}, "looks"),
         ({"trainer": {}}, "trainer.number"),
         ({"settings": "{}"}, "settings"),
     ],

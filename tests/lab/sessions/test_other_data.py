@@ -70,10 +70,19 @@ def test_labels_do_not_count(begun):
 def test_a_checkpoint_of_an_older_version_goes_on_with_as_many_images_of_the_same_name(begun):
     path = saved_checkpoints(begun)[-1]
     content = torch.load(path, weights_only=True)
-    del content["data"], content["init"], content["trainer"]["gan"]["memory._extra_state"]
+    del content["data"], content["init"], content["looks"], content["trainer"]["gan"]["memory._extra_state"]
     torch.save({**content, "version": 1}, path)
     named = replace(SETTINGS, dataset="folder:/here")
     resume(begun, named, data_of()).run()
+
+
+def test_a_checkpoint_without_looks_at_the_memory_goes_on(begun):
+    """As version 2 wrote them."""
+    path = saved_checkpoints(begun)[-1]
+    content = torch.load(path, weights_only=True)
+    del content["looks"]
+    torch.save({**content, "version": 2}, path)
+    resume(begun, SETTINGS, data_of()).run()
 
 
 def test_an_older_checkpoint_cannot_vouch_for_images_under_another_name(begun):

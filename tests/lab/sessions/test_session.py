@@ -189,6 +189,39 @@ def test_a_run_whose_slots_fell_out_of_use_is_warned_of(penalty, last, warned):
         assert message == ""
 
 
+def test_a_run_that_was_interrupted_still_knows_how_many_slots_it_had(tmp_path, monkeypatch, capsys):
+    """And so does one that was over when it was resumed, which does not look again."""
+
+    def lose_slots(number, gan, _):
+        if number in (50, 73):
+            with_slots_in_use(gan, 20 if number == 50 else 2)
+        if number == 60:
+            signal.raise_signal(signal.SIGINT)
+
+    after_each_step(monkeypatch, lose_slots)
+    session = session_in(tmp_path, steps=73)
+    with pytest.raises(Interrupted):
+        session.run()
+    for _ in range(2):
+        resume(tmp_path, session.settings, data_of(), options=EVERY_STEP).run()
+        assert "out of use: 2 at step 73, after 20 at step 50" in capsys.readouterr().err
+
+
+def test_a_memory_that_is_taken_over_is_dated_by_the_looks_before_an_interruption(tmp_path, monkeypatch):
+    def take_over(number, gan, _):
+        if number in (50, 73):
+            gan.memory.values.copy_(torch.arange(200) < (185 if number == 50 else 200))
+        if number == 51:
+            signal.raise_signal(signal.SIGINT)
+
+    after_each_step(monkeypatch, take_over)
+    session = session_in(tmp_path, steps=73, memory={"num_slots": 200})
+    with pytest.raises(Interrupted):
+        session.run()
+    with pytest.raises(TrainingError, match="about so since step 50, after 92% at step 50"):
+        resume(tmp_path, session.settings, data_of(), options=EVERY_STEP).run()
+
+
 def test_a_model_without_a_memory_has_no_slots_to_lose():
     settings = as_model(tiny_settings(), "dcgan")
     watch = Watch(build_model(settings), settings)

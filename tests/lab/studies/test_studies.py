@@ -11,13 +11,15 @@ from gan_builders import TINY_ASSIGNMENTS
 from memgan.data import load_dataset
 from memgan.lab.baselines.models import as_model, build_model
 from memgan.lab.commands.cli import main
+from memgan.lab.sessions import Session
 from memgan.lab.studies import runner as studies
 from memgan.lab.studies.comparison import figure, markdown, table
 from memgan.lab.studies.grids import STUDIES, Study, candidate_rates
-from memgan.lab.studies.plan import Plan, settings_of
+from memgan.lab.studies.plan import Job, Plan, settings_of
 from memgan.lab.studies.result_file import load_study, result_to_continue, write_result
 from memgan.lab.studies.runner import run_study
 from memgan.presets import PRESETS
+from memgan.runs import saved_checkpoints
 
 TINY = PRESETS["digits"].changed(TINY_ASSIGNMENTS)
 GRID = {"as it is": [], "flat": ["memory.kappa=1"], "no memory": ["model=dcgan"]}
@@ -66,6 +68,22 @@ def test_images_without_classes_are_refused_before_anything_is_trained(small, tm
     with pytest.raises(ValueError, match=f"the {split}(ing)? images of digits are of one"):
         list(study(tmp_path))
     assert small.trained == [] and not (tmp_path / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["model=infogan:10+2"], "2 continuous codes need noise_dim >= 2, got 1"),  # 10 codes of 4 + 7 numbers
+        (["memory.num_slots=1000000000000"], "GB of memory"),
+        (["training.replay=9", "training.batch_size=2"], "a batch of at least 3"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_before_anything_is_trained(small, tmp_path, monkeypatch, changes, message):
+    monkeypatch.setitem(GRID, "no memory", changes)
+    with pytest.raises(ValueError, match=f"'no memory': .*{message}"):
+        list(study(tmp_path, only=["flat", "no memory"]))
+    assert small.trained == [] and not (tmp_path / "result.json").exists()
+    assert len(list(study(tmp_path, only=["flat"]))) == 1
 
 
 def test_a_stop_before_the_first_result_names_the_folder_that_holds_the_work(small, tmp_path, capsys, monkeypatch):
@@ -121,8 +139,9 @@ def test_a_result_names_a_folder_below_this_one_by_its_path_from_the_file(small,
     assert result_to_continue(path, plan)["settings"] == json.loads(plan.settings.to_json())
 
 
-def test_a_model_is_made_of_equal_size_before_anything_else_is_set():
-    found = settings_of(TINY, ["model=dcgan", "training.steps=9"])
+@pytest.mark.parametrize("changes", [["model=dcgan", "training.steps=9"], ["training.steps=9", " model = dcgan"]])
+def test_a_model_is_made_of_equal_size_before_anything_else_is_set(changes):
+    found = settings_of(TINY, changes)
     assert found == as_model(TINY, "dcgan").changed(["training.steps=9"])
     assert found.networks.noise_dim == TINY.networks.noise_dim + TINY.memory.key_dim
 
@@ -209,6 +228,13 @@ def test_changes_to_the_preset_hold_in_every_configuration_and_give_way_to_the_s
         assert extra == (0 if "networks.noise_dim=16" in changes else 3 - PRESETS["digits"].networks.noise_dim), name
 
 
+def test_a_model_that_is_set_for_all_configurations_is_made_of_equal_size_too():
+    settings = Plan.of("length", "digits", changes=["model=infogan"]).settings
+    assert settings == as_model(PRESETS["digits"], "infogan")
+    with pytest.raises(ValueError, match="settings of a memorygan"):  # the configurations name their own models
+        Plan.of("ablation", "digits", changes=["model=infogan"])
+
+
 # ---------------------------------------------------------------- running and going on
 
 
@@ -255,7 +281,7 @@ def test_after_each_run_the_file_holds_it_and_a_kill_loses_no_other(small, tmp_p
 def test_a_run_that_is_trained_is_only_evaluated_again(small, tmp_path, monkeypatch):
     list(study(tmp_path))
     (tmp_path / "result.json").unlink()
-    monkeypatch.setattr(studies, "resume", None)
+    monkeypatch.setattr(studies, "Session", None)
     assert len(list(study(tmp_path))) == len(GRID)
     assert small.evaluated == 2 * len(GRID)
 
@@ -308,6 +334,94 @@ def test_a_folder_with_another_run_stops_the_study(small, tmp_path):
     with pytest.raises(ValueError, match="holds a run of other settings: choose another folder for --runs"):
         list(study(tmp_path, steps=3))
     assert not (tmp_path / "result.json").exists()
+
+
+def interrupted(tmp_path, steps):
+    """Leave what a study leaves that was stopped in its first run: a checkpoint. Returns the job of the run."""
+    job = Plan.of("small", "tiny", steps).job("as it is", 0, None, tmp_path / "runs")
+    Session(job.folder, job.settings, job.data(), seed=0).save()
+    return job
+
+
+def test_a_run_that_was_interrupted_goes_on_as_it_was_begun_and_no_longer(small, tmp_path):
+    """Its rates have been falling to 0: made longer, it would be no run of so many steps."""
+    job = interrupted(tmp_path, steps=2)
+    with pytest.raises(ValueError, match="seed-0 holds a run of other settings: choose another folder for --runs"):
+        list(study(tmp_path, steps=3, only=["as it is"]))
+    assert saved_checkpoints(job.folder) and not (tmp_path / "result.json").exists()
+    (row,) = study(tmp_path, steps=2, only=["as it is"])
+    assert row["steps"] == 2
+
+
+# ---------------------------------------------------------------- images that have changed
+
+
+def replace_images(monkeypatch, replaced):
+    """Have the images of one split be others from now on."""
+
+    def data(_, split="train"):
+        found = load_dataset("digits", split=split)
+        return found._replace(images=found.images.flip(0)) if split == replaced else found
+
+    monkeypatch.setattr(Plan, "data", data)
+    monkeypatch.setattr(Job, "data", data)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_runs_on_other_images_are_not_put_into_the_same_file(small, tmp_path, monkeypatch, split):
+    list(study(tmp_path))
+    before = (tmp_path / "result.json").read_text()
+    small.trained.clear()
+    replace_images(monkeypatch, split)
+    with pytest.raises(ValueError, match="result.json holds runs on other images.*choose another --out"):
+        list(study(tmp_path, seeds=(0, 1)))
+    assert (tmp_path / "result.json").read_text() == before and small.trained == []
+
+
+def test_a_result_of_an_older_version_goes_on_and_is_given_the_digests_of_its_images(small, tmp_path):
+    list(study(tmp_path))
+    content = json.loads((tmp_path / "result.json").read_text())
+    images = content.pop("images")
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    assert len(list(study(tmp_path, seeds=(0, 1)))) == len(GRID)
+    assert load_study(tmp_path / "result.json")["images"] == images
+
+
+def test_a_finished_run_is_not_loaded_for_other_images(small, tmp_path, monkeypatch):
+    list(study(tmp_path, only=["flat"]))
+    (tmp_path / "result.json").unlink()
+    with monkeypatch.context() as patch:
+        replace_images(patch, "train")
+        with pytest.raises(ValueError, match="seed-0 holds a run on other images: choose another folder for --runs"):
+            list(study(tmp_path, only=["flat"]))
+    with monkeypatch.context() as patch:
+        replace_images(patch, "test")  # which no run has seen
+        assert len(list(study(tmp_path, only=["flat"]))) == 1
+
+
+def test_an_interrupted_run_does_not_go_on_with_other_images(small, tmp_path, monkeypatch):
+    interrupted(tmp_path, steps=2)
+    replace_images(monkeypatch, "train")
+    with pytest.raises(ValueError, match="seed-0 holds a run on other images: choose another folder for --runs"):
+        list(study(tmp_path, only=["as it is"]))
+
+
+def test_a_finished_run_is_known_by_its_images_wherever_they_lie(small, tmp_path):
+    """One of an older version, which has no digest of them, by their name."""
+    list(study(tmp_path, only=["flat"]))
+    (tmp_path / "result.json").unlink()
+    run = tmp_path / "runs" / "flat" / "seed-0"
+    settings = json.loads((run / "settings.json").read_text())
+    (run / "settings.json").write_text(json.dumps(settings | {"dataset": "folder:/moved"}))
+    assert len(list(study(tmp_path, only=["flat"]))) == 1
+    (tmp_path / "result.json").unlink()
+    history = json.loads((run / "history.json").read_text())
+    del history["data"]
+    (run / "history.json").write_text(json.dumps(history))
+    with pytest.raises(ValueError, match="other settings"):
+        list(study(tmp_path, only=["flat"]))
+    (run / "settings.json").write_text(json.dumps(settings))
+    assert len(list(study(tmp_path, only=["flat"]))) == 1
 
 
 # ---------------------------------------------------------------- tuning
