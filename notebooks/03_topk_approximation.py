@@ -34,7 +34,7 @@ from walkthrough.widgets import PosteriorExplorer
 
 images = as_float(load_dataset("mnist-5k").images)
 looks = [1, 2, 5, 10, 20, 40, 60, 80, 100]
-training = nb03.train_and_watch(PRESETS["mnist-5k"], images, 100, looks, turns=False)
+training = nb03.train_and_watch(PRESETS["mnist-5k"], images, 100, looks, turns=False)  # writes a batch at once
 trained, gan = training.gan.memory, training.gan
 
 prepare(seed=0)
@@ -48,7 +48,7 @@ with torch.no_grad():
 
 random = nb03.random_memory(2048, kappa=15.0)  # one that has learnt nothing
 strangers = F.normalize(torch.randn(800, 64, dtype=torch.float64), dim=1)
-mass = {
+mass = {  # `reread` copies a memory in float64
     "after 100 steps": nb03.reread(trained).posterior(queries),
     "pretrained": nb03.reread(finished.memory).posterior(unseen),
     "random memory": random.posterior(strangers),

@@ -124,8 +124,11 @@ def percent(share: float) -> str:
 
 
 def results() -> str:
-    """What README.md shows: both studies of ablations side by side, lowest and highest of their seeds."""
-    mnist = DataFrame(load("study-ablation-mnist-5k.json")["runs"])
+    """What README.md shows: both data sets side by side, lowest and highest of the seeds."""
+    rivals = load("study-rivals-mnist-5k.json")["runs"]
+    whole = {run["configuration"] for run in rivals}
+    parts = [run for run in load("study-ablation-mnist-5k.json")["runs"] if run["configuration"] not in whole]
+    mnist = DataFrame(rivals + parts)
     fashion = DataFrame(load("study-ablation-fashion-mnist-slim.json")["runs"])
     columns = [  # head, runs, measure, decimals
         ("MNIST: IS\u00a0↑", mnist, "inception_score", 2),

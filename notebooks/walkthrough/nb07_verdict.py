@@ -28,6 +28,7 @@ __all__ = [
     "grouped_figure",
     "headline_figure",
     "in_between_figure",
+    "load_compared",
     "load_costs",
     "load_old_fakes",
     "load_runs",
@@ -62,6 +63,12 @@ def published_choices() -> dict[str, list[Run]]:
     first = next(iter(settings))
     names = ("all of S may vouch", "all of S_y made young", "the oldest of all replaced")
     return {first: settings.pop(first), **{name: rule[f"posterior: {name}"] for name in names}, **settings}
+
+
+def load_compared() -> dict[str, list[Run]]:
+    """The models of the study of ablations on MNIST; those in which no part is taken out are of the study of rivals."""
+    models = of_model(load_runs("ablation-mnist-5k"))
+    return models | of_model(load_runs("rivals-mnist-5k"))
 
 
 def choices_table(choices: Mapping[str, Sequence[Run]]) -> str:

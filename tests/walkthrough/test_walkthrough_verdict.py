@@ -41,6 +41,25 @@ def test_every_model_was_tuned_with_the_same_effort_and_runs_at_the_best_it_foun
         assert not {run["seed"] for run in tried[model]} & {run["seed"] for run in runs}
 
 
+def test_every_rival_runs_with_the_smallest_distance_that_its_trials_found():
+    study = load_study(verdict.RESULTS / "study-rivals-mnist-5k.json")
+    tried = verdict.of_model(study["tuning"])
+    for model, runs in verdict.of_model(study["runs"]).items():
+        names = [run["candidate"] for run in tried[model]]
+        assert [name for name in names if "lambda" not in name] == list(study["candidates"])
+        assert sum("lambda" in name for name in names) == (0 if "DCGAN" in model else 2)
+        best = min(tried[model], key=lambda run: run.get("frechet_distance") or math.inf)
+        assert {run["candidate"] for run in runs} == {best["candidate"]}
+        assert not {run["seed"] for run in tried[model]} & {run["seed"] for run in runs}
+
+
+def test_rivals_take_the_place_of_what_was_tuned_less():
+    rivals = verdict.of_model(verdict.load_runs("rivals-mnist-5k"))
+    found = verdict.load_compared()
+    assert list(found) == list(ABLATION) and set(found) - set(rivals) == {"without EM", "without MCGN"}
+    assert all(found[model] == rivals.get(model, ABLATION[model]) for model in ABLATION)
+
+
 def test_table_has_the_range_of_every_model_and_the_real_images():
     heading, seeds, first, walks = verdict.range_table(MNIST, ["inception_score", "in_between_slot"]).splitlines()
     assert heading.split() == ["MemoryGAN", "DCGAN", "real"]
