@@ -120,10 +120,9 @@ def _traced(network: nn.Module, example: Tensor) -> fx.GraphModule:
             cast(Any, module).__class__ = nn.ConvTranspose2d
     generator = torch.Generator(device="cpu").manual_seed(0)
     anything = torch.empty_like(example).uniform_(-1, 1, generator=generator)
-    # A layer may write into what it is given, so each call is given its own.
-    expected = network(
-        anything.clone()
-    )  # in which the hooks of spectral_norm, weight_norm and prune make their weights
+    # A layer may write into what it is given, so each call is given its own. In this one the hooks of spectral_norm,
+    # weight_norm and prune make their weights.
+    expected = network(anything.clone())
     if not isinstance(expected, Tensor):
         got = type(expected).__name__
         raise ValueError(f"cannot run {type(network).__name__} in a page: expected it to return a tensor, got {got}")

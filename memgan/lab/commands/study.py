@@ -34,7 +34,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=VALUE",
         help="of the preset, in all runs, e.g. training.precision=bfloat16",
     )
-    parser.add_argument("--tuning-steps", type=int, help="of the runs that choose learning rates, in `ablation`")
+    parser.add_argument(
+        "--tuning-steps", type=int, help="of the trials that choose rates or weights, where a study has them"
+    )
     parser.add_argument("--only", nargs="+", default=[], metavar="CONFIGURATION", help="run these, by name")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="default: results/study-NAME-PRESET.json; goes on with it"
@@ -111,5 +113,5 @@ def _described(row: dict[str, Any]) -> str:
     which = f"{row['configuration']}, {row['candidate']}" if "candidate" in row else row["configuration"]
     if "failed" in row:
         return f"{which}, seed {row['seed']}: failed, {row['failed']}"
-    score = row["inception_score"]
-    return f"{which}, seed {row['seed']}: Inception Score {score}, {row['seconds']} s of training"
+    scores = f"Inception Score {row['inception_score']}, Frechet distance {row['frechet_distance']}"
+    return f"{which}, seed {row['seed']}: {scores}, {row['seconds']} s of training"

@@ -111,7 +111,7 @@ class Plan:
         if self.is_tuned:
             head["candidates"] = self.candidates
             head["tuning_steps"] = self.tuning_steps
-        if self.study.refinements is not None:
+        if self.study.chosen_by != Study.chosen_by:  # which older files do not name
             head["chosen_by"] = self.study.chosen_by
         return head
 
