@@ -24,10 +24,19 @@ from memgan.engines import blocked
 from scripts.benchmark_memory import SIZES, machine
 
 ROUNDS = (60, 30, 5)  # of each size
+ONEDNN_IS_FASTER = blocked._onednn_is_faster()
+
+
+def _sorted_by_pytorch(numbers: Tensor, most: int) -> Tensor:
+    return numbers.argsort(stable=True)
 
 
 def _plain_top_k(scores: Tensor, top_k: int) -> Tensor:
     return scores.topk(top_k, sorted=False).indices
+
+
+def _onednn_is_slower() -> bool:
+    return not ONEDNN_IS_FASTER
 
 
 def _fresh_space(like: Tensor, number: int) -> Tensor:
@@ -39,9 +48,10 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "groups of columns": {"_GROUP": 2**40},  # too large for any memory to be grouped
     "blocks of scores in the cache": {"_CACHED_SCORES": 2**60},
     "scores kept from call to call": {"_kept_space": _fresh_space},
-    "comparison as whole numbers": {"_places_of_best": _plain_top_k},
+    "NumPy's top k": {"_places_of_best": _plain_top_k},
     "keys updated in parts": {"_CACHED_UPDATES": 2**60},
-    "oneDNN": {},  # a switch of PyTorch's
+    "NumPy's sort": {"_sorted_places": _sorted_by_pytorch},
+    "the faster of two libraries": {"_onednn_is_faster": _onednn_is_slower},
 }
 
 
@@ -51,8 +61,6 @@ def without(technique: str | None) -> Iterator[None]:
     with ExitStack() as stack:
         for name, value in WITHOUT.get(technique or "", {}).items():
             stack.enter_context(patch.object(blocked, name, value))
-        if technique == "oneDNN":
-            stack.enter_context(patch.object(torch.backends.mkldnn, "is_available", lambda: False))
         yield
 
 

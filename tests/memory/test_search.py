@@ -156,6 +156,18 @@ def test_float32_scores_find_the_same_slots(engine, num_slots):
     np.testing.assert_allclose(scores, np.take_along_axis(exact, order[:, :7], 1), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("by_onednn", [False, True])
+def test_either_library_for_products_finds_the_same(monkeypatch, by_onednn):
+    monkeypatch.setattr(blocked, "_onednn_is_faster", lambda: by_onednn)
+    monkeypatch.setattr(blocked, "_CACHED_SCORES", 300)  # several blocks, of which the last is not full
+    queries, keys, prior = problem(211)
+    scores, slots = best_first(blocked.nearest(queries.float(), keys.float(), prior.float(), KAPPA, 7))
+    exact = all_scores(queries, keys, prior)
+    expected = np.argsort(-exact, axis=1)[:, :7]
+    np.testing.assert_array_equal(slots, expected)
+    np.testing.assert_allclose(scores, np.take_along_axis(exact, expected, 1), rtol=0, atol=1e-5)
+
+
 def test_what_was_found_stays_when_the_same_space_is_searched_again():
     queries, keys, log_prior = problem(211)
     found = blocked.nearest(queries, keys, log_prior, KAPPA, 5)
