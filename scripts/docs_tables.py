@@ -367,7 +367,7 @@ def memory_speed() -> str:
 
 def step_speed() -> str:
     """Milliseconds of a training step, and the memory's share of it, in both precisions."""
-    stored = load("benchmark-training-cpu.json")["rows"] | load("benchmark-training-cpu-posterior.json")["rows"]
+    stored = load("benchmark-training-cpu.json")["rows"]
     rows = []
     for preset in PRESETS:
         if preset in stored:
