@@ -27,10 +27,6 @@ ROUNDS = (60, 30, 5)  # of each size
 ONEDNN_IS_FASTER = blocked._onednn_is_faster()
 
 
-def _sorted_by_pytorch(numbers: Tensor, most: int) -> Tensor:
-    return numbers.argsort(stable=True)
-
-
 def _plain_top_k(scores: Tensor, top_k: int) -> Tensor:
     return scores.topk(top_k, sorted=False).indices
 
@@ -50,7 +46,6 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "scores kept from call to call": {"_kept_space": _fresh_space},
     "NumPy's top k": {"_places_of_best": _plain_top_k},
     "keys updated in parts": {"_CACHED_UPDATES": 2**60},
-    "NumPy's sort": {"_sorted_places": _sorted_by_pytorch},
     "the faster of two libraries": {"_onednn_is_faster": _onednn_is_slower},
 }
 

@@ -109,14 +109,8 @@ def old_fakes_table(rows: Mapping[str, Sequence[Run]], measures: Mapping[str, st
 
 
 def load_costs() -> dict[str, dict[str, float]]:
-    """Milliseconds of a training step and of the memory in it, and the memory's share, for each preset.
-
-    Those with the posterior's bound were measured later, on another machine.
-    """
-    rows: dict[str, dict[str, float]] = {}
-    for name in ("benchmark-training-cpu.json", "benchmark-training-cpu-posterior.json"):
-        rows |= json.loads((RESULTS / name).read_text(encoding="utf-8"))["rows"]
-    return rows
+    """Milliseconds of a training step and of the memory in it, and the memory's share, for each preset."""
+    return json.loads((RESULTS / "benchmark-training-cpu.json").read_text(encoding="utf-8"))["rows"]
 
 
 def of_model(runs: Sequence[Run]) -> dict[str, list[Run]]:
