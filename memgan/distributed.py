@@ -13,6 +13,7 @@ for batch normalisation, which takes the statistics of a rank's own part on a CP
 import copy
 import hashlib
 import inspect
+import itertools
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
 __all__ = [
+    "are_equal",
     "averaged",
     "checksum",
     "exchanged",
@@ -199,6 +201,14 @@ def _give_weights(network: nn.Module, group: ProcessGroup) -> None:
     """Give each rank the weights that the first rank has."""
     for weight in network.parameters():
         dist.broadcast(weight.detach(), group=group, group_src=0)
+
+
+def are_equal(module: nn.Module, group: ProcessGroup) -> bool:
+    """Whether the replicas of `module` that the ranks of `group` hold are bitwise equal. Every rank asks."""
+    device = next(itertools.chain(module.parameters(), module.buffers())).device
+    own = torch.tensor(list(bytes.fromhex(checksum(module))), dtype=torch.uint8, device=device)
+    of_all = gathered_from_all(own, group)
+    return bool((of_all == of_all[0]).all())
 
 
 def checksum(module: nn.Module) -> str:

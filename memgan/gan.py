@@ -58,7 +58,7 @@ class AdversarialModel(nn.Module, ABC):
     inference: nn.Module  # mu: images [B, C, H, W] to queries [B, M]
     generator: nn.Module  # G: keys [B, M] and noise [B, Z] to images [B, C, H, W] in [-1, 1]
     noise_dim: int  # Z
-    image_shape: tuple[int, int, int] | None  # [C, H, W]; None where nobody has said it: a Trainer finds it out
+    image_shape: tuple[int, ...] | None  # [C, H, W]; None where nobody has said it: a Trainer finds it out
     conditional: bool  # whether G is told which slot was drawn, so that images depend on it
     process_group: ProcessGroup | None = None  # whose ranks draw and train together; see `memgan.distributed`
 
@@ -191,7 +191,7 @@ class MemoryGAN(AdversarialModel):
         generator: nn.Module,
         *,
         noise_dim: int | None = None,
-        image_shape: tuple[int, int, int] | None = None,
+        image_shape: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         if isinstance(memory, MemorySettings):
@@ -256,7 +256,7 @@ class MemoryGAN(AdversarialModel):
 
     def keys_of(self, slots: Int[Tensor, " batch"]) -> Float[Tensor, "batch key_dim"]:
         """K_c, [B, M]."""
-        return self.memory.keys[slots]
+        return self.memory.keys_of(slots)
 
     def slots_in_use(self) -> Float[Tensor, ""]:
         """exp of the entropy of p(c|v=1)."""
@@ -285,7 +285,8 @@ def information_loss(
     """
     if keys.shape != queries.shape:
         raise ValueError(
-            f"expected a query for each key, got keys {list(keys.shape)} and queries {list(queries.shape)}"
+            f"expected a query for each key, as long as a key, got keys {list(keys.shape)} and queries "
+            f"{list(queries.shape)}: the encoder must return as many features as key_dim says"
         )
     directions = F.normalize(queries, dim=1, eps=torch.finfo(queries.dtype).tiny)
     return -kappa * (keys * directions).sum(dim=1).mean()

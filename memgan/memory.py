@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
 from memgan import vmf
-from memgan.distributed import gathered, own_rows
+from memgan.distributed import are_equal, gathered, own_rows
 from memgan.engines import (
     Candidates,
     engine_for,
@@ -35,7 +35,7 @@ from memgan.engines import (
     marked,
     scores_of,
 )
-from memgan.engines.precision import exact_dtype, full_precision
+from memgan.engines.precision import exact_dtype, first_dtype, full_precision
 from memgan.fields import number, truth_value, whole_number
 
 __all__ = ["MemorySettings", "VMFMemory"]
@@ -117,10 +117,10 @@ class VMFMemory(nn.Module):
     `torch.optim.swa_utils.AveragedModel(gan, use_buffers=False)`, which takes the memory as it is.
 
     `process_group` is a group of `torch.distributed` whose ranks train together, each with a replica of this memory.
-    `write` and `read_write` then write the queries of all ranks, so that replicas that begin equal stay bitwise equal.
-    Each rank must give a batch of the same size, and the memory must lie outside of `DistributedDataParallel`, or in
-    one with `broadcast_buffers=False`. A copy of a memory belongs to no group. What a replica of `DataParallel` would
-    write is lost, so that it raises.
+    `write` and `read_write` then write the queries of all ranks, so that replicas that begin equal stay bitwise equal;
+    the first write compares them, and raises ValueError where they are not. Each rank must give a batch of the same
+    size, and the memory must lie outside of `DistributedDataParallel`, or in one with `broadcast_buffers=False`. A copy
+    of a memory belongs to no group. What a replica of `DataParallel` would write is lost, so that it raises.
 
     Keys start as random unit rows, the histogram at 1e-5, the first half of the values at 1. Differs from the paper in
     how a batch is written: see `write`.
@@ -128,6 +128,7 @@ class VMFMemory(nn.Module):
 
     # Of the state that was last found, or left, as it should be: which tensors, and how often they were changed
     _sound: tuple[tuple[weakref.ref[Tensor], int], ...] | None = None
+    _compared_in: ProcessGroup | None = None  # the group whose replicas were found to be equal
 
     keys: Tensor  # [N, M], unit rows
     values: Tensor  # [N] int64
@@ -172,13 +173,17 @@ class VMFMemory(nn.Module):
         self.register_buffer("keys", self._first_keys(settings))
         self.register_buffer("values", (slots < settings.num_slots // 2).long())
         self.register_buffer("ages", torch.zeros(len(slots), dtype=torch.long))
-        self.register_buffer("histogram", torch.full((len(slots),), _FIRST_COUNT))
+        self.register_buffer("histogram", torch.full((len(slots),), _FIRST_COUNT, dtype=self.keys.dtype))
         self.settings = settings
         self.register_load_state_dict_pre_hook(_add_extra_state)
 
+    def keys_of(self, slots: Int[Tensor, " batch"]) -> Float[Tensor, "batch key_dim"]:
+        """The keys [B, M] of `slots` [B]. Raises ValueError for what are no places in the memory."""
+        return self.keys[self._checked_slots(slots)]
+
     def _first_keys(self, settings: MemorySettings) -> Tensor:
         """The keys of a memory in which nothing was written: random unit rows."""
-        return F.normalize(torch.randn(settings.num_slots, settings.key_dim), dim=1)
+        return F.normalize(torch.randn(settings.num_slots, settings.key_dim, dtype=first_dtype()), dim=1)
 
     def _places(self, num_slots: int, device: torch.device | None = None) -> Tensor:
         """The places in the memory of the slots that the buffers hold: all of them, 0 to N - 1."""
@@ -199,7 +204,7 @@ class VMFMemory(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and for pickle: a group of processes can be neither copied nor written to a file."""
-        return {**self.__dict__, "process_group": None, "_sound": None}
+        return {**self.__dict__, "process_group": None, "_compared_in": None, "_sound": None}
 
     # ---------------------------------------------------------------- the mixture (1-3)
 
@@ -318,7 +323,7 @@ class VMFMemory(nn.Module):
         Raises ValueError for slots that are not one place for each query, and RuntimeError where `read` does.
         """
         queries = self._unit_queries(queries)
-        slots = self._checked_slots(slots, queries)
+        slots = self._checked_slots(slots, number=len(queries))
         self._refuse_reading_again(queries)
         with full_precision(queries.device):
             return log_posterior(queries, self.keys, slots, self._log_prior_of_real(), self.kappa)
@@ -334,7 +339,7 @@ class VMFMemory(nn.Module):
             0 <= approximation - exact <= log(1 + R exp(min_{i in S} s_i) / sum of exp(s_i) over what it looks at).
         """
         queries = self._unit_queries(queries)
-        slots = self._checked_slots(slots, queries)
+        slots = self._checked_slots(slots, number=len(queries))
         self._refuse_reading_again(queries)
         with full_precision(queries.device):
             nearest = self._nearest(queries)
@@ -435,7 +440,20 @@ class VMFMemory(nn.Module):
         """What the ranks of the group want to write together; without a group, what there is to write."""
         if self.process_group is None:
             return queries, labels
+        self._compare_replicas(self.process_group)
         return gathered(queries, labels, self.process_group)
+
+    def _compare_replicas(self, group: ProcessGroup) -> None:
+        """ValueError on all ranks, at the first write in a group, where they do not hold the same memory."""
+        is_recorded = self.keys.is_cuda and torch.cuda.is_current_stream_capturing()
+        if self._compared_in is group or torch.compiler.is_compiling() or is_recorded:
+            return
+        if not are_equal(self, group):
+            raise ValueError(
+                "the ranks of a process_group must begin with the same memory, theirs differ: make it after the same "
+                "torch.manual_seed on each rank, load the same state, or broadcast its buffers from one of them"
+            )
+        self._compared_in = group
 
     @torch.no_grad()
     def _nearest_and_matching(self, queries: Tensor, labels: Tensor, look_at: int) -> tuple[Candidates, Candidates]:
@@ -708,10 +726,12 @@ class VMFMemory(nn.Module):
             raise ValueError(f"labels must be 0 (generated) or 1 (real), got {labels.unique().tolist()[:8]}")
         return labels.long()
 
-    def _checked_slots(self, slots: Tensor, queries: Tensor) -> Tensor:
-        """The slots as int64; ValueError unless they are one place in the memory for each query."""
-        if not torch.is_tensor(slots) or slots.shape != (len(queries),):
-            raise ValueError(f"slots must have shape [{len(queries)}], one for each query, got {_described(slots)}")
+    def _checked_slots(self, slots: Tensor, number: int | None = None) -> Tensor:
+        """The slots as int64; ValueError unless they are places in the memory, as many as there are queries."""
+        if number is not None and (not torch.is_tensor(slots) or slots.shape != (number,)):
+            raise ValueError(f"slots must have shape [{number}], one for each query, got {_described(slots)}")
+        if not torch.is_tensor(slots) or slots.ndim != 1:
+            raise ValueError(f"slots must have shape [B], got {_described(slots)}")
         if slots.is_floating_point() or slots.dtype in (torch.bool, torch.complex64, torch.complex128):
             raise ValueError(f"slots must be whole numbers, got {slots.dtype}")
         if slots.device != self.keys.device:

@@ -1,5 +1,6 @@
 """A run on disk: a folder with its settings, its weights and memory, and its history."""
 
+import dataclasses
 import functools
 import io
 import json
@@ -59,10 +60,13 @@ def build(settings: Settings, device: torch.device | str = "cpu") -> MemoryGAN:
 def save_run(folder: Path | str, gan: AdversarialModel, settings: Settings, history: dict[str, Any]) -> None:
     """Write a run, each file whole or not at all. Raises OSError where the folder cannot be written.
 
-    Networks that `torch.compile` wraps are stored as they were before. Raises ValueError where the folder holds
-    checkpoints of more steps than `settings` have: `load_run` would take the run for one that is not finished.
+    Networks that `torch.compile` wraps are stored as they were before. A model whose networks are not those of
+    `settings` is stored, too; `load_run` then needs a `build` that makes it. Raises ValueError where the memory has
+    other settings than `settings`, and where the folder holds checkpoints of more steps than `settings` have:
+    `load_run` would take the run for one that is not finished.
     """
     folder = Path(folder)
+    _check_memory_settings(gan, settings)
     beyond = [path for path in saved_checkpoints(folder) if step_of(path) > settings.training.steps]
     if beyond:
         raise ValueError(
@@ -77,6 +81,22 @@ def save_run(folder: Path | str, gan: AdversarialModel, settings: Settings, hist
         path.write_text(settings.to_json(), encoding="utf-8")
     with written_whole(folder / HISTORY) as path:
         path.write_text(json.dumps(history) + "\n", encoding="utf-8")
+
+
+def _check_memory_settings(gan: AdversarialModel, settings: Settings) -> None:
+    """ValueError where the run would be loaded with another memory than it has."""
+    own = getattr(getattr(gan, "memory", None), "settings", settings.memory)
+    if own == settings.memory:
+        return
+    differences = []
+    for field in dataclasses.fields(own):
+        has, says = getattr(own, field.name), getattr(settings.memory, field.name)
+        if has != says:
+            differences.append(f"{field.name} {has} and not {says}")
+    raise ValueError(
+        f"these are not the settings of the model, whose memory has {', '.join(differences)}: save it with "
+        "dataclasses.replace(settings, memory=gan.memory.settings)"
+    )
 
 
 class StoredModel(NamedTuple):
@@ -147,7 +167,10 @@ def rebuilt(
     except (RuntimeError, TypeError, AttributeError) as error:  # names, shapes, or what is no weight at all
         lines = [line.strip() for line in str(error).splitlines()]
         reason = lines[1] if len(lines) > 1 else lines[0]  # PyTorch's first line names the class only
-        raise ValueError(f"{stored.path} does not hold the model of {SETTINGS}: {reason}") from error
+        raise ValueError(
+            f"{stored.path} does not hold the model of {SETTINGS}: {reason}. Networks of your own are loaded in "
+            "Python, by load_run(folder, build=...) with a function that makes the model"
+        ) from error
     return gan.eval()
 
 

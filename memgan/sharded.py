@@ -44,7 +44,7 @@ from memgan.engines import (
     scores_of,
     with_derivative,
 )
-from memgan.engines.precision import exact_dtype, full_precision
+from memgan.engines.precision import exact_dtype, first_dtype, full_precision
 from memgan.memory import _STEPS_OF_A_SAMPLE, MemorySettings, VMFMemory, _check_number_of_samples
 
 __all__ = ["ShardedVMFMemory"]
@@ -158,7 +158,8 @@ class ShardedVMFMemory(VMFMemory):
 
     def _first_keys(self, settings: MemorySettings) -> Tensor:
         seed = int(torch.randint(2**62, ()))  # of the default generator, which may be the same on all ranks
-        keys = torch.empty(len(own_shard(settings.num_slots, self._group())), settings.key_dim)
+        own_slots = own_shard(settings.num_slots, self._group())
+        keys = torch.empty(len(own_slots), settings.key_dim, dtype=first_dtype())
         keys.normal_(generator=torch.Generator(keys.device).manual_seed(seed + self._rank))
         return F.normalize(keys, dim=1, out=keys)
 
@@ -292,6 +293,9 @@ class ShardedVMFMemory(VMFMemory):
         self._refuse_reading_again(queries)
         return queries
 
+    def _compare_replicas(self, group: ProcessGroup) -> None:
+        """Nothing: each rank holds slots of its own."""
+
     def _unit_queries(self, queries: Tensor) -> Tensor:
         if torch.is_tensor(queries) and is_transformed(queries):
             raise RuntimeError("ShardedVMFMemory works without torch.func, whose transforms cannot pass a collective")
@@ -371,7 +375,7 @@ class ShardedVMFMemory(VMFMemory):
     def _readable_slots(self, slots: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
         """Unit `queries`, and `slots`; ValueError or RuntimeError for what cannot be read."""
         queries = self._readable(queries)
-        return queries, self._checked_slots(slots, queries)
+        return queries, self._checked_slots(slots, number=len(queries))
 
     @torch.no_grad()
     def _log_posterior_and_derivative(self, slots: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
@@ -482,17 +486,10 @@ class ShardedVMFMemory(VMFMemory):
 
         Collective: every rank asks for as many, which may be the same or others. On a GPU it waits for the device.
         """
-        slots = self._agreed("keys_of", _rows(slots), lambda: self._fetchable(slots))
+        slots = self._agreed("keys_of", _rows(slots), lambda: self._checked_slots(slots))
         asked = gathered_from_all(slots, self._group())
         owner = asked // self._most_slots
         return self._fetched(owner, self.keys[asked[owner == self._rank] - self.own_slots.start])
-
-    def _fetchable(self, slots: Tensor) -> Tensor:
-        if not torch.is_tensor(slots) or slots.ndim != 1 or slots.is_floating_point() or slots.dtype == torch.bool:
-            raise ValueError(f"slots must be whole numbers of shape [B], got {slots!r}")
-        if self._looks_at_values() and not bool(((slots >= 0) & (slots < self.num_slots)).all()):
-            raise ValueError(f"slots must be in 0..{self.num_slots - 1}, got {slots.unique().tolist()[:8]}")
-        return slots.long()
 
     def _fetched(self, owner: Tensor, rows: Tensor) -> Tensor:
         """What this rank asked for, [B, D], where `owner` [ranks, B] says which rank has what each rank asked for.

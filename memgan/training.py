@@ -286,8 +286,9 @@ class Trainer:
 
     `data` are images [n, C, H, W] on the model's device, bytes in 0..255 or floating-point numbers in [-1, 1], as a
     tensor or as `ImageData`; or a DataLoader of batches of such images, with labels beside them or without, which are
-    brought to the device. Images on the CPU are good for a model on a GPU, too: each batch is copied when its turn
-    comes, so that images that do not fit into the GPU's memory, or into any (mapped from a file), can be trained on.
+    brought to the device. Other data, such as vectors [n, D] in [-1, 1], are taken in the same way. Images on the CPU
+    are good for a model on a GPU, too: each batch is copied when its turn comes, so that images that do not fit into
+    the GPU's memory, or into any (mapped from a file), can be trained on.
     `optimisers` are those of mu and of G, by default Adam at the rates of `settings`; the rates of your own optimisers
     fall as `decay_from` says, too (1: never).
 
@@ -478,7 +479,8 @@ def train(gan: AdversarialModel, data: Data, settings: TrainingSettings) -> Iter
 def _check_kinds(gan: Any, settings: Any) -> None:
     """TypeError for what is no model and for what are no `TrainingSettings`."""
     if not isinstance(gan, AdversarialModel):
-        raise TypeError(f"expected a model such as a MemoryGAN, got {type(gan).__name__}")
+        hint = ": compile its `inference` and its `generator`" if hasattr(gan, "_orig_mod") else ""
+        raise TypeError(f"expected a model such as a MemoryGAN, got {type(gan).__name__}{hint}")
     if isinstance(getattr(gan, "memory", None), ShardedVMFMemory):
         raise TypeError(
             "Trainer gives each rank a replica of the memory: expected a VMFMemory, got a ShardedVMFMemory, which a "
@@ -495,16 +497,16 @@ def _load_moments(optimiser: Optimizer, moments: dict[Any, Any]) -> None:
 
 
 @torch.no_grad()
-def _shape_of_generated(gan: AdversarialModel) -> tuple[int, int, int]:
-    """Shape [C, H, W] of what G makes. The model and the random state stay as they are."""
+def _shape_of_generated(gan: AdversarialModel) -> tuple[int, ...]:
+    """Shape [C, H, W] of what G makes, or that of other data. The model and the random state stay as they are."""
     modes = {module: module.training for module in gan.modules()}
     draw = torch.Generator(gan.device).manual_seed(0)
     gan.eval()
     shape = tuple(gan.generate(2, generator=draw).images.shape[1:])
     for module, was_training in modes.items():
         module.training = was_training
-    if len(shape) != 3:
-        raise ValueError(f"the generator must make images [B, C, H, W], it makes [B, {', '.join(map(str, shape))}]")
+    if not shape:
+        raise ValueError("the generator must make images [B, C, H, W] or other data [B, ...], it makes [B]")
     return shape
 
 

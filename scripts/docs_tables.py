@@ -532,7 +532,26 @@ def preset_training() -> str:
     )
 
 
+def own_encoders() -> str:
+    """What becomes of README's training step with four encoders, lowest to highest of the seeds."""
+    columns = {  # head: measure, decimals
+        "cosine before": ("cosine before", 2),
+        "after": ("cosine after", 2),
+        "slots in use": ("slots in use", 0),
+        "D of real images": ("D of real", 2),
+        "of generated ones": ("D of generated", 2),
+        "to the nearest digit": ("to the nearest digit", 1),
+        "from a digit": ("from a digit", 1),
+    }
+    runs = DataFrame(load("encoders.json")["rows"])
+    rows = []
+    for encoder, own in runs.groupby("encoder", sort=False):
+        rows.append([encoder, *(span(own[measure], decimals) for measure, decimals in columns.values())])
+    return markdown(["encoder", *columns], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "own-encoders": own_encoders,
     "results": results,
     "fashion": fashion,
     "plane": plane,

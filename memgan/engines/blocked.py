@@ -143,7 +143,7 @@ def _kept_space(like: Tensor, number: int) -> Tensor:
     kept = getattr(_of_thread, "space", None)
     if kept is None or kept.dtype != like.dtype or kept.numel() < number:
         with torch.inference_mode(False):
-            kept = torch.empty(number, dtype=like.dtype)
+            kept = torch.empty(number, dtype=like.dtype, device="cpu")
         _of_thread.space = kept
     return kept[:number]
 

@@ -4,6 +4,7 @@ from types import ModuleType
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from memgan.engines import blocked, dense
 
@@ -12,11 +13,17 @@ __all__ = ["engine_for", "is_transformed"]
 
 def engine_for(queries: Tensor) -> ModuleType:
     """The engine for `queries` [B, M]: `blocked` in eager mode on a CPU, `dense` everywhere else."""
+    is_made_of_numbers = not isinstance(queries, torch._subclasses.FakeTensor)  # which have a shape alone
     if queries.device.type != "cpu" or torch.compiler.is_compiling() or is_transformed(queries):
         return dense
-    return blocked
+    return blocked if is_made_of_numbers else dense
 
 
 def is_transformed(tensor: Tensor) -> bool:
-    """Whether torch.func (grad, jacrev, vmap, ...) is at work, whose tensors hold batches or tangents."""
-    return not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    """Whether torch.func (grad, jacrev, vmap, ...) or forward-mode differentiation is at work.
+
+    Their tensors hold batches or tangents.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor) or unpack_dual(tensor).tangent is not None

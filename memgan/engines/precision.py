@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["exact_dtype", "full_precision"]
+__all__ = ["exact_dtype", "first_dtype", "full_precision"]
 
 
 @contextmanager
@@ -63,6 +63,11 @@ class _Products:
 
 
 _products = _Products()
+
+
+def first_dtype() -> torch.dtype:
+    """The precision of a new memory: PyTorch's default, but float32 at least."""
+    return torch.promote_types(torch.get_default_dtype(), torch.float32)
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:

@@ -101,6 +101,25 @@ def memory_and_batch():
     return memory, queries, torch.randint(0, 2, (24,))
 
 
+def of_ranks_that_begin_apart():
+    """What a rank is told whose memory is not that of the other one, when it writes, and when it reads and writes."""
+    torch.manual_seed(dist.get_rank())
+    said = []
+    for name in ("write", "read_write"):
+        memory = VMFMemory(48, 6, 6, process_group=dist.group.WORLD)
+        before = checksum(memory)
+        with pytest.raises(ValueError, match="begin with the same memory") as caught:
+            getattr(memory, name)(torch.randn(8, 6), torch.arange(8) % 2)
+        assert checksum(memory) == before
+        said.append(str(caught.value))
+    return said
+
+
+def test_replicas_that_do_not_begin_alike_are_refused_on_every_rank():
+    first, second = on_ranks(2, of_ranks_that_begin_apart)
+    assert first == second and len(first) == 2
+
+
 @pytest.fixture(scope="module")
 def two_ranks():
     return on_ranks(2, as_a_rank)

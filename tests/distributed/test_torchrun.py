@@ -53,6 +53,33 @@ def test_ranks_train_one_run_and_one_process_goes_on_with_it(tmp_path, capsys):
     assert "9 steps" in capsys.readouterr().out
 
 
+def test_a_study_of_ranks_has_the_scores_of_one_process(tmp_path):
+    """Three runs for two ranks: in the last round one of them has nothing to do."""
+    words = ["study", "kappa", "--preset", "digits", "--steps", "60", "--seeds", "0", "--only", "kappa 8", "kappa 30"]
+    words += ["kappa 60", "--runs", tmp_path / "runs"]
+    process = started(*words, "--out", tmp_path / "ranks.json")
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert main([*map(str, words), "--out", str(tmp_path / "alone.json")]) == 0  # evaluates the same models
+    scores = {}
+    for name in ("ranks", "alone"):
+        runs = json.loads((tmp_path / f"{name}.json").read_text())["runs"]
+        scores[name] = {
+            run["configuration"]: (run["inception_score"], run["frechet_distance"], run["recall"]) for run in runs
+        }
+    assert scores["ranks"] == scores["alone"]
+    assert len(set(scores["alone"].values())) == 3
+
+
+def test_one_rank_measures_while_the_others_wait(tmp_path):
+    run = tmp_path / "run"
+    process = started("train", "--preset", "digits", "--steps", "4", "--evaluate-every", "2", "--out", run)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    measured = [json.loads(line)["step"] for line in (run / "scores.jsonl").read_text().splitlines()]
+    assert measured == [2, 4]
+
+
 @pytest.mark.slow
 def test_a_signal_has_all_ranks_stop_after_one_step_which_is_kept(tmp_path):
     run = tmp_path / "run"

@@ -177,3 +177,13 @@ def test_compiled_sampling_and_reading_take_another_batch_size():
         torch.testing.assert_close(probability, memory.read(queries), rtol=1e-5, atol=1e-5)
         assert torch.equal(keys, memory.keys[slots]) and len(slots) == size
     torch.compiler.reset()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")  # in PyTorch's own formulas
+def test_forward_mode_gives_the_derivatives_of_backward_mode():
+    memory = lived_in_memory()
+    queries = unit_rows(5, 3, seed=4)
+    for function in (memory.read, lambda queries: memory.top_k_posterior(queries)[0]):
+        backward = torch.autograd.functional.jacobian(function, queries)
+        forward = torch.autograd.functional.jacobian(function, queries, vectorize=True, strategy="forward-mode")
+        torch.testing.assert_close(forward, backward, rtol=1e-9, atol=1e-12)

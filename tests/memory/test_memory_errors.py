@@ -234,3 +234,11 @@ def test_a_setting_that_is_no_number_is_refused(name):
 def test_a_number_of_samples_that_is_no_count_is_refused(number):
     with pytest.raises(ValueError, match="num_samples must be a whole number of at least 1"):
         VMFMemory(17, 3, 5).sample(number)
+
+
+def test_keys_of_slots_and_what_are_no_slots():
+    memory = VMFMemory(17, 3, 5)
+    assert torch.equal(memory.keys_of(torch.tensor([3, 16, 3])), memory.keys[[3, 16, 3]])
+    for wrong in (torch.tensor([17]), torch.tensor([-1]), torch.tensor([1.0]), torch.tensor(1), [1]):
+        with pytest.raises(ValueError, match="slots must"):
+            memory.keys_of(wrong)

@@ -57,3 +57,11 @@ def test_tensors_on_another_device_are_refused(fake_gpu):
     memory = a_memory(fake_gpu)
     with pytest.raises(ValueError, match="queries are on cpu, the memory is on cuda"):
         memory.read(torch.empty(7, 11))
+
+
+def test_fake_tensors_on_a_cpu_have_shapes_and_leave_nothing_behind():
+    with FakeTensorMode():
+        memory = VMFMemory(64, 8, 4, validate=False)
+        assert memory.read(torch.randn(6, 8)).shape == (6,)
+        memory.write(torch.randn(6, 8), torch.arange(6) % 2)
+    assert bool(VMFMemory(64, 8, 4).read(torch.randn(6, 8)).isfinite().all())

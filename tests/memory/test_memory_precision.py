@@ -363,3 +363,14 @@ def test_a_memory_from_settings_is_the_memory_of_those_arguments():
     memory = VMFMemory.from_settings(settings)
     for name in MemorySettings.__dataclass_fields__:
         assert getattr(memory, name) == getattr(settings, name)
+
+
+def test_a_memory_is_exact_whatever_the_default_precision():
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        memory = VMFMemory(17, 3, 5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert memory.keys.dtype == memory.histogram.dtype == torch.float32
+    torch.testing.assert_close(memory.keys.norm(dim=1), torch.ones(17))
+    assert memory.read(torch.randn(4, 3)).dtype == torch.float32

@@ -176,6 +176,22 @@ def test_what_was_found_stays_when_the_same_space_is_searched_again():
     assert torch.equal(found.scores, before)
 
 
+def test_the_space_is_on_the_cpu_wherever_new_tensors_are_made():
+    parts = problem(97)
+
+    def on_another_device():
+        torch.set_default_device("meta")
+        try:
+            return blocked.nearest(*parts, KAPPA, 5)
+        finally:
+            torch.set_default_device("cpu")
+
+    expected = blocked.nearest(*parts, KAPPA, 5)
+    with ThreadPoolExecutor(1) as thread:  # which has no space yet
+        found = thread.submit(on_another_device).result()
+    assert torch.equal(found.scores, expected.scores) and torch.equal(found.slots, expected.slots)
+
+
 def test_threads_that_search_at_the_same_time_find_what_they_find_alone():
     problems = [problem(num_slots, seed) for seed, num_slots in enumerate((3001, 97, 2003, 59))]
     expected = [blocked.nearest(*parts, KAPPA, 5) for parts in problems]

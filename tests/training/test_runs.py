@@ -94,6 +94,15 @@ def test_a_run_is_read_into_a_model_whose_networks_are_compiled(run, lived_in, c
     torch.testing.assert_close(loaded.discriminate(images), expected, rtol=0, atol=1e-6)
 
 
+def test_a_model_is_not_saved_with_the_settings_of_another_memory(lived_in, settings, tmp_path):
+    """It would come back as another discriminator."""
+    others = replace(settings, memory=replace(settings.memory, kappa=60.0, alpha=0.5))
+    with pytest.raises(ValueError, match=r"kappa 13.0 and not 60.0, alpha 0.9 and not 0.5.*replace\(settings, memory="):
+        save_run(tmp_path / "run", lived_in, others, HISTORY)
+    assert not (tmp_path / "run").exists()
+    save_run(tmp_path / "run", lived_in, replace(others, memory=lived_in.memory.settings), HISTORY)
+
+
 def test_loading_and_saving_again_gives_the_same_tensors_and_texts(run, tmp_path):
     gan, settings = load_run(run)
     save_run(tmp_path / "again", gan, settings, HISTORY)

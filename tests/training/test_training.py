@@ -10,7 +10,7 @@ import torch
 from gan_builders import TINY_TRAINING, random_images, same_state, state_of, tiny_gan, tiny_settings
 
 import memgan.training
-from memgan import MemoryGAN
+from memgan import MemoryGAN, VMFMemory
 from memgan.data import ImageData
 from memgan.lab.baselines.models import build_model
 from memgan.presets import PRESETS
@@ -720,3 +720,22 @@ def test_two_images_are_learnt():
     assert before > 0.4 * apart  # grey lies half way between the two
     assert nearest.mean() < 0.3 * apart
     assert 0 < which.double().mean() < 1
+
+
+# ---------------------------------------------------------------- other data, other models
+
+
+def test_vectors_train_as_images_do():
+    torch.manual_seed(0)
+    decoder = torch.nn.Bilinear(8, 3, 5)
+    decoder.noise_dim = 3
+    gan = MemoryGAN(VMFMemory(64, 8, 8), torch.nn.Linear(5, 8), decoder)
+    before = gan.generator.weight.detach().clone()
+    steps = list(train(gan, torch.rand(50, 5) * 2 - 1, settings_with(steps=3, batch_size=8)))
+    assert len(steps) == 3 and gan.image_shape == (5,)
+    assert not torch.equal(gan.generator.weight, before)
+
+
+def test_a_compiled_model_is_refused_with_what_to_compile():
+    with pytest.raises(TypeError, match="OptimizedModule: compile its `inference` and its `generator`"):
+        Trainer(torch.compile(tiny_gan(), backend="eager"), random_images(23), settings_with())

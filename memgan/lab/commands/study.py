@@ -85,8 +85,9 @@ def _run(options: argparse.Namespace, world: World | None) -> None:
                 if world is None or world.is_first:
                     print(_described(row), file=sys.stderr, flush=True)
     except (Interrupted, KeyboardInterrupt) as end:
-        holding = out if out.exists() else runs
-        print(f"memgan study: stopped, {holding} holds what was done; the same command goes on", file=sys.stderr)
+        there = [path for path in (out, runs) if path.exists()]
+        holds = f"{there[0]} holds what was done" if there else "before anything was done"
+        print(f"memgan study: stopped, {holds}; the same command goes on", file=sys.stderr)
         raise SystemExit(getattr(end, "exit_code", 130)) from end
     if world is not None and not world.is_first:
         return

@@ -38,14 +38,14 @@ _WINDOW = 7  # pixels of torchmetrics' Gaussian window with sigma 0.8
 def inception_score(logits: Tensor) -> float:
     """exp E KL(p(y|x) || p(y)), from a classifier's `logits` [n, classes]: 1 to the number of classes.
 
-    Salimans et al. 2016, in one split, as torchmetrics computes it.
+    Salimans et al. 2016, in one split, as torchmetrics computes it; of this process alone, where there are ranks.
     """
     from torchmetrics.image.inception import InceptionScore
 
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.filterwarnings("ignore", category=UserWarning)  # memory footprint; the spread over a single split
         torch.manual_seed(0)  # it shuffles, for the splits it is not asked for
-        metric = InceptionScore(feature=_Given(logits.shape[1]), splits=1)
+        metric = InceptionScore(feature=_Given(logits.shape[1]), splits=1, sync_on_compute=False)
         metric.update(logits)
         score = float(metric.compute()[0])
     return min(max(score, 1.0), float(logits.shape[1]))  # which rounding in float32 may miss
@@ -74,7 +74,7 @@ def frechet_distance(features: Tensor, others: Tensor) -> float:
     """Squared Frechet distance of Gaussians fitted to two sets of features [n, d] (Heusel et al. 2017)."""
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    metric = FrechetInceptionDistance(feature=_Given(features.shape[1]))
+    metric = FrechetInceptionDistance(feature=_Given(features.shape[1]), sync_on_compute=False)
     metric.update(features.double(), real=True)
     metric.update(others.double(), real=False)
     return max(0.0, float(metric.compute()))  # rounding can leave a little less than nothing

@@ -129,12 +129,14 @@ def _ms_ssim(material: Material) -> Interval:
     pairs = len(images) // 2
     if pairs == 0:
         raise MissingError("a pair needs two images")
+    if min(images.shape[-2:]) < 2:
+        raise MissingError("structure needs images of two pixels a side")
     return bootstrap_mean(ms_ssim(images[:pairs], images[pairs : 2 * pairs]))
 
 
 def _ms_ssim_in_slots(material: Material) -> Interval | None:
     """Of pairs of one slot that have no image in common; what varies is the slot."""
-    if not material.has_slots:
+    if not material.has_slots or min(material.slot_images.shape[-2:]) < 2:
         return None
     first = material.slot_images[:, ::2]
     second = material.slot_images[:, 1::2]

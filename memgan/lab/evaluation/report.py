@@ -10,7 +10,7 @@ from torch import Tensor
 
 from memgan.data import ImageData, as_float
 from memgan.gan import AdversarialModel
-from memgan.lab.evaluation.classifier import Classifier, FeatureExtractor, Say
+from memgan.lab.evaluation.classifier import Classifier, FeatureExtractor, Say, features_of
 from memgan.lab.evaluation.material import Material, Sample, gather
 from memgan.lab.evaluation.old_fakes import OldFakes
 from memgan.lab.evaluation.registry import COVERED, METRICS, Metric, Scores, measure
@@ -129,8 +129,10 @@ def evaluate(
     images than training images, as many as those are compared, chosen by `seed`. `test` may hold no images, and there
     may be no `classifier`: what needs them is None then. `classifier_test` are labelled images for the classifier's
     accuracy, where `test` is not of its data set. `inception` adds the scores that features give on its own. `metrics`
-    says what is measured, and `say` is told how far it is.
+    says what is measured, and `say` is told how far it is. Raises TypeError for images that are no `ImageData`, and
+    ValueError for a classifier of images of another shape.
     """
+    _check_what_is_compared(classifier, train, test)
     compared = test
     if len(test.images) > len(train.images):
         compared = _some(test, len(train.images), seed)
@@ -152,6 +154,22 @@ def evaluate(
         closest=_closest(material),
         metrics=metrics,
     )
+
+
+def _check_what_is_compared(classifier: Classifier | None, train: ImageData, test: ImageData) -> None:
+    for name, data in (("train", train), ("test", test)):
+        if not isinstance(data, ImageData):
+            raise TypeError(
+                f"{name} must be ImageData(images, labels), got {type(data).__name__}; labels of images without "
+                "classes are zeros"
+            )
+    if classifier is None:
+        return
+    try:
+        features_of(classifier, train.images[:1])
+    except RuntimeError as error:  # of a layer, whose weights have another shape
+        shape = list(train.images.shape[1:])
+        raise ValueError(f"the classifier is none of images {shape}: train one with train_classifier(train)") from error
 
 
 def _some(data: ImageData, number: int, seed: int) -> ImageData:

@@ -9,12 +9,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 __all__ = ["World", "announced_ranks", "joined"]
+
+_PATIENCE = timedelta(days=7)  # with a rank that trains or evaluates alone; that one has ended is noticed at once
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def joined(device: torch.device) -> Iterator[World | None]:
         device = _own_gpu()
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend)
+    dist.init_process_group(backend, timeout=_PATIENCE)
     try:
         everyone = list(range(dist.get_world_size()))
         group = _group_of(everyone, backend)
@@ -84,7 +87,7 @@ def joined(device: torch.device) -> Iterator[World | None]:
 
 
 def _group_of(ranks: list[int], backend: str) -> dist.ProcessGroup:
-    group = dist.new_group(ranks, backend=backend)
+    group = dist.new_group(ranks, backend=backend, timeout=_PATIENCE)
     assert isinstance(group, dist.ProcessGroup)  # this rank is one of them
     return group
 

@@ -259,7 +259,11 @@ def _worked_off(work: Work, jobs: list[Job], processes: int, world: World | None
         for start in range(0, len(jobs), world.size):
             own = jobs[start + world.rank : start + world.rank + 1]
             rows = [work(job) for job in own]
-            for of_rank in world.gathered(rows):
+            try:
+                of_all = world.gathered(rows)
+            except RuntimeError as error:
+                raise ConnectionError(world.lost(error)) from error
+            for of_rank in of_all:
                 yield from of_rank
         return
     if processes == 1:

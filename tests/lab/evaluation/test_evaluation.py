@@ -18,10 +18,10 @@ from matplotlib.axes import Axes
 from torch import nn
 
 from memgan import MemoryGAN
-from memgan.data import ImageData, as_float
+from memgan.data import ImageData, as_float, load_dataset
 from memgan.lab.baselines.models import as_model, build_model
 from memgan.lab.commands.cli import main
-from memgan.lab.evaluation import METRICS, Metric, OldFakes, evaluate, old_fakes_of, train_classifier
+from memgan.lab.evaluation import METRICS, Classifier, Metric, OldFakes, evaluate, old_fakes_of, train_classifier
 from memgan.lab.evaluation.figure import evaluation_figure
 from memgan.lab.evaluation.inception import WEIGHTS, InceptionV3
 from memgan.lab.evaluation.metrics import ms_ssim, precision_recall
@@ -29,7 +29,8 @@ from memgan.lab.evaluation.spread import Interval, bootstrap_mean
 from memgan.lab.evaluation.walks import in_between, walk
 from memgan.lab.studies import comparison
 from memgan.lab.studies.grids import STUDIES
-from memgan.runs import save_run
+from memgan.presets import PRESETS
+from memgan.runs import build, save_run
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"
 
@@ -723,3 +724,12 @@ def test_inceptions_scores_stand_beside_the_classifiers(classifier, digits):
     (line,) = (line for line in str(result).splitlines() if line.startswith("Inception-v3: precision"))
     assert f"{result.precision:.3f}" in line and f"{result.precision_real:.3f}" in line
     assert result.to_dict()["inception_v3"]["recall"]["value"] == result.recall
+
+
+def test_what_is_no_data_and_a_classifier_of_other_images_are_refused_in_words():
+    digits = load_dataset("digits")
+    gan = build(PRESETS["digits"])
+    with pytest.raises(TypeError, match=r"train must be ImageData\(images, labels\), got Tensor"):
+        evaluate(gan, None, digits.images, digits)
+    with pytest.raises(ValueError, match=r"the classifier is none of images \[1, 16, 16\]"):
+        evaluate(gan, Classifier(1, 28, 10), digits, digits)

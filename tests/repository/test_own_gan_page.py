@@ -1,0 +1,106 @@
+"""The programs of docs/own-gan.md run as they stand there, and do what the page says."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from gan_builders import tiny_gan
+from torch import nn
+
+from memgan import MemoryGAN, VMFMemory
+from memgan.presets import PRESETS
+from memgan.runs import save_run
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "own-gan.md"
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def names():
+    torch.manual_seed(0)
+    found = {}
+    for example in EXAMPLES:
+        exec(example, found)  # one of them trains a model of vectors
+    return found
+
+
+def test_the_last_layer_spreads_what_positive_features_do_not(names):
+    torch.manual_seed(0)
+    images = torch.rand(200, 1, 8, 8) * 2 - 1
+    encoder = nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 64))
+    assert names["mean_cosine"](encoder, images) > 0.9
+    assert abs(names["mean_cosine"](names["with_spread_queries"](encoder, 64), images)) < 0.05
+
+
+@pytest.mark.parametrize(("correct_in_top", "says_one_half"), [(1, False), (16, True)])
+def test_a_memory_given_the_same_queries_under_both_labels(correct_in_top, says_one_half):
+    torch.manual_seed(0)
+    memory = VMFMemory(256, 64, 16, kappa=15, correct_in_top=correct_in_top)
+    centre = torch.randn(64)
+
+    def queries(number):
+        return F.normalize(centre + 0.5 * torch.randn(number, 64), dim=1)
+
+    for _ in range(100):
+        memory.write(queries(64), torch.arange(64) < 32)
+    probability = float(memory.read(queries(500)).mean())
+    assert (0.4 < probability < 0.6) if says_one_half else (probability < 0.1 or probability > 0.9)
+
+
+def test_accumulated_batches_have_the_gradient_and_the_write_of_one(names):
+    torch.manual_seed(0)
+    real, fake = torch.randn(8, 5), torch.randn(8, 5)
+    found = []
+    for parts in (
+        [(real, True), (fake, False)],
+        [(real[:4], True), (real[4:], True), (fake[:4], False), (fake[4:], False)],
+    ):
+        torch.manual_seed(1)
+        encoder, memory = nn.Linear(5, 4), VMFMemory(64, 4, 8)
+        names["accumulate"](memory, encoder, parts, lambda loss: loss.backward())
+        found.append((encoder.weight.grad, memory.keys, memory.histogram))
+    for one, several in zip(*found, strict=True):
+        torch.testing.assert_close(several, one)
+
+
+def test_the_model_of_vectors_draws_vectors(names):
+    assert names["gan"].generate(7).images.shape == (7, 16)
+
+
+def test_only_the_chosen_slots_are_drawn(names):
+    memory = VMFMemory(64, 4, 8)
+    chosen = torch.arange(64) % 5 == 0
+    keys, slots = names["sample_among"](memory, chosen, 200)
+    assert bool((slots % 5 == 0).all()) and len(slots.unique()) == 7  # 0, 5, ..., 30: half of the slots are real
+    assert torch.equal(keys, memory.keys[slots])
+
+
+def test_a_run_of_own_networks_is_loaded_by_what_makes_them_and_by_nothing_else(names, tmp_path):
+    settings = PRESETS["digits"].changed(["memory.num_slots=64", "memory.top_k=4"])
+
+    def networks():
+        return nn.Sequential(nn.Flatten(), nn.Linear(256, 64)), tiny_decoder()
+
+    gan = MemoryGAN(VMFMemory.from_settings(settings.memory), *networks())
+    save_run(tmp_path, gan, settings, {"seed": 0})
+    loaded, _ = names["load_own"](tmp_path, *networks())
+    assert torch.equal(loaded.memory.keys, gan.memory.keys)
+    assert torch.equal(loaded.inference[1].weight, gan.inference[1].weight)
+    with pytest.raises(ValueError, match=r"does not hold the model of settings.json.*build="):
+        names["load_run"](tmp_path)
+
+
+def tiny_decoder():
+    decoder = nn.Bilinear(64, 4, 256)
+    decoder.noise_dim = 4
+    return decoder
+
+
+def test_an_average_of_the_weights_leaves_the_memory_as_it_is():
+    gan = tiny_gan()
+    averaged = torch.optim.swa_utils.AveragedModel(gan, use_buffers=False)
+    averaged.update_parameters(gan)
+    averaged.update_parameters(gan)
+    assert torch.equal(averaged.module.memory.keys, gan.memory.keys)
