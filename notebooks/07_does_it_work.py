@@ -236,19 +236,19 @@ SlotExplorer(garments)
 #
 # **The claim.** Without EM, without the conditional generator (MCGN), or without the memory, the images are worse.
 #
-# **The experiment.** `memgan study ablation` trains each variant with three seeds. All but the DCGAN with little noise have nearly the same number of weights. Each variant first tried four pairs of learning rates on another seed, in short trials, and took the pair with the best Inception Score. On MNIST the models in which no part is taken out were tuned more widely, by `memgan study rivals`: six pairs of rates, up to eight times as fast as the preset's, and then, where there is an information term, 0.3 and 0.1 times its weight, each in a run of full length. What had the smallest Frechet distance won.
+# **The experiment.** `memgan study ablation` trains each variant with three seeds. All but the DCGAN with little noise have nearly the same number of weights. Each variant first tried four pairs of learning rates on another seed, in short trials, and took the pair with the best Inception Score. The models in which no part is taken out were tuned more widely, by `memgan study rivals`: six pairs of rates, up to eight times as fast as the preset's, and then, where there is an information term, 0.3 and 0.1 times its weight, each in a run of full length. What had the smallest Frechet distance won.
 #
 # - *without EM*: a key moves halfway between itself and the query, as in Kaiser et al.
 # - *without MCGN*: the memory discriminates, and the generator sees noise only.
 # - *DCGAN*: no memory. Its $z$ is as long as MemoryGAN's key and $z$ together or, with *little noise*, as $z$ alone.
 # - *InfoGAN*: no memory, and the generator is given a one-hot code with 10 or 64 values.
 #
-# The study exists for MNIST (1,600 steps) and for Fashion-MNIST (4 epochs, and for four of the models also 16). MemoryGAN has the posterior term, and where it was not tuned, InfoGAN's own term has the weight 1, as in its authors' code.
+# The study exists for MNIST (1,600 steps) and for Fashion-MNIST (4 epochs, and for four of the models also 16). MemoryGAN has the posterior term.
 
 # %%
 ablations = {
-    "MNIST": verdict.load_compared(),
-    "Fashion-MNIST": verdict.of_model(verdict.load_runs("ablation-fashion-mnist-slim")),
+    "MNIST": verdict.load_compared("mnist-5k"),
+    "Fashion-MNIST": verdict.load_compared("fashion-mnist-slim"),
 }
 
 # %%
@@ -256,8 +256,8 @@ show(
     verdict.two_ablations_figure(ablations),
     "Figure 7.7. Every variant with three seeds, but for runs that did not train. The arrow points to what is better.",
     "Two panels for each data set, the Inception Score and recall. On MNIST MemoryGAN is ahead in the Inception Score, at 9.1 "
-    "and more; InfoGAN with 64 codes has 8.9 and all others are between 5.5 and 8; recall is highest for the DCGANs, and that of InfoGAN with 64 codes is about 0.5. On Fashion-MNIST MemoryGAN's score is about that of InfoGAN, and higher than those of "
-    "the DCGAN and of the variants. The DCGAN, InfoGAN with ten codes and the variant without MCGN have more recall; InfoGAN with 64 codes and the variant without EM have less.",
+    "and more; InfoGAN with 64 codes has 8.9 and all others are between 5.5 and 8; recall is highest for the DCGANs, and that of InfoGAN with 64 codes is about 0.5. On Fashion-MNIST MemoryGAN's score is a little higher than those of InfoGAN, and much higher than those of "
+    "the DCGAN and of the variants. All others but the variant without EM have as much recall, or more.",
 )
 
 # %%
@@ -275,8 +275,8 @@ print(f"Fashion-MNIST, 16 epochs\n{range_table({'MemoryGAN': rivals['MemoryGAN']
 #
 # - **EM is needed.** Without it, Inception Score and Frechet distance are worse on every seed of both data sets. On MNIST its Frechet distance is then larger than that of the DCGAN on every seed. (This DCGAN was tuned more widely; tuned alike, it has an Inception Score of 5.9 to 6.2 against 5.5 to 7.3.) On Fashion-MNIST the variant hardly trains. (With the paper's term and slower rates it [does](../docs/studies.md#fashion-mnist-what-is-each-part-worth-with-the-papers-term), and is still behind MemoryGAN on every seed.)
 # - **The conditional generator is needed.** Without it, both are much worse: the variant is behind a DCGAN on both data sets (on MNIST it is about level with the one that was tuned as it was), and one of its three seeds on MNIST did not train at all. (On Fashion-MNIST three of the four pairs of rates failed, so its rates are slower than the DCGAN's, which may be a part of the difference.) So the images become better because the generator is *told a slot*, and not because the memory discriminates.
-# - **Is the memory needed?** A code does part of the job. On MNIST, InfoGAN is behind MemoryGAN in both scores on every seed, far behind with ten codes, although that is the number of classes, and less so with 64. (With the rates and the weight of a narrower tuning, InfoGAN with 64 codes had [twice its present Frechet distance](../docs/studies.md#mnist-5k-who-is-ahead-with-rates-and-weight-of-its-own) and hardly any recall. So such a comparison measures the tuning as well.) On Fashion-MNIST, with the narrower tuning, after 4 epochs, InfoGAN with 64 codes is [level](../docs/studies.md#fashion-mnist-what-is-each-part-of-memorygan-worth) with MemoryGAN in both scores, with less recall. With ten codes it has the larger Frechet distance on every seed and more recall. After 16 epochs InfoGAN with 64 codes is **ahead** in both scores on every seed (the Inception Scores are 7.515 at most against 7.524 at least), so there a code that has no memory behind it is enough.
-# - **Recall and the scores disagree.** Of the models in which no part is taken out, the DCGAN has the highest recall and the worst images, on both data sets. On Fashion-MNIST after 4 epochs, MemoryGAN's recall lies between those of InfoGAN with 64 and with ten codes. After 16 epochs it has risen to 0.71, about that of InfoGAN with 64 codes (0.68 to 0.72). The Inception Score, by which the paper compares, does not see recall.
+# - **Is the memory needed?** A code does part of the job. On MNIST, InfoGAN is behind MemoryGAN in both scores on every seed, far behind with ten codes, although that is the number of classes, and less so with 64. (With the rates and the weight of a narrower tuning, InfoGAN with 64 codes had [twice its present Frechet distance](../docs/studies.md#mnist-5k-who-is-ahead-with-rates-and-weight-of-its-own) and hardly any recall. So such a comparison measures the tuning as well.) On Fashion-MNIST, after 4 epochs, MemoryGAN has the better Inception Score on every seed and InfoGAN with 64 codes the better [Frechet distance](../docs/studies.md#fashion-mnist-who-is-ahead-with-rates-and-weight-of-its-own), at a weight that leaves its codes mixed. With ten codes it is behind in both and has more recall. After 16 epochs InfoGAN with 64 codes is **ahead** in both scores on every seed (the Inception Scores are 7.515 at most against 7.524 at least), so there a code that has no memory behind it is enough.
+# - **Recall and the scores disagree.** Of the models in which no part is taken out, the DCGAN has the highest recall and the worst images, on both data sets. On Fashion-MNIST MemoryGAN's recall rises from about 0.6 after 4 epochs to about 0.7 after 16. The Inception Score, by which the paper compares, does not see recall.
 #
 # **How much of the lead is memorisation?** [Notebook 6](06_full_training.ipynb#does-the-generator-copy) found that the digits of the pretrained model lean on the training images. Here is the same measure for every model: the share of generated images whose nearest neighbour, among equally many training and test images, is a training image. A model that has learnt only what digits are would be at 0.5. Beside it stand the Frechet distances to the training images and to the test images, which no model has seen.
 

@@ -65,10 +65,10 @@ def published_choices() -> dict[str, list[Run]]:
     return {first: settings.pop(first), **{name: rule[f"posterior: {name}"] for name in names}, **settings}
 
 
-def load_compared() -> dict[str, list[Run]]:
-    """The models of the study of ablations on MNIST; those in which no part is taken out are of the study of rivals."""
-    models = of_model(load_runs("ablation-mnist-5k"))
-    return models | of_model(load_runs("rivals-mnist-5k"))
+def load_compared(preset: str) -> dict[str, list[Run]]:
+    """The models of the study of ablations; those that the study of rivals has are from there, tuned more widely."""
+    models = of_model(load_runs(f"ablation-{preset}"))
+    return models | of_model(load_runs(f"rivals-{preset}"))
 
 
 def choices_table(choices: Mapping[str, Sequence[Run]]) -> str:

@@ -41,8 +41,9 @@ def test_every_model_was_tuned_with_the_same_effort_and_runs_at_the_best_it_foun
         assert not {run["seed"] for run in tried[model]} & {run["seed"] for run in runs}
 
 
-def test_every_rival_runs_with_the_smallest_distance_that_its_trials_found():
-    study = load_study(verdict.RESULTS / "study-rivals-mnist-5k.json")
+@pytest.mark.parametrize("preset", ["mnist-5k", "fashion-mnist-slim"])
+def test_every_rival_runs_with_the_smallest_distance_that_its_trials_found(preset):
+    study = load_study(verdict.RESULTS / f"study-rivals-{preset}.json")
     tried = verdict.of_model(study["tuning"])
     for model, runs in verdict.of_model(study["runs"]).items():
         names = [run["candidate"] for run in tried[model]]
@@ -55,7 +56,7 @@ def test_every_rival_runs_with_the_smallest_distance_that_its_trials_found():
 
 def test_rivals_take_the_place_of_what_was_tuned_less():
     rivals = verdict.of_model(verdict.load_runs("rivals-mnist-5k"))
-    found = verdict.load_compared()
+    found = verdict.load_compared("mnist-5k")
     assert list(found) == list(ABLATION) and set(found) - set(rivals) == {"without EM", "without MCGN"}
     assert all(found[model] == rivals.get(model, ABLATION[model]) for model in ABLATION)
 
