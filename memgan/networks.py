@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from memgan.fields import whole_number
+from memgan.fields import truth_value, whole_number
 
 __all__ = ["Generator", "ImageConvTranspose2d", "InferenceNetwork", "NetworkSettings", "detached_copy"]
 
@@ -40,10 +40,12 @@ class NetworkSettings:
     hidden: int = 1024  # units of the fully connected layer; 0 leaves it out, as residual networks do
     noise_dim: int = 2  # Z
     kind: Kind = "dcgan"
+    spread_queries: bool = False  # a batch normalisation without weights ends the inference network: queries of mean 0
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind must be one of {get_args(Kind)}, got {self.kind!r}")
+        truth_value("spread_queries", self.spread_queries)
         for name in ("image_size", "channels", "width", "stages", "hidden", "noise_dim"):
             object.__setattr__(self, name, whole_number(name, getattr(self, name)))
         for name in ("image_size", "channels", "width", "stages"):
@@ -87,6 +89,8 @@ class InferenceNetwork(nn.Module):
             self.layers = _residual_inference(settings, key_dim)
         else:
             self.layers = _dcgan_inference(settings, key_dim)
+        if settings.spread_queries:
+            self.layers.append(nn.BatchNorm1d(key_dim, affine=False))
         self.apply(_initialise)
 
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch key_dim"]:

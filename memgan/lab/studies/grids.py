@@ -181,6 +181,18 @@ def _weight(preset: Settings) -> Grid:
     return {f"lambda {weight:g}": [f"training.mi_weight={weight:g}"] for weight in weights}
 
 
+def _queries(preset: Settings) -> Grid:
+    """Queries as they are and spread over the sphere, at the preset's rates and with a slower discriminator."""
+    slower = f"training.discriminator_lr={preset.training.discriminator_lr / 4:g}"
+    spread = "networks.spread_queries=true"
+    return {
+        "as they are": [],
+        "spread": [spread],
+        "as they are, D a quarter as fast": [slower],
+        "spread, D a quarter as fast": [spread, slower],
+    }
+
+
 def _length(preset: Settings) -> Grid:
     """Half the preset's steps to four times as many, without R1 on real images and with it."""
     grid: Grid = {}
@@ -255,6 +267,11 @@ STUDIES = {
     "length": Study(
         "How long should it train, and does it need R1 for that?",
         _length,
+        ("inception_score", "frechet_distance", "recall", "slots_in_use"),
+    ),
+    "queries": Study(
+        "Do more slots stay in use if queries are spread over the sphere, and D is slower?",
+        _queries,
         ("inception_score", "frechet_distance", "recall", "slots_in_use"),
     ),
     "weight": Study("How strongly should an image be tied to its key?", _weight),
