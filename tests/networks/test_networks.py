@@ -263,3 +263,25 @@ def test_the_layer_that_makes_images_of_one_channel_is_a_transposed_convolution_
         results.append([made, *first, *second])
     for found, wanted in zip(*results, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["dcgan", "residual"])
+def test_queries_are_spread_on_demand(kind):
+    """The features of a batch have mean 0 and variance 1, and there is no weight more."""
+    settings = NetworkSettings(image_size=16, channels=3, width=8, stages=2, hidden=0, noise_dim=4, kind=kind)
+    images = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    networks = {}
+    for spreads in (False, True):
+        torch.manual_seed(0)
+        networks[spreads] = InferenceNetwork(dataclasses.replace(settings, spread_queries=spreads), 12)
+    plain, spread = (networks[spreads].layers(images) for spreads in (False, True))
+    expected = (plain - plain.mean(dim=0)) / (plain.var(dim=0, unbiased=False) + 1e-5).sqrt()
+    torch.testing.assert_close(spread, expected, rtol=1e-3, atol=1e-4)
+    assert networks[True](images).norm(dim=1).allclose(torch.ones(64))
+    number = [sum(weight.numel() for weight in network.parameters()) for network in networks.values()]
+    assert number[0] == number[1]
+
+
+def test_spread_queries_is_true_or_false():
+    with pytest.raises(ValueError, match="spread_queries"):
+        NetworkSettings(image_size=16, spread_queries="yes")
