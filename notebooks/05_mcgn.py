@@ -190,7 +190,7 @@ for step in (0, 20, 40, 80):
     print(f"step {step:3}: cosine of query and key {cosine:.2f}, probability of the right slot {probability:.2f}")
 
 # %% [markdown]
-# The term does what it asks for: the queries move towards their keys. (We stop at step 80, because soon after it the course of such a training depends on the seed: the keys of some come apart again.) Yet at no step does the memory know which slot an image came from. How can an image lie close to its key and not tell which key it was? Look at the keys themselves:
+# The term does what it asks for: the queries move towards their keys. (We stop at step 80, because what comes after it differs from machine to machine.) Yet at no step does the memory know which slot an image came from. How can an image lie close to its key and not tell which key it was? Look at the keys themselves:
 
 
 # %% tags=["nbval-close"] tolerance={"absolute": 0.3, "relative": 0.1}
