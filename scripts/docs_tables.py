@@ -160,6 +160,7 @@ def fashion() -> str:
     """Fashion-MNIST: all models after 16 and after 4 epochs, and MemoryGAN with the paper's term, lowest to highest."""
     sources = {  # what a label ends with: its result file
         ", 16 epochs": "study-ablation-fashion-mnist-slim-long.json",
+        ", 16 epochs, tuned more widely": "study-rivals-fashion-mnist-slim-long.json",
         ", 4 epochs": "study-ablation-fashion-mnist-slim.json",
         ", 4 epochs, tuned more widely": "study-rivals-fashion-mnist-slim.json",
         ", the paper's term, 50 epochs": "study-seeds-fashion-mnist-slim-density.json",
