@@ -86,15 +86,23 @@ def test_what_cannot_be_built_is_refused_before_anything_is_trained(small, tmp_p
     assert len(list(study(tmp_path, only=["flat"]))) == 1
 
 
-def test_a_stop_before_the_first_result_names_the_folder_that_holds_the_work(small, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_a_stop_before_the_first_result_names_the_folder_that_holds_the_work(
+    small, tmp_path, capsys, monkeypatch, has_begun
+):
+    runs = tmp_path / "runs"
+
     def stopped(*_, **__):
+        if has_begun:
+            runs.mkdir()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(studies, "measure", stopped)
-    words = ["study", "small", "--preset", "tiny", "--out", tmp_path / "a.json", "--runs", tmp_path / "runs"]
+    words = ["study", "small", "--preset", "tiny", "--out", tmp_path / "a.json", "--runs", runs]
     with pytest.raises(SystemExit):
         main([str(word) for word in words])
-    assert f"stopped, {tmp_path / 'runs'} holds what was done" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert (f"stopped, {runs} holds what was done" if has_begun else "stopped, before anything was done") in said
 
 
 # ---------------------------------------------------------------- the grids
