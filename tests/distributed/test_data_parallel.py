@@ -104,20 +104,27 @@ def memory_and_batch():
 def of_ranks_that_begin_apart():
     """What a rank is told whose memory is not that of the other one, when it writes, and when it reads and writes."""
     torch.manual_seed(dist.get_rank())
-    said = []
-    for name in ("write", "read_write"):
-        memory = VMFMemory(48, 6, 6, process_group=dist.group.WORLD)
-        before = checksum(memory)
-        with pytest.raises(ValueError, match="begin with the same memory") as caught:
-            getattr(memory, name)(torch.randn(8, 6), torch.arange(8) % 2)
-        assert checksum(memory) == before
-        said.append(str(caught.value))
+    return [what_a_memory_says(name) for name in ("write", "read_write")]
+
+
+def what_a_memory_says(name):
+    """The message alone: an error that is kept keeps the group, and gloo aborts a process that ends with one."""
+    memory = VMFMemory(48, 6, 6, process_group=dist.group.WORLD)
+    before = checksum(memory)
+    try:
+        getattr(memory, name)(torch.randn(8, 6), torch.arange(8) % 2)
+    except ValueError as error:
+        said = str(error)
+    else:
+        said = ""
+    assert checksum(memory) == before
     return said
 
 
 def test_replicas_that_do_not_begin_alike_are_refused_on_every_rank():
     first, second = on_ranks(2, of_ranks_that_begin_apart)
-    assert first == second and len(first) == 2
+    assert first == second
+    assert all("begin with the same memory" in said for said in first)
 
 
 @pytest.fixture(scope="module")
