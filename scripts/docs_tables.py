@@ -553,7 +553,10 @@ def own_encoders() -> str:
     runs = DataFrame(load("encoders.json")["rows"])
     rows = []
     for encoder, own in runs.groupby("encoder", sort=False):
-        rows.append([encoder, *(span(own[measure], decimals) for measure, decimals in columns.values())])
+        cells = []
+        for measure, decimals in columns.values():
+            cells.append(span(own[measure].round(decimals) + 0.0, decimals))  # + 0.0 makes -0.0 a plain zero
+        rows.append([encoder, *cells])
     return markdown(["encoder", *columns], rows)
 
 

@@ -115,9 +115,10 @@ def noise(number: int) -> Tensor:
 
 @torch.no_grad()
 def mean_cosine(encoder: nn.Module, images: Tensor) -> float:
-    """Between the queries of all pairs of images."""
+    """Between the queries of any two images."""
     directions = F.normalize(encoder(images), dim=1)
-    return float((directions @ directions.T).mean())
+    number = len(images)
+    return float(((directions @ directions.T).sum() - number) / (number * (number - 1)))
 
 
 def main() -> None:

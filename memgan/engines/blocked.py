@@ -156,7 +156,7 @@ def _divided_up(number: int, size: int) -> int:
 def _places_of_best(scores: Tensor, top_k: int) -> Tensor:
     """The columns of the k largest of each row, in no particular order: sorting would cost more than finding.
 
-    NumPy finds them, in one thread in less than half of PyTorch's time, because it compares several numbers at once.
+    NumPy finds them sooner than PyTorch does (docs/performance.md).
     """
     columns = scores.shape[1]
     in_two_parts = np.argpartition(scores.numpy(), columns - top_k, axis=1)  # the k largest behind the others
