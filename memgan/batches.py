@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from memgan.data import ImageData
+from memgan.data import ImageData, batch_of
 
 __all__ = ["Batches", "LoadedBatches", "StagedBatches", "StoredBatches", "batches_from", "placed"]
 
@@ -52,6 +52,21 @@ class StoredBatches:
         start = self._position
         self._position = start + self._batch_size
         return start
+
+    def spread(self, number: int) -> Iterator[Tensor]:
+        """About `number` images, or all where there are fewer, evenly spread over all: whole batches, in [-1, 1].
+
+        As they are, neither mirrored nor moved, and on the device. The present batch and the order stay as they are.
+        """
+        of_all = len(self._order)
+        batches = max(1, min(number, of_all) // self._batch_size)
+        places = torch.arange(batches * self._batch_size, device="cpu") * of_all // (batches * self._batch_size)
+        for some in places.split(self._batch_size):
+            yield self._as_they_are(some)
+
+    def _as_they_are(self, places: Tensor) -> Tensor:
+        """The images at these places, on the device, in [-1, 1]."""
+        return batch_of(self.data, places.to(self._device))
 
     def state_dict(self) -> dict[str, Any]:
         """The order of this epoch, on the CPU, and how much of it is done."""
@@ -96,6 +111,10 @@ class StagedBatches(StoredBatches):
         if batch.source is not None and self.data.source is not None:
             self._copy(batch.source, self.data.source)
 
+    def _as_they_are(self, places: Tensor) -> Tensor:
+        some = self._of(places).to(self.data.images.device)
+        return batch_of(some, torch.arange(len(places), device=self.data.images.device))
+
     def _of(self, places: Tensor) -> ImageData:
         """The images at these places, still on the CPU."""
         source = None if self._all.source is None else self._all.source[places]
@@ -132,6 +151,12 @@ class LoadedBatches:
         if images is None:
             images = self._of_full_size()
         self.data.images.copy_(images, non_blocking=True)
+
+    def spread(self, number: int) -> Iterator[Tensor]:
+        """About `number` images in [-1, 1], as they are: the loader's next batches, of which it gives no other ones."""
+        for _ in range(max(1, number // len(self.index))):
+            self.advance()
+            yield batch_of(self.data, self.index)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: an order of no images."""

@@ -61,6 +61,7 @@ _CALLS = (
     "read_write",
     "sample",
     "keys_of",
+    "recount",
 )
 _MOST_SCORES = 2**26  # elements of the matrix of all scores that is held at once: 256 MB in float32
 _LARGEST_INT32 = 2**31 - 1
@@ -562,6 +563,25 @@ class ShardedVMFMemory(VMFMemory):
         _check_number_of_samples(num_samples)
         self._group()
         self._check_state()
+
+    # ---------------------------------------------------------------- counting
+
+    @torch.no_grad()
+    def recount(self, queries: Float[Tensor, "number key_dim"], prior_weight: float = 0.5) -> None:
+        """As `VMFMemory.recount`, of this rank's `queries` [n, M] with those of all other ranks. (17)
+
+        Every rank gives the same `prior_weight`.
+        """
+
+        def check() -> Tensor:
+            self._refuse_writing_twice_or_in_vain()
+            return self._readable(queries)
+
+        self._agreed("recount", _rows(queries), check)
+        super().recount(queries, prior_weight)
+
+    def _mass_of_real(self) -> Tensor:
+        return self._masses()[1]
 
     # ---------------------------------------------------------------- writing
 

@@ -20,6 +20,7 @@ from memgan.data import ImageData, batch_of
 from memgan.distributed import averaged, num_ranks, own_rows, replicated, share_of_batch, shared_state
 from memgan.fields import finite_number, truth_value, whole_number
 from memgan.gan import AdversarialModel, GeneratorLoss, Information, discriminator_loss, generator_loss
+from memgan.memory import VMFMemory
 from memgan.replay import ReplayBuffer
 from memgan.sharded import ShardedVMFMemory
 
@@ -43,6 +44,7 @@ __all__ = [
 Precision = Literal["float32", "bfloat16"]
 Data = Tensor | ImageData | DataLoader[Any]
 
+COUNTED = 10_000  # training images, of which a memory's slots are counted after the last step
 LOOK_EVERY = 50  # steps between two looks at whether the losses are finite: each look waits for a GPU
 LARGE = 2**17  # weights from which a CPU gains from channels last and from fused Adam
 
@@ -81,6 +83,7 @@ class TrainingSettings:
     shift: int = 0  # move each real image by up to so many pixels either way
     replay: int = 0  # R, old fakes that are kept as images and shown to D again; 0, the method's own choice: none
     replay_share: float = 0.5  # of the fakes that D is shown, how many are old ones, where they are kept
+    recount: bool = True  # after the last step, count anew which slots the training images are from (17)
     precision: Precision = "float32"  # of the networks' layers; the memory's scores are always in float32
     cuda_graph: bool = True  # on a CUDA device, record a step as a graph and replay it; the numbers are the same
 
@@ -89,7 +92,7 @@ class TrainingSettings:
             object.__setattr__(self, name, whole_number(name, getattr(self, name)))
         for name in _NUMBERS:
             object.__setattr__(self, name, finite_number(name, getattr(self, name)))
-        for name in ("flip", "cuda_graph"):
+        for name in ("flip", "recount", "cuda_graph"):
             truth_value(name, getattr(self, name))
         if self.steps < 1:
             raise ValueError(f"expected steps >= 1, got {self.steps}")
@@ -403,7 +406,23 @@ class Trainer:
             losses = step.discriminator_loss + step.generator_loss
             if not bool(losses.isfinite()):
                 raise FloatingPointError(f"the losses are no longer finite at step {self.number}")
+        if is_last and self.settings.recount:
+            self._recount()
         return step
+
+    @torch.no_grad()
+    def _recount(self) -> None:
+        """Count anew which slots the training images are from, as mu sees them in evaluation mode. (17)"""
+        memory = getattr(self.gan, "memory", None)
+        if not isinstance(memory, VMFMemory):
+            return
+        self.gan.eval()
+        queries = []
+        for images in self._batches.spread(COUNTED):
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+                queries.append(self.gan.inference(self._own_part(images)))
+        memory.recount(torch.cat(queries))
+        self.gan.train()
 
     def _step(self) -> tuple[Tensor, ...]:
         if self._repeated_step is None:
@@ -425,10 +444,14 @@ class Trainer:
             brightness=settings.brightness,
             shift=settings.shift,
         )
+        step = training_step(self._trained, self._own_part(images), self.optimisers, settings, self.replay)
+        return step if self._group is None else StepNumbers(*averaged(step, self._group))
+
+    def _own_part(self, images: Tensor) -> Tensor:
+        """This rank's images of a batch, in the precision of the weights."""
         if not isinstance(self._batches, LoadedBatches):  # these are of all ranks, drawn alike by each
             images = images[own_rows(len(images) // num_ranks(self._group), self._group)]
-        step = training_step(self._trained, images.to(self._dtype), self.optimisers, settings, self.replay)
-        return step if self._group is None else StepNumbers(*averaged(step, self._group))
+        return images.to(self._dtype)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, but for the data and the settings: references, not copies."""

@@ -71,7 +71,7 @@ def memory_of(case):
 
 
 def steps(memory, queries, labels, rows):
-    """A read with its derivative, a read and write, and a write: what is read, and the derivatives."""
+    """A read with its derivative, a read and write, a write, and a count: what is read, and the derivatives."""
     found = {}
     first = queries[0][rows].clone().requires_grad_()
     found["read"] = memory.read(first)
@@ -83,6 +83,7 @@ def steps(memory, queries, labels, rows):
     found["read_again"] = memory.read(queries[0][rows])
     if memory.validate is False:  # then a row that has no direction is left out
         found["read_write_without_a_row"] = memory.read_write(without_first_row(queries[1])[rows], labels[1][rows])
+    memory.recount(queries[0][rows])
     return {name: value.detach() for name, value in found.items()}
 
 
@@ -203,6 +204,7 @@ def what_is_refused(group):
     read = memory.read(leaf).sum()
     memory.values.zero_()
     found["sample"] = refusal(lambda: memory.sample(3))
+    found["recount"] = refusal(lambda: memory.recount(queries))
     found["likelihood"] = refusal(lambda: memory.log_likelihood(queries, 1))
     found["too many"] = refusal(lambda: memory.write(unit_rows(2, 5, seed=2), torch.ones(2)))
     memory.values.copy_(before["values"])
@@ -306,6 +308,7 @@ def test_shards_read_and_write_as_one_memory_and_the_plain_loops(ranks, case, nu
         reference.write_batch(some, some_labels.tolist())
     if memory.validate is False:
         reference.write_batch(units[1][1:], labels[1][1:].tolist())
+    reference.recount(units[0])
     np.testing.assert_allclose(found["keys"], reference.keys, rtol=0, atol=1e-12)
     np.testing.assert_allclose(found["histogram"], reference.histogram, rtol=1e-12)
     assert found["values"].tolist() == reference.values
@@ -418,6 +421,7 @@ def test_shards_of_one_seed_start_with_different_unit_keys(ranks):
         ("trainer", "TypeError: Trainer gives each rank a replica of the memory", "got a ShardedVMFMemory"),
         ("second", "RuntimeError: ShardedVMFMemory has no second derivative of a log posterior", "RuntimeError"),
         ("sample", "ValueError: sample needs a slot with v = 1", "ValueError: sample needs a slot with v = 1"),
+        ("recount", "ValueError: recount needs a slot with v = 1", "ValueError: recount needs a slot with v = 1"),
         ("likelihood", "ValueError: log_likelihood(label=1) needs a slot", "ValueError: log_likelihood(label=1)"),
         ("too many", "4 of 4 samples need a slot to replace", "there are: [10, 0] slots with values 0 and 1"),
         ("written", "RuntimeError: a second derivative of what was read", "after the memory was written"),
