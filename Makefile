@@ -47,7 +47,7 @@ figures: .venv/.installed-notebooks ## draw the pictures of README.md and the no
 	$(BIN)/python -m scripts.draw_figures $(NAMES)
 
 results: .venv/.installed-test ## run the long comparisons: results/NAME.json (NAMES="plane forgetting")
-	for name in $(or $(NAMES),plane forgetting old_fakes bounds training walks encoders); do $(BIN)/python -m scripts.measure_$$name || exit 1; done
+	for name in $(or $(NAMES),plane forgetting old_fakes bounds training walks encoders counts); do $(BIN)/python -m scripts.measure_$$name || exit 1; done
 
 study: .venv/.installed-lab ## compare configurations on several seeds: results/study-NAME-PRESET.json (NAME=ablation, PRESET=mnist-5k)
 	$(BIN)/memgan study $(or $(NAME),ablation) --preset $(PRESET) $(ARGS)

@@ -234,6 +234,16 @@ same = (keys * moved).sum(dim=1)[then == now]
 print(f"cosine of the key of such a slot at step 100 and at step 200: {same.mean():.2f}")
 
 # %% [markdown]
+# ### After the last step
+#
+# What stands in the counts at the end of a training comes from its last batches. With $\alpha = 0.95$, half of the count of a slot that every write touches is from the last 14 writes, because $0.95^{14} \approx 1/2$. These writes have seen some 900 digits, for 1,024 real slots. So how often a slot is drawn depends on which digits happened to come last.
+#
+# The package therefore counts anew when the training is over (`training.recount`). It takes all training images, or 10,000 of them where there are more. Each real slot gets its share of them, by a posterior among the real slots with the keys as they are:
+#
+# $$h_i \leftarrow \frac Hn \sum_x \frac{e^{\kappa K_i \cdot \mu(x)}\,(h_i+\beta)^w}{\sum_{j:\,v_j=1} e^{\kappa K_j \cdot \mu(x)}\,(h_j+\beta)^w}, \qquad w = \tfrac12 \tag{17}$$
+#
+# $H$ is what the real slots hold together, so that their sum stays as it was. With $w = 1$ this would be the E step of [notebook 4](04_memory_update.ipynb#the-e-step-makes-the-bound-equal-to-the-likelihood), over all images at once. But then the chance that is in the present counts would count in full; with $w = 1/2$ it counts by half. The paper has no such step. [Results](../docs/results.md#how-often-should-each-slot-be-drawn) shows what it is worth: the same models, with slots drawn by four kinds of counts. The run of this notebook is shown without it, because its pictures are about what each step leaves behind.
+#
 # ## How good is it?
 #
 # Now we take two finished models. One is the end of the run of Figure 6.1. The other comes with the package, as `load_pretrained("mnist-5k")`: it has twice the channels, 20,000 steps, and R1, a penalty on the slope of $D$ at real images (Mescheder et al., 2018). This is what it draws, and nothing was picked by hand:

@@ -560,7 +560,33 @@ def own_encoders() -> str:
     return markdown(["encoder", *columns], rows)
 
 
+def counts() -> str:
+    """The scores of the same models whose slots are drawn by four kinds of counts."""
+    runs = DataFrame(load("counts.json")["rows"])
+    columns = {  # head: score, decimals
+        "Inception Score": ("inception_score", 2),
+        "Frechet distance": ("frechet_distance", 1),
+        "precision": ("precision", 2),
+        "recall": ("recall", 2),
+        "slot purity": ("slot_purity", 2),
+        "slots in use": ("slots_in_use", 0),
+    }
+    rows = []
+    for (preset, kind), own in runs.groupby(["preset", "counts"], sort=False):
+        cells = [spread(own[score], decimals) for score, decimals in columns.values()]
+        rows.append([f"`{preset}`", COUNTS.get(kind, kind), *cells])
+    return markdown(["model", "slots are drawn by the counts", *columns], rows, texts=2)
+
+
+COUNTS = {
+    "w = 0": "of 10,000 images, w = 0",
+    "w = 1/2": "of 10,000 images, w = 1/2",
+    "w = 1": "of 10,000 images, w = 1",
+}
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "counts": counts,
     "own-encoders": own_encoders,
     "results": results,
     "fashion": fashion,

@@ -92,7 +92,7 @@ def measure(
     schedule: str, seed: int, classifier: Classifier, train_data: ImageData, test_data: ImageData
 ) -> Iterator[dict[str, Any]]:
     """A row for the generator as it is, under a decay of 0, and for each of its averages."""
-    settings = PRESETS["digits"].changed(SCHEDULES[schedule])
+    settings = PRESETS["digits"].changed([*SCHEDULES[schedule], "training.recount=false"])
     prepare(seed)
     gan = build(settings)
     averages = [Averages(gan, decay) for decay in DECAYS]

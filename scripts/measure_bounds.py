@@ -34,6 +34,7 @@ PAPERS_RULE = [
     f"memory.correct_in_top={PRESETS['mnist-5k'].memory.top_k}",
     "memory.touch=all",
     "memory.replace_within_label=false",
+    "training.recount=false",
 ]
 DENSITY = "training.information=density"
 PAPERS_NUMBERS = ["memory.kappa=1", "memory.alpha=0.5", "networks.noise_dim=2"]  # Fashion-MNIST and affine-MNIST there

@@ -73,7 +73,7 @@ class Trained(NamedTuple):
 
 
 def trained(changes: list[str], seed: int) -> Trained:
-    settings = settings_of(PRESETS[PRESET], changes)
+    settings = settings_of(PRESETS[PRESET], [*changes, "training.recount=false"])
     prepare(seed)
     gan = build_model(settings)
     every = settings.training.steps // MOMENTS

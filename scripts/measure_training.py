@@ -65,7 +65,7 @@ def by_confidence(gan: MemoryGAN, classifier: torch.nn.Module) -> torch.Tensor:
 
 
 def main() -> None:
-    settings = PRESETS["mnist-5k"]
+    settings = PRESETS["mnist-5k"].changed(["training.recount=false"])  # the counts as each step leaves them
     train = load_dataset(settings.dataset)
     test = load_dataset(settings.dataset, split="test")
     prepare(0)

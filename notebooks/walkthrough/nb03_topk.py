@@ -107,7 +107,7 @@ def train_and_watch(settings: Settings, images: Tensor, steps: int, looks: Seque
     if turns:
         gan.memory = OneAfterAnother.of(gan.memory)
     watched = Watched(gan, [], [])
-    for step in train(gan, images, dataclasses.replace(settings.training, steps=steps)):
+    for step in train(gan, images, dataclasses.replace(settings.training, steps=steps, recount=False)):
         if step.number in looks:
             with torch.random.fork_rng(devices=[]), torch.no_grad():  # looking must not change what comes next
                 queries = gan.inference(gan.generate(128).images)

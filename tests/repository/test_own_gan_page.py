@@ -62,6 +62,15 @@ def test_accumulated_batches_have_the_gradient_and_the_write_of_one(names):
         torch.testing.assert_close(several, one)
 
 
+def test_counting_anew_draws_slots_as_often_as_the_images_are_from_them(names):
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.5))  # which counts only what it sees in evaluation mode
+    memory, images = VMFMemory(64, 4, 8, kappa=5), torch.randn(40, 5)
+    names["count_anew"](memory, encoder, images.split(8))
+    scores = 5 * F.normalize(encoder[0](images), dim=1) @ memory.keys[:32].T  # the real slots, whose counts are equal
+    torch.testing.assert_close(memory.slot_probabilities()[:32].float(), scores.softmax(dim=1).mean(dim=0))
+
+
 def test_the_model_of_vectors_draws_vectors(names):
     assert names["gan"].generate(7).images.shape == (7, 16)
 

@@ -1,0 +1,78 @@
+"""How often should each slot be drawn? `python -m scripts.measure_counts` scores the same models with other counts.
+
+Each model is trained without counting again. Its slots are then drawn as the last batches of the training left their
+counts, and as `VMFMemory.recount` counts 10,000 training images, once (as a training does) and three times more. All
+else is the same, so that the scores differ by the counts alone. Writes results/counts.json; half an hour on one core,
+and Fashion-MNIST has to be there.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memgan import MemoryGAN
+from memgan.data import ImageData, as_float, load_dataset
+from memgan.lab.evaluation import classifier_for, evaluate
+from memgan.lab.studies.provenance import commit
+from memgan.presets import PRESETS
+from memgan.runs import build
+from memgan.training import COUNTED, prepare, train
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "results" / "counts.json"
+SEEDS = (0, 1, 2)
+MODELS = {
+    "mnist-5k": ["training.recount=false"],
+    "fashion-mnist-slim": ["training.recount=false", "training.steps=3750", "training.precision=bfloat16"],
+}
+COUNTS = {"as the last batches left them": 0, "counted once": 1, "counted four times": 4}
+SCORES = ("inception_score", "frechet_distance", "precision", "recall", "slot_purity", "slots_in_use")
+
+
+def measure(preset: str, seed: int) -> Iterator[dict[str, Any]]:
+    """Train a model, and score it with each kind of counts."""
+    settings = PRESETS[preset].changed(MODELS[preset])
+    data = load_dataset(settings.dataset, size=settings.networks.image_size)
+    test = load_dataset(settings.dataset, split="test", size=settings.networks.image_size)
+    classifier = classifier_for(settings.dataset, data=data)
+    prepare(seed)
+    gan = build(settings)
+    for _ in train(gan, data, settings.training):
+        pass
+    gan.eval()
+    queries = queries_of(gan, data)
+    counts = gan.memory.histogram.clone()
+    for name, times in COUNTS.items():
+        gan.memory.histogram.copy_(counts)
+        for _ in range(times):
+            gan.memory.recount(queries)
+        found = evaluate(gan, classifier, data, test)
+        scores = {score: float(f"{getattr(found, score):.6g}") for score in SCORES}
+        yield {"preset": preset, "counts": name, "seed": seed, "steps": settings.training.steps, **scores}
+
+
+@torch.no_grad()
+def queries_of(gan: MemoryGAN, data: ImageData) -> Tensor:
+    """What mu makes of training images, evenly spread over all, [n, M]."""
+    number = min(COUNTED, len(data.images))
+    places = torch.arange(number) * len(data.images) // number
+    return torch.cat([gan.inference(as_float(data.images[some])) for some in places.split(256)])
+
+
+def main() -> None:
+    rows = []
+    for preset in MODELS:
+        for seed in SEEDS:
+            for row in measure(preset, seed):
+                rows.append(row)
+                score, distance = row["inception_score"], row["frechet_distance"]
+                print(f"{preset}, seed {seed}, {row['counts']}: {score:.2f}, {distance:.1f}", flush=True)
+    RESULT.write_text(json.dumps({"commit": commit(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
