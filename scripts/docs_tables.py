@@ -570,19 +570,13 @@ def counts() -> str:
         "recall": ("recall", 2),
         "slot purity": ("slot_purity", 2),
         "slots in use": ("slots_in_use", 0),
+        "drawn from idle slots": ("idle_slots", 2),
     }
     rows = []
     for (preset, kind), own in runs.groupby(["preset", "counts"], sort=False):
         cells = [spread(own[score], decimals) for score, decimals in columns.values()]
-        rows.append([f"`{preset}`", COUNTS.get(kind, kind), *cells])
-    return markdown(["model", "slots are drawn by the counts", *columns], rows, texts=2)
-
-
-COUNTS = {
-    "w = 0": "of 10,000 images, w = 0",
-    "w = 1/2": "of 10,000 images, w = 1/2",
-    "w = 1": "of 10,000 images, w = 1",
-}
+        rows.append([f"`{preset}`", kind, *cells])
+    return markdown(["model", "counts", *columns], rows, texts=2)
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -30,6 +30,7 @@ MODELS = {
     "fashion-mnist-slim": ["training.recount=false", "training.steps=3750", "training.precision=bfloat16"],
 }
 COUNTS = {"as the last batches left them": 0, "counted once": 1, "counted four times": 4}
+IDLE = 20  # writes in which a slot was the best match of no image
 SCORES = ("inception_score", "frechet_distance", "precision", "recall", "slot_purity", "slots_in_use")
 
 
@@ -52,6 +53,8 @@ def measure(preset: str, seed: int) -> Iterator[dict[str, Any]]:
             gan.memory.recount(queries)
         found = evaluate(gan, classifier, data, test)
         scores = {score: float(f"{getattr(found, score):.6g}") for score in SCORES}
+        is_idle = gan.memory.ages >= IDLE
+        scores["idle_slots"] = float(f"{float(gan.memory.slot_probabilities()[is_idle].sum()):.6g}")
         yield {"preset": preset, "counts": name, "seed": seed, "steps": settings.training.steps, **scores}
 
 
