@@ -153,7 +153,7 @@ class LoadedBatches:
         self.data.images.copy_(images, non_blocking=True)
 
     def spread(self, number: int) -> Iterator[Tensor]:
-        """About `number` images in [-1, 1], as they are: the loader's next batches, of which it gives no other ones."""
+        """About `number` images in [-1, 1], as they are: the loader's next batches, which no step is trained on."""
         for _ in range(max(1, number // len(self.index))):
             self.advance()
             yield batch_of(self.data, self.index)

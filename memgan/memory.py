@@ -387,25 +387,31 @@ class VMFMemory(nn.Module):
     # ---------------------------------------------------------------- counting
 
     @torch.no_grad()
-    def recount(self, queries: Float[Tensor, "number key_dim"]) -> None:
+    def recount(self, queries: Float[Tensor, "number key_dim"], prior_weight: float = 0.5) -> None:
         """Set the counts h of the real slots to what each of them holds of real `queries` [n, M]. (17)
 
-            h_i <- H mean over the queries of p(c=i|x, v=1),  H the sum of h over the real slots
+            h_i <- H mean over the queries of r_i,    r_i = exp(kappa K_i . q)(h_i + beta)^w / sum over the real slots
 
-        This is an E step over all queries, with the keys as they are. It belongs behind a training: what `write` leaves
-        in h comes from few batches, the last 1 / (1 - alpha) or so, and from the mean count with which a new slot
-        begins. Keys, values, ages and the counts of generated slots stay as they are.
+        H is what the real slots hold together, and stays. It belongs behind a training: what `write` leaves in h comes
+        from few batches, the last 1 / (1 - alpha) or so, and from the mean count with which a new slot begins.
+        `prior_weight` is w, how far these counts are trusted: with 1 it is an E step over all queries, which gives busy
+        slots still more; with 0 likelihood alone decides. Keys, values, ages and the counts of generated slots stay.
 
         The ranks of a `process_group` give equally many queries each, and all are counted. Raises ValueError, with the
-        memory unchanged, for what is no batch of queries with a direction, and where no slot is real.
+        memory unchanged, for what is no batch of queries with a direction, for a w outside [0, 1], and where no slot is
+        real.
         """
+        prior_weight = number("prior_weight", prior_weight)
+        if not 0 <= prior_weight <= 1:
+            raise ValueError(f"prior_weight must be in [0, 1], got {prior_weight}")
         queries = self._unit_queries(queries)
         self._refuse_writing_twice_or_in_vain()
         queries, _ = self._of_all_ranks(queries, queries.new_ones(len(queries)))
         if self._looks_at_values() and self._slots_by_value()[1] == 0:
             raise ValueError("recount needs a slot with v = 1, there is none")
+        is_real = self.values == 1
         mass = self._mass_of_real()
-        log_prior = self._log_prior_of_real()
+        log_prior = torch.where(is_real, prior_weight * self._log_prior(), -torch.inf)
         counts = torch.zeros_like(self.histogram, dtype=mass.dtype)
         with full_precision(queries.device):
             queries, has_direction = _without_rows_that_have_no_direction(queries)
@@ -416,8 +422,8 @@ class VMFMemory(nn.Module):
                 log_joint = torch.addmm(log_prior, some_queries, self.keys.T, alpha=self.kappa)
                 shares = self._shares(log_joint) * are_counted.unsqueeze(1)
                 counts += shares.sum(dim=0, dtype=counts.dtype)
-        counted = (mass / has_direction.sum() * counts).to(self.histogram.dtype)
-        self.histogram.copy_(torch.where(self.values == 1, counted, self.histogram))
+        counted = mass / has_direction.sum() * counts
+        self.histogram.copy_(torch.where(is_real, counted.to(self.histogram.dtype), self.histogram))
         self._trust_own_write()
 
     def _mass_of_real(self) -> Tensor:

@@ -139,15 +139,19 @@ class ReferenceMemory:
             self.keys[slot], self.values[slot] = queries[b], labels[b]
             self.ages[slot], self.histogram[slot] = 0, mean
 
-    def recount(self, queries: Vector) -> None:
-        """After a training: what each real slot holds of real queries. (17)"""
+    def recount(self, queries: Vector, prior_weight: float = 0.5) -> None:
+        """After a training: what each real slot holds of real queries, its h trusted by `prior_weight`. (17)"""
         real = [slot for slot in self.slots if self.values[slot] == 1]
         mass = sum(self.histogram[slot] for slot in real)
         counts = dict.fromkeys(real, 0.0)
         for query in queries:
-            joint = {slot: self.joint(slot, query) for slot in real}
+            joint = {
+                slot: np.exp(self.kappa * (self.keys[slot] @ query - 1))
+                * (self.histogram[slot] + self.beta) ** prior_weight
+                for slot in real
+            }
             for slot in real:
-                counts[slot] += joint[slot] / sum(joint.values())
+                counts[slot] += float(joint[slot] / sum(joint.values()))
         for slot in real:
             self.histogram[slot] = mass * counts[slot] / len(queries)
 

@@ -567,15 +567,18 @@ class ShardedVMFMemory(VMFMemory):
     # ---------------------------------------------------------------- counting
 
     @torch.no_grad()
-    def recount(self, queries: Float[Tensor, "number key_dim"]) -> None:
-        """As `VMFMemory.recount`, of this rank's `queries` [n, M] with those of all other ranks. (17)"""
+    def recount(self, queries: Float[Tensor, "number key_dim"], prior_weight: float = 0.5) -> None:
+        """As `VMFMemory.recount`, of this rank's `queries` [n, M] with those of all other ranks. (17)
+
+        Every rank gives the same `prior_weight`.
+        """
 
         def check() -> Tensor:
             self._refuse_writing_twice_or_in_vain()
             return self._readable(queries)
 
         self._agreed("recount", _rows(queries), check)
-        super().recount(queries)
+        super().recount(queries, prior_weight)
 
     def _mass_of_real(self) -> Tensor:
         return self._masses()[1]

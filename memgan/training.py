@@ -295,6 +295,8 @@ class Trainer:
     `optimisers` are those of mu and of G, by default Adam at the rates of `settings`; the rates of your own optimisers
     fall as `decay_from` says, too (1: never).
 
+    After the last step the memory counts anew which slots the images are from (`settings.recount`).
+
     It goes on from wherever it is: `state_dict` holds all that the next step depends on, but for a DataLoader's order.
     Before each step the model is set to training mode. On a CUDA device a step is recorded as a graph and replayed
     (`settings.cuda_graph`), which is faster.

@@ -238,11 +238,11 @@ print(f"cosine of the key of such a slot at step 100 and at step 200: {same.mean
 #
 # What stands in the counts at the end of a training comes from its last batches. With $\alpha = 0.95$, half of the count of a slot that every write touches is from the last 14 writes, because $0.95^{14} \approx 1/2$. These writes have seen some 900 digits, for 1,024 real slots. So how often a slot is drawn depends on which digits happened to come last.
 #
-# The package therefore counts anew when the training is over (`training.recount`). It takes all training images, or 10,000 of them where there are more, and gives each real slot its share of them, by the posterior among the real slots and with the keys as they are:
+# The package therefore counts anew when the training is over (`training.recount`). It takes all training images, or 10,000 of them where there are more, and gives each real slot its share of them, by a posterior among the real slots and with the keys as they are:
 #
-# $$h_i \leftarrow \frac Hn \sum_x p(c=i \mid x, v=1) \tag{17}$$
+# $$h_i \leftarrow \frac Hn \sum_x \frac{e^{\kappa K_i \cdot \mu(x)}\,(h_i+\beta)^w}{\sum_{j:\,v_j=1} e^{\kappa K_j \cdot \mu(x)}\,(h_j+\beta)^w}, \qquad w = \tfrac12 \tag{17}$$
 #
-# $H$ is what the real slots hold together, so that their sum stays as it was. This is the E step of [notebook 4](04_memory_update.ipynb#the-e-step-makes-the-bound-equal-to-the-likelihood), over all images at once. The paper has no such step. [Results](../docs/results.md#how-often-should-each-slot-be-drawn) shows what it is worth, by the scores of the same models with and without it. The run of this notebook is shown without it, because its pictures are about what each training step leaves behind.
+# $H$ is what the real slots hold together, so that their sum stays as it was. With $w = 1$ this is the E step of [notebook 4](04_memory_update.ipynb#the-e-step-makes-the-bound-equal-to-the-likelihood), over all images at once. It trusts the present counts in full, and with them the chance that is in them: a slot that is busy gets still more. With $w = 1/2$ it trusts them by half. The paper has no such step. [Results](../docs/results.md#how-often-should-each-slot-be-drawn) shows what it is worth, by the scores of the same models with four kinds of counts. The run of this notebook is shown without it, because its pictures are about what each training step leaves behind.
 #
 # ## How good is it?
 #

@@ -1,9 +1,9 @@
-"""How often should each slot be drawn? `python -m scripts.measure_counts` scores the same models with other counts.
+"""How often should each slot be drawn? `python -m scripts.measure_counts` scores the same models with four counts.
 
 Each model is trained without counting again. Its slots are then drawn as the last batches of the training left their
-counts, and as `VMFMemory.recount` counts 10,000 training images, once (as a training does) and three times more. All
-else is the same, so that the scores differ by the counts alone. Writes results/counts.json; half an hour on one core,
-and Fashion-MNIST has to be there.
+counts, and as `VMFMemory.recount` counts 10,000 training images with the present counts trusted not at all, by half
+(as a training does) and wholly (an E step). All else is the same, so that the scores differ by the counts alone.
+Writes results/counts.json; half an hour on one core, and Fashion-MNIST has to be there.
 """
 
 import json
@@ -29,7 +29,7 @@ MODELS = {
     "mnist-5k": ["training.recount=false"],
     "fashion-mnist-slim": ["training.recount=false", "training.steps=3750", "training.precision=bfloat16"],
 }
-COUNTS = {"as the last batches left them": 0, "counted once": 1, "counted four times": 4}
+COUNTS = {"as the last batches left them": None, "counted, w = 0": 0.0, "counted, w = 1/2": 0.5, "counted, w = 1": 1.0}
 IDLE = 20  # writes in which a slot was the best match of no image
 SCORES = ("inception_score", "frechet_distance", "precision", "recall", "slot_purity", "slots_in_use")
 
@@ -47,10 +47,10 @@ def measure(preset: str, seed: int) -> Iterator[dict[str, Any]]:
     gan.eval()
     queries = queries_of(gan, data)
     counts = gan.memory.histogram.clone()
-    for name, times in COUNTS.items():
+    for name, prior_weight in COUNTS.items():
         gan.memory.histogram.copy_(counts)
-        for _ in range(times):
-            gan.memory.recount(queries)
+        if prior_weight is not None:
+            gan.memory.recount(queries, prior_weight)
         found = evaluate(gan, classifier, data, test)
         scores = {score: float(f"{getattr(found, score):.6g}") for score in SCORES}
         is_idle = gan.memory.ages >= IDLE

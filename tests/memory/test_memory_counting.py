@@ -14,19 +14,20 @@ def memory(request):
     return lived_in_memory(seed=request.param)
 
 
-def test_it_is_that_of_a_plain_loop(memory):
+@pytest.mark.parametrize("prior_weight", [0.0, 0.5, 1.0])
+def test_it_is_that_of_a_plain_loop(memory, prior_weight):
     queries = unit_rows(40, memory.key_dim, seed=1)
     reference = reference_of(memory)
-    memory.recount(queries * 3)
-    reference.recount(queries.numpy())
+    memory.recount(queries * 3, prior_weight)
+    reference.recount(queries.numpy(), prior_weight)
     assert_equals_reference(memory, reference)
 
 
-def test_it_is_the_mean_posterior_among_real_slots(memory):
+def test_with_the_whole_prior_it_is_the_mean_posterior_among_real_slots(memory):
     queries = unit_rows(40, memory.key_dim, seed=2)
     scores = memory.kappa * queries.numpy() @ memory.keys.numpy().T + np.log(memory.histogram.numpy() + memory.beta)
     expected = special.softmax(scores[:, memory.values.numpy() == 1], axis=1).mean(axis=0)
-    memory.recount(queries)
+    memory.recount(queries, 1.0)
     np.testing.assert_allclose(memory.slot_probabilities()[memory.values == 1], expected, rtol=1e-12)
 
 
@@ -73,6 +74,14 @@ def test_slots_are_drawn_as_often_as_images_are_from_them_after_one_odd_batch():
     assert memory.slot_probabilities()[is_rare].sum() > 0.99
     memory.recount(torch.cat([frequent, rare]))
     assert memory.slot_probabilities()[is_rare].sum() == pytest.approx(0.1, abs=1e-3)
+
+
+@pytest.mark.parametrize("prior_weight", [-0.1, 1.5, float("nan"), "much"])
+def test_a_weight_that_is_no_share_is_refused(memory, prior_weight):
+    before = state_of(memory)
+    with pytest.raises((TypeError, ValueError), match="prior_weight"):
+        memory.recount(unit_rows(3, memory.key_dim, seed=6), prior_weight)
+    assert_state_is(memory, before)
 
 
 def test_a_memory_without_a_real_slot_is_refused(memory):

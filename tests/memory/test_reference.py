@@ -140,11 +140,15 @@ def test_log_likelihood_of_a_mixture_equals_scipy_s():
     assert memory.log_likelihood(query, normaliser) == pytest.approx(special.logsumexp(densities, b=prior), rel=1e-12)
 
 
-def test_counting_again_by_hand():
-    # Of a query at east, the slot east holds 16 * 2 against 1 * 32 of north; of one at north 1 * 2 against 16 * 32
+@pytest.mark.parametrize(
+    ("prior_weight", "share_at_east", "share_at_north"),
+    [(1.0, 1 / 2, 1 / 257), (0.5, 4 / 5, 1 / 65), (0.0, 16 / 17, 1 / 17)],
+)
+def test_counting_again_by_hand(prior_weight, share_at_east, share_at_north):
+    # Of a query at east, the slot east has 16 * 2^w against 1 * 32^w of north; at north 1 * 2^w against 16 * 32^w
     memory = compass()
-    memory.recount(np.stack([EAST, NORTH]))
-    of_east = 34 * (1 / 2 + 1 / 257) / 2
+    memory.recount(np.stack([EAST, NORTH]), prior_weight)
+    of_east = 34 * (share_at_east + share_at_north) / 2
     assert memory.histogram == pytest.approx([of_east, 34 - of_east, 96.0], rel=1e-12)
     np.testing.assert_array_equal(memory.keys, [EAST, NORTH, WEST])
     assert (memory.values, memory.ages) == ([1, 1, 0], [4, 9, 9])
