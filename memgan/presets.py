@@ -69,10 +69,11 @@ class Settings:
     def from_json(cls, text: str) -> "Settings":
         """The settings that `to_json` wrote. A field that has a default may be missing, as it is in older files.
 
-        Raises ValueError for anything else, with the field, what was expected and what came.
+        `training.recount` is False where it is missing, because older trainings did not count anew. Raises ValueError
+        for anything else, with the field, what was expected and what came.
         """
         try:
-            return _validated(text)
+            return _validated(_with_recount(text))
         except ValueError as error:
             raise ValueError(f"these are not the settings of a run: {error}") from error
 
@@ -100,6 +101,18 @@ def _validated(text: str) -> Settings:
     except ValidationError as error:
         raise ValueError(_first_line(error)) from error
     return settings if path is None else replace(settings, dataset=path)
+
+
+def _with_recount(text: str) -> str:
+    """The same settings, in which `training.recount` says what was done before there was such a field: nothing."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return text  # pydantic says what is wrong
+    training = content.get("training") if isinstance(content, dict) else None
+    if not isinstance(training, dict) or "recount" in training:
+        return text
+    return json.dumps(content | {"training": training | {"recount": False}})
 
 
 def _without_undecoded_path(text: str) -> tuple[str, str | None]:

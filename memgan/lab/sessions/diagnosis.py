@@ -124,7 +124,7 @@ class Watch:
         dead_steps = self._dead_steps(history)
         if dead_steps >= max(2, WARNED_SHARE * len(history)):
             return self._dead_clip_explained(history, dead_steps)
-        return self._one_label(len(history)) or self._slots_out_of_use(len(history))
+        return self._one_label(len(history)) or self._slots_out_of_use()
 
     def _dead_steps(self, history: History) -> int:
         """How many of the last steps had every generated image at the clip."""
@@ -191,20 +191,21 @@ class Watch:
             share, _ = label_shares(memory)
             self.looks.append(Look(number, share, float(memory.slots_in_use())))
 
-    def _slots_out_of_use(self, number: int) -> str:
-        memory = memory_of(self._gan)
+    def _slots_out_of_use(self) -> str:
         training = self._settings.training
-        settled = [look for look in self.looks if look.step >= SETTLED_AFTER * training.steps]
-        if memory is None or not settled:
+        # Counted anew, slots that training no longer used may be drawn again: what it left is seen before the last step
+        looks = [look for look in self.looks if look.step < training.steps or not training.recount]
+        settled = [look for look in looks if look.step >= SETTLED_AFTER * training.steps]
+        if not settled:
             return ""
-        in_use = float(memory.slots_in_use())
+        last = settled[-1]
         most = max(settled, key=lambda look: look.in_use)
-        if not in_use < KEPT_SHARE * most.in_use:
+        if not last.in_use < KEPT_SHARE * most.in_use:
             return ""
         advice = f"fewer steps, or a lower training.discriminator_lr (now {training.discriminator_lr:g})"
         if training.gradient_penalty == 0:
             advice = f"training.gradient_penalty above 0 (0.5 on MNIST), {advice}"
         return (
-            f"slots have fallen out of use: {in_use:.0f} at step {number}, after {most.in_use:.0f} at step "
+            f"slots have fallen out of use: {last.in_use:.0f} at step {last.step}, after {most.in_use:.0f} at step "
             f"{most.step}. Images are usually worse then. D may have learnt the training images by heart: try {advice}"
         )

@@ -177,7 +177,7 @@ def with_slots_in_use(gan, number):
 @pytest.mark.parametrize(("penalty", "last", "warned"), [(0.0, 9, True), (0.5, 9, True), (0.0, 11, False)])
 def test_a_run_whose_slots_fell_out_of_use_is_warned_of(penalty, last, warned):
     gan = tiny_gan()
-    watch = Watch(gan, tiny_settings(training={"steps": 1000, "gradient_penalty": penalty}))
+    watch = Watch(gan, tiny_settings(training={"steps": 1000, "gradient_penalty": penalty, "recount": False}))
     for number, slots in ((50, 31), (100, 12), (500, 30), (1000, last)):  # before step 100 nothing has settled
         with_slots_in_use(gan, slots)
         watch.look([ALIVE] * number)
@@ -187,6 +187,15 @@ def test_a_run_whose_slots_fell_out_of_use_is_warned_of(penalty, last, warned):
         assert ("gradient_penalty above 0" in message) is (penalty == 0) and "discriminator_lr" in message
     else:
         assert message == ""
+
+
+def test_slots_that_are_only_drawn_again_because_images_were_counted_anew_are_warned_of():
+    gan = tiny_gan()
+    watch = Watch(gan, tiny_settings(training={"steps": 1000, "recount": True}))
+    for number, slots in ((500, 30), (950, 9), (1000, 25)):
+        with_slots_in_use(gan, slots)
+        watch.look([ALIVE] * number)
+    assert "out of use: 9 at step 950, after 30 at step 500" in watch.warning([ALIVE] * 1000)
 
 
 def test_a_run_that_was_interrupted_still_knows_how_many_slots_it_had(tmp_path, monkeypatch, capsys):
@@ -199,7 +208,7 @@ def test_a_run_that_was_interrupted_still_knows_how_many_slots_it_had(tmp_path, 
             signal.raise_signal(signal.SIGINT)
 
     after_each_step(monkeypatch, lose_slots)
-    session = session_in(tmp_path, steps=73)
+    session = session_in(tmp_path, steps=73, recount=False)
     with pytest.raises(Interrupted):
         session.run()
     for _ in range(2):

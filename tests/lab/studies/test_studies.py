@@ -191,7 +191,7 @@ def test_published_choices_are_taken_alone_and_together():
     published = settings_of(preset, plan.grid["all of these"])
     assert differing(published, PRESETS["fashion-mnist-paper"]) == {
         *(("memory", size) for size in ("num_slots", "key_dim", "top_k", "correct_in_top")),  # k of them
-        ("training", "steps"),
+        *(("training", name) for name in ("steps", "recount")),
     }
     assert published.memory.correct_in_top == published.memory.top_k
 
