@@ -5,6 +5,7 @@ it. Every kind puts each batch in the same place in memory (`index` into `data`)
 waits for the device.
 """
 
+import itertools
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -54,13 +55,14 @@ class StoredBatches:
         return start
 
     def spread(self, number: int) -> Iterator[Tensor]:
-        """About `number` images, or all where there are fewer, evenly spread over all: whole batches, in [-1, 1].
+        """`number` images, or all where there are fewer, evenly spread over all: in batches, in [-1, 1], on the device.
 
-        As they are, neither mirrored nor moved, and on the device. The present batch and the order stay as they are.
+        As they are, neither mirrored nor shifted; digits of affine data stand at a random place, as for every look. The
+        present batch and the order stay as they are.
         """
         of_all = len(self._order)
-        batches = max(1, min(number, of_all) // self._batch_size)
-        places = torch.arange(batches * self._batch_size, device="cpu") * of_all // (batches * self._batch_size)
+        number = min(number, of_all)
+        places = torch.arange(number, device="cpu") * of_all // number
         for some in places.split(self._batch_size):
             yield self._as_they_are(some)
 
@@ -153,10 +155,14 @@ class LoadedBatches:
         self.data.images.copy_(images, non_blocking=True)
 
     def spread(self, number: int) -> Iterator[Tensor]:
-        """About `number` images in [-1, 1], as they are: the loader's next batches, which no step is trained on."""
-        for _ in range(max(1, number // len(self.index))):
-            self.advance()
-            yield batch_of(self.data, self.index)
+        """The first `number` images of a new epoch, or all of it where it has fewer: whole batches, in [-1, 1]."""
+        self._batches = iter(())  # the epoch that was under way is given up
+        self._ahead = None
+        for batch in itertools.islice(self._loader, max(1, number // len(self.index))):
+            images = _images_of(batch)
+            if images.shape == self.data.images.shape and images.dtype == self.data.images.dtype:
+                self.data.images.copy_(images, non_blocking=True)
+                yield batch_of(self.data, self.index)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: an order of no images."""
@@ -194,10 +200,15 @@ class LoadedBatches:
             batch = next(self._batches, None)
         if batch is None:
             raise ValueError("the DataLoader gives no batch at all")
-        images = batch[0] if isinstance(batch, (tuple, list)) else batch
-        if not isinstance(images, Tensor):
-            raise TypeError(f"the DataLoader must give images or (images, labels), got {type(images).__name__}")
-        return images
+        return _images_of(batch)
+
+
+def _images_of(batch: Any) -> Tensor:
+    """The images of what a DataLoader gives. Raises TypeError for anything else."""
+    images = batch[0] if isinstance(batch, (tuple, list)) else batch
+    if not isinstance(images, Tensor):
+        raise TypeError(f"the DataLoader must give images or (images, labels), got {type(images).__name__}")
+    return images
 
 
 Batches = StoredBatches | LoadedBatches

@@ -30,6 +30,7 @@ __all__ = [
     "exchanged_rows",
     "gathered",
     "gathered_from_all",
+    "least",
     "num_ranks",
     "own_rows",
     "own_shard",
@@ -167,6 +168,13 @@ def shared_state(tensors: Iterable[Tensor], device: torch.device, group: Process
         random = torch.cuda.get_rng_state(device).to(device)
         dist.broadcast(random, group=group, group_src=0)
         torch.cuda.set_rng_state(random.cpu(), device)
+
+
+def least(own: int, device: torch.device, group: ProcessGroup | None) -> int:
+    """The smallest of the numbers that the ranks of `group` have; without a group, `own`."""
+    if group is None:
+        return own
+    return int(gathered_from_all(torch.tensor(own, device=device), group).min())
 
 
 # ---------------------------------------------------------------- replicas

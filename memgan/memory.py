@@ -104,23 +104,25 @@ class VMFMemory(nn.Module):
         p(c=i|x)  = exp(kappa K_i . q)(h_i + beta) / sum_j exp(kappa K_j . q)(h_j + beta)            (4)
         D(x)      = sum_{i in S} v_i p(c=i|x) / sum_{i in S} p(c=i|x),  S the k most probable slots  (6)
 
-    Queries are features of any length: the memory normalises them. `read` and `sample` never change the memory, only
-    `write` does; calling the module reads. The arguments are those of `MemorySettings`, which `settings` holds.
+    Queries are features of any length: the memory normalises them. `read` and `sample` never change the memory; `write`
+    does, and `recount`, which belongs behind a training. Calling the module reads. The arguments are those of
+    `MemorySettings`, which `settings` holds.
 
     `validate` says whether values are looked at: rows that have no direction and labels other than 0 and 1 are an
     error then. None, the default, does so on a CPU. On a GPU a look would wait for the device, and an assertion on the
     device guards instead.
 
-    Only `write` may change the keys, values, ages and histogram, which are buffers. Where something else has left keys
-    that are not unit rows, other values than 0 and 1, or a histogram that is not finite, reading, sampling and writing
-    raise ValueError. An average of several memories is such a thing: average the networks alone, for example with
-    `torch.optim.swa_utils.AveragedModel(gan, use_buffers=False)`, which takes the memory as it is.
+    Only these two may change the keys, values, ages and histogram, which are buffers. Where something else has left
+    keys that are not unit rows, other values than 0 and 1, or a histogram that is not finite, reading, sampling and
+    writing raise ValueError. An average of several memories is such a thing: average the networks alone, for example
+    with `torch.optim.swa_utils.AveragedModel(gan, use_buffers=False)`, which takes the memory as it is.
 
     `process_group` is a group of `torch.distributed` whose ranks train together, each with a replica of this memory.
-    `write` and `read_write` then write the queries of all ranks, so that replicas that begin equal stay bitwise equal;
-    the first write compares them, and raises ValueError where they are not. Each rank must give a batch of the same
-    size, and the memory must lie outside of `DistributedDataParallel`, or in one with `broadcast_buffers=False`. A copy
-    of a memory belongs to no group. What a replica of `DataParallel` would write is lost, so that it raises.
+    `write`, `read_write` and `recount` then take the queries of all ranks, so that replicas that begin equal stay
+    bitwise equal; the first call compares the replicas, and raises ValueError where they differ. Each rank must give a
+    batch of the same size, and the memory must lie outside of `DistributedDataParallel`, or in one with
+    `broadcast_buffers=False`. A copy of a memory belongs to no group. What a replica of `DataParallel` would write is
+    lost, so that it raises.
 
     Keys start as random unit rows, the histogram at 1e-5, the first half of the values at 1. Differs from the paper in
     how a batch is written: see `write`.
@@ -396,6 +398,7 @@ class VMFMemory(nn.Module):
         from few batches, the last 1 / (1 - alpha) or so, and from the mean count with which a new slot begins.
         `prior_weight` is w, how far these counts are trusted: with 1 it is an E step over all queries, which gives busy
         slots still more; with 0 likelihood alone decides. Keys, values, ages and the counts of generated slots stay.
+        D(x) changes with the counts, (6).
 
         The ranks of a `process_group` give equally many queries each, and all are counted. Raises ValueError, with the
         memory unchanged, for what is no batch of queries with a direction, for a w outside [0, 1], and where no slot is
@@ -411,11 +414,12 @@ class VMFMemory(nn.Module):
             raise ValueError("recount needs a slot with v = 1, there is none")
         is_real = self.values == 1
         mass = self._mass_of_real()
-        log_prior = torch.where(is_real, prior_weight * self._log_prior(), -torch.inf)
+        weighted = prior_weight * self._log_prior() if prior_weight > 0 else torch.zeros_like(self.histogram)
+        log_prior = torch.where(is_real, weighted, -torch.inf)
         counts = torch.zeros_like(self.histogram, dtype=mass.dtype)
         with full_precision(queries.device):
             queries, has_direction = _without_rows_that_have_no_direction(queries)
-            rows_at_once = max(1, _MOST_SCORES // self.num_slots)
+            rows_at_once = max(1, _MOST_SCORES // self._most_slots)
             for some_queries, are_counted in zip(
                 queries.split(rows_at_once), has_direction.split(rows_at_once), strict=True
             ):
@@ -423,8 +427,14 @@ class VMFMemory(nn.Module):
                 shares = self._shares(log_joint) * are_counted.unsqueeze(1)
                 counts += shares.sum(dim=0, dtype=counts.dtype)
         counted = mass / has_direction.sum() * counts
-        self.histogram.copy_(torch.where(is_real, counted.to(self.histogram.dtype), self.histogram))
+        is_counted = is_real & has_direction.any()
+        self.histogram.copy_(torch.where(is_counted, counted.to(self.histogram.dtype), self.histogram))
         self._trust_own_write()
+
+    @property
+    def _most_slots(self) -> int:
+        """How many slots a process holds."""
+        return self.num_slots
 
     def _mass_of_real(self) -> Tensor:
         """sum_i h_i v_i, in float64."""
@@ -725,8 +735,9 @@ class VMFMemory(nn.Module):
             slot = int((~has_count).nonzero()[0])
             found = f"the histogram must be finite and not negative, slot {slot} has {float(self.histogram[slot]):.4g}"
         raise ValueError(
-            f"this is no memory any more: {found}. Something other than write has changed it. An average of models has "
-            "to leave the memory out: use AveragedModel(..., use_buffers=False), or copy buffers instead of averaging"
+            f"this is no memory any more: {found}. Something other than write or recount has changed it. An average of "
+            "models has to leave the memory out: use AveragedModel(..., use_buffers=False), or copy buffers instead of "
+            "averaging"
         )
 
     def _state(self) -> tuple[tuple[weakref.ref[Tensor], int], ...] | None:

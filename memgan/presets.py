@@ -73,9 +73,12 @@ class Settings:
         for anything else, with the field, what was expected and what came.
         """
         try:
-            return _validated(_with_recount(text))
+            settings = _validated(text)
         except ValueError as error:
             raise ValueError(f"these are not the settings of a run: {error}") from error
+        if "recount" not in json.loads(text)["training"]:
+            settings = replace(settings, training=replace(settings.training, recount=False))
+        return settings
 
 
 # ---------------------------------------------------------------- settings from text
@@ -101,18 +104,6 @@ def _validated(text: str) -> Settings:
     except ValidationError as error:
         raise ValueError(_first_line(error)) from error
     return settings if path is None else replace(settings, dataset=path)
-
-
-def _with_recount(text: str) -> str:
-    """The same settings, in which `training.recount` says what was done before there was such a field: nothing."""
-    try:
-        content = json.loads(text)
-    except ValueError:
-        return text  # pydantic says what is wrong
-    training = content.get("training") if isinstance(content, dict) else None
-    if not isinstance(training, dict) or "recount" in training:
-        return text
-    return json.dumps(content | {"training": training | {"recount": False}})
 
 
 def _without_undecoded_path(text: str) -> tuple[str, str | None]:

@@ -96,7 +96,7 @@ class ShardedVMFMemory(VMFMemory):
 
         read, sample    Ranks may pass the same rows; every rank then gets the same results, and the work is done
                         `ranks` times. The seed of the random numbers says which slots are sampled, see `sample`.
-        write           The batch that is written is that of all ranks together, in their order. A row must be passed by
+        write, recount  The batch that is written is that of all ranks together, in their order. A row must be passed by
                         one rank only: rows that every rank passes would be written `ranks` times.
 
     All ranks pass equally many rows, either all with or all without gradient. On a CPU, or with `validate=True`, the

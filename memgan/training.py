@@ -1,6 +1,7 @@
 """Training, step by step: a `training_step` that reads like the algorithm, and a `Trainer` that repeats it."""
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader
 from memgan.batches import LoadedBatches, batches_from
 from memgan.cuda_graph import CudaRecorder, RepeatedStep, constants_of
 from memgan.data import ImageData, batch_of
-from memgan.distributed import averaged, num_ranks, own_rows, replicated, share_of_batch, shared_state
+from memgan.distributed import averaged, least, num_ranks, own_rows, replicated, share_of_batch, shared_state
 from memgan.fields import finite_number, truth_value, whole_number
 from memgan.gan import AdversarialModel, GeneratorLoss, Information, discriminator_loss, generator_loss
 from memgan.memory import VMFMemory
@@ -44,7 +45,7 @@ __all__ = [
 Precision = Literal["float32", "bfloat16"]
 Data = Tensor | ImageData | DataLoader[Any]
 
-COUNTED = 10_000  # training images, of which a memory's slots are counted after the last step
+COUNTED = 10_000  # training images, or all where there are fewer, that are counted when all steps are done
 LOOK_EVERY = 50  # steps between two looks at whether the losses are finite: each look waits for a GPU
 LARGE = 2**17  # weights from which a CPU gains from channels last and from fused Adam
 
@@ -83,7 +84,7 @@ class TrainingSettings:
     shift: int = 0  # move each real image by up to so many pixels either way
     replay: int = 0  # R, old fakes that are kept as images and shown to D again; 0, the method's own choice: none
     replay_share: float = 0.5  # of the fakes that D is shown, how many are old ones, where they are kept
-    recount: bool = True  # after the last step, count anew which slots the training images are from (17)
+    recount: bool = True  # when all steps are done, count anew which slots the training images are from (17)
     precision: Precision = "float32"  # of the networks' layers; the memory's scores are always in float32
     cuda_graph: bool = True  # on a CUDA device, record a step as a graph and replay it; the numbers are the same
 
@@ -295,7 +296,8 @@ class Trainer:
     `optimisers` are those of mu and of G, by default Adam at the rates of `settings`; the rates of your own optimisers
     fall as `decay_from` says, too (1: never).
 
-    After the last step the memory counts anew which slots the images are from (`settings.recount`).
+    When there are no steps left, the memory counts anew which slots the images are from (`settings.recount`), after the
+    last step was handed out: whoever stops at that step has the counts as it left them.
 
     It goes on from wherever it is: `state_dict` holds all that the next step depends on, but for a DataLoader's order.
     Before each step the model is set to training mode. On a CUDA device a step is recorded as a graph and replayed
@@ -344,6 +346,7 @@ class Trainer:
         self.optimisers = Optimisers(*optimisers)
         self._trained = gan if process_group is None else self._shared(process_group)
         self._trainable = self._requires_grad()
+        self._has_counted = False
         self._begin()
 
     def _replay_buffer(self) -> ReplayBuffer | None:
@@ -391,6 +394,9 @@ class Trainer:
     def __iter__(self) -> Iterator[Step]:
         while self.number < self.settings.steps:
             yield self._next_step()
+        if self.settings.recount and not self._has_counted:
+            self._recount()
+            self._has_counted = True
 
     def _next_step(self) -> Step:
         self.gan.train()  # whatever was done with the model since the last step
@@ -408,8 +414,6 @@ class Trainer:
             losses = step.discriminator_loss + step.generator_loss
             if not bool(losses.isfinite()):
                 raise FloatingPointError(f"the losses are no longer finite at step {self.number}")
-        if is_last and self.settings.recount:
-            self._recount()
         return step
 
     @torch.no_grad()
@@ -418,13 +422,21 @@ class Trainer:
         memory = getattr(self.gan, "memory", None)
         if not isinstance(memory, VMFMemory):
             return
+        if self._group is not None:  # on a CPU each rank has running averages of its own; the first one's are kept
+            shared_state(self.gan.inference.buffers(), self._device, self._group)
         self.gan.eval()
-        queries = []
+        parts = []
         for images in self._batches.spread(COUNTED):
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
-                queries.append(self.gan.inference(self._own_part(images)))
-        memory.recount(torch.cat(queries))
+            own = self._own_part(images)
+            if len(own) > 0:
+                with torch.autocast(self._device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+                    parts.append(self.gan.inference(own))
         self.gan.train()
+        number = least(sum(len(part) for part in parts), self._device, self._group)
+        if number == 0:
+            warnings.warn("the DataLoader gives no more images, so that none were counted anew", stacklevel=3)
+        else:
+            memory.recount(torch.cat(parts)[:number])
 
     def _step(self) -> tuple[Tensor, ...]:
         if self._repeated_step is None:
@@ -461,6 +473,7 @@ class Trainer:
         if self._device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self._device)
         old_fakes = {} if self.replay is None else {"replay": dict(self.replay.state_dict())}
+        counted = {"counted": True} if self._has_counted else {}
         return {
             "number": self.number,
             **self._batches.state_dict(),
@@ -469,6 +482,7 @@ class Trainer:
             "discriminator": self.optimisers.discriminator.state_dict()["state"],
             "generator": self.optimisers.generator.state_dict()["state"],
             **old_fakes,
+            **counted,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -489,6 +503,7 @@ class Trainer:
         if self.replay is not None:
             self.replay.load_state_dict(state["replay"])
         self.number = state["number"]
+        self._has_counted = state.get("counted", False)
         self._batches.load_state_dict(state)
         torch.set_rng_state(state["random"]["cpu"])
         if self._device.type == "cuda":

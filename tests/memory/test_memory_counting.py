@@ -1,5 +1,8 @@
 """Counting again, after a training, which slots real queries are from, against plain loops and its own definition."""
 
+import copy
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -43,22 +46,28 @@ def test_only_how_real_slots_share_their_counts_changes(memory):
 
 
 def test_many_queries_are_counted_in_parts(memory, monkeypatch):
-    other = lived_in_memory(seed=0)
-    one = lived_in_memory(seed=0)
-    queries = unit_rows(50, one.key_dim, seed=4)
-    one.recount(queries)
-    monkeypatch.setattr("memgan.memory._MOST_SCORES", 7 * one.num_slots)
+    other = copy.deepcopy(memory)
+    queries = unit_rows(50, memory.key_dim, seed=4)
+    memory.recount(queries)
+    monkeypatch.setattr("memgan.memory._MOST_SCORES", 7 * other.num_slots)
+    sizes = []
+    shares = type(other)._shares
+    monkeypatch.setattr(type(other), "_shares", lambda self, joint: sizes.append(len(joint)) or shares(self, joint))
     other.recount(queries)
-    torch.testing.assert_close(other.histogram, one.histogram, rtol=1e-12, atol=0)
+    assert sizes == [7] * 7 + [1]
+    torch.testing.assert_close(other.histogram, memory.histogram, rtol=1e-12, atol=0)
 
 
-def test_a_histogram_in_float32_is_counted_in_float64():
-    memory = lived_in_memory(dtype=torch.float32)
-    exact = lived_in_memory()
-    queries = unit_rows(5000, memory.key_dim, seed=5)
-    memory.recount(queries.float())
-    exact.recount(queries)
-    np.testing.assert_allclose(memory.histogram, exact.histogram, rtol=1e-5)
+def test_many_small_shares_add_up_in_float32():
+    """A share of 1e-5 of each of a million queries in one slot: float32 would lose what is added to a large sum."""
+    memory = VMFMemory(2, 2, 2, kappa=math.log(1e5) / 2, beta=1e-30)
+    memory.keys.copy_(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+    memory.values.fill_(1)
+    memory.histogram.fill_(1.0)
+    number = 1_000_000
+    memory.recount(torch.tensor([[1.0, 0.0]]).expand(number, 2))
+    expected = 2 * special.expit(-math.log(1e5))
+    assert float(memory.histogram[1]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_slots_are_drawn_as_often_as_images_are_from_them_after_one_odd_batch():
@@ -104,3 +113,17 @@ def test_queries_without_a_direction_are_refused_or_not_counted(memory):
     other.recount(broken)
     expected.recount(queries)
     torch.testing.assert_close(other.histogram, expected.histogram, rtol=1e-12, atol=0)
+
+
+def test_where_no_row_has_a_direction_nothing_is_counted():
+    memory = lived_in_memory(validate=False)
+    before = state_of(memory)
+    memory.recount(torch.full((4, memory.key_dim), torch.nan, dtype=torch.float64))
+    assert_state_is(memory, before)
+
+
+def test_a_prior_of_nothing_counts_for_nothing():
+    memory = VMFMemory(6, 3, 2, beta=1e-50)  # which is 0 in float32
+    memory.histogram[0] = 0
+    memory.recount(torch.eye(3), 0.0)
+    assert bool(memory.histogram.isfinite().all()) and float(memory.histogram[0]) > 0

@@ -270,6 +270,11 @@ def test_a_file_from_before_a_field_existed_is_read_with_its_default(part):
     assert {name: getattr(getattr(read, part), name) for name in defaults} == defaults
 
 
+def test_a_deeply_nested_file_is_refused():
+    with pytest.raises(ValueError, match="not the settings of a run"):
+        Settings.from_json("[" * 200_000)
+
+
 @pytest.mark.parametrize(
     ("content", "field"),
     [

@@ -193,9 +193,7 @@ class Watch:
 
     def _slots_out_of_use(self) -> str:
         training = self._settings.training
-        # Counted anew, slots that training no longer used may be drawn again: what it left is seen before the last step
-        looks = [look for look in self.looks if look.step < training.steps or not training.recount]
-        settled = [look for look in looks if look.step >= SETTLED_AFTER * training.steps]
+        settled = [look for look in self.looks if look.step >= SETTLED_AFTER * training.steps]
         if not settled:
             return ""
         last = settled[-1]

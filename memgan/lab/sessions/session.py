@@ -532,13 +532,13 @@ def _check_same_data(earlier: Checkpoint, digest: str, num_images: int) -> None:
 def _check_same_run(earlier: Checkpoint, settings: Settings) -> None:
     """ValueError where `settings` are not those of the run so far, but for what may change.
 
-    `cuda_graph` is only a faster way of the same step, and a digest tells whether the images are the same, wherever
-    they lie. A run may become longer at any time, and shorter until its rates begin to fall; until then, it is bitwise
-    the run that was begun so.
+    `cuda_graph` is only a faster way of the same step, `recount` comes after all steps, and a digest tells whether the
+    images are the same, wherever they lie. A run may become longer at any time, and shorter until its rates begin to
+    fall; until then, it is bitwise the run that was begun so.
     """
     ours = _flat(settings)
     theirs = _flat(earlier.settings)
-    changed = {name for name in ours if ours[name] != theirs[name]} - {"training.cuda_graph"}
+    changed = {name for name in ours if ours[name] != theirs[name]} - {"training.cuda_graph", "training.recount"}
     if earlier.data:
         changed -= {"dataset"}
     reason = ""

@@ -54,12 +54,23 @@ def result_to_continue(path: Path, plan: Plan) -> Row:
     content = load_study(path)
     for name, value in head.items():
         if name != "question" and content.get(name) != value:
-            detail = f": {content.get(name)!r} there, {value!r} here" if isinstance(value, str | int) else ""
+            detail = _difference(content.get(name), value)
             raise ValueError(f"{path} holds a study with another {name}{detail}; choose another --out")
     for row in content["runs"]:
         if row["changes"] != _planned_changes(row, plan):
             raise ValueError(f"{path} holds runs of another grid: {row['configuration']!r}; choose another --out")
     return content | {"question": head["question"]}
+
+
+def _difference(there: Any, here: Any, name: str = "") -> str:
+    """In words, in what a value of the file differs from the plan's; of settings, the first field that does."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for field in here:
+            if there.get(field) != here[field]:
+                return _difference(there.get(field), here[field], f"{name}.{field}" if name else field)
+    if not isinstance(here, str | int | float):
+        return ""
+    return f": {name + ' is ' if name else ''}{there!r} there, {here!r} here"
 
 
 def with_digests(result: Row, plan: Plan, path: Path) -> Row:

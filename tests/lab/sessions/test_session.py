@@ -177,7 +177,7 @@ def with_slots_in_use(gan, number):
 @pytest.mark.parametrize(("penalty", "last", "warned"), [(0.0, 9, True), (0.5, 9, True), (0.0, 11, False)])
 def test_a_run_whose_slots_fell_out_of_use_is_warned_of(penalty, last, warned):
     gan = tiny_gan()
-    watch = Watch(gan, tiny_settings(training={"steps": 1000, "gradient_penalty": penalty, "recount": False}))
+    watch = Watch(gan, tiny_settings(training={"steps": 1000, "gradient_penalty": penalty}))
     for number, slots in ((50, 31), (100, 12), (500, 30), (1000, last)):  # before step 100 nothing has settled
         with_slots_in_use(gan, slots)
         watch.look([ALIVE] * number)
@@ -191,11 +191,12 @@ def test_a_run_whose_slots_fell_out_of_use_is_warned_of(penalty, last, warned):
 
 def test_slots_that_are_only_drawn_again_because_images_were_counted_anew_are_warned_of():
     gan = tiny_gan()
-    watch = Watch(gan, tiny_settings(training={"steps": 1000, "recount": True}))
-    for number, slots in ((500, 30), (950, 9), (1000, 25)):
+    watch = Watch(gan, tiny_settings(training={"steps": 1000}))
+    for number, slots in ((500, 30), (1000, 9)):
         with_slots_in_use(gan, slots)
         watch.look([ALIVE] * number)
-    assert "out of use: 9 at step 950, after 30 at step 500" in watch.warning([ALIVE] * 1000)
+    with_slots_in_use(gan, 25)
+    assert "out of use: 9 at step 1000, after 30 at step 500" in watch.warning([ALIVE] * 1000)
 
 
 def test_a_run_that_was_interrupted_still_knows_how_many_slots_it_had(tmp_path, monkeypatch, capsys):
@@ -208,7 +209,7 @@ def test_a_run_that_was_interrupted_still_knows_how_many_slots_it_had(tmp_path, 
             signal.raise_signal(signal.SIGINT)
 
     after_each_step(monkeypatch, lose_slots)
-    session = session_in(tmp_path, steps=73, recount=False)
+    session = session_in(tmp_path, steps=73)
     with pytest.raises(Interrupted):
         session.run()
     for _ in range(2):
@@ -286,7 +287,36 @@ def test_a_session_resumes_what_is_there_and_begins_what_is_not(tmp_path):
     assert first.trainer.number == 0
     first.run()
     again = resume(tmp_path, settings, data_of(), seed=99)
-    assert again.trainer.number == 13 and again.seed == 3 and same_state(again.gan, state_of(first.gan))
+    assert again.trainer.number == 13 and again.seed == 3
+    again.run()
+    assert same_state(again.gan, state_of(first.gan))
+
+
+def test_a_run_that_is_made_longer_goes_on_from_what_its_last_step_left(tmp_path):
+    """And not from what counting anew made of it: it is the run that was begun so long."""
+    training = {"decay_from": 1.0}
+    resume(tmp_path / "short", tiny_settings(training={"steps": 13, **training}), data_of()).run()
+    longer = tiny_settings(training={"steps": 20, **training})
+    resume(tmp_path / "short", longer, data_of()).run()
+    resume(tmp_path / "long", longer, data_of()).run()
+    found, expected = (load_run(tmp_path / name)[0] for name in ("short", "long"))
+    assert same_state(found, state_of(expected))
+
+
+def test_a_run_whose_counting_failed_can_go_on_without(tmp_path, monkeypatch):
+    settings = tiny_settings(training={"steps": 13})
+    session = resume(tmp_path, settings, data_of())
+
+    def fail(*_):
+        raise ValueError("queries must be finite")
+
+    monkeypatch.setattr(type(session.gan.memory), "recount", fail)
+    with pytest.raises(TrainingError, match="queries must be finite"):
+        session.run()
+    assert numbers_kept(tmp_path)[-1] == 13
+    without = tiny_settings(training={"steps": 13, "recount": False})
+    resume(tmp_path, without, data_of()).run()
+    assert load_run(tmp_path)[1] == without
 
 
 def test_a_checkpoint_of_another_device_is_refused(tmp_path):
