@@ -219,7 +219,7 @@ show(
     ),
     "Figure 7.6. Eight slots of Fashion-MNIST, drawn at random, with twelve noises each. Which rows keep to one kind of "
     "garment, and which do not?",
-    "Rows of small grey pictures of sandals, dresses, boots, jackets and bags. Most rows show one kind.",
+    "Rows of small grey pictures of sneakers, dresses, T-shirts, trousers, sandals, tops and coats. Most rows show one kind.",
 )
 
 # %%
@@ -256,7 +256,7 @@ show(
     verdict.two_ablations_figure(ablations),
     "Figure 7.7. Every variant with three seeds, but for runs that did not train. The arrow points to what is better.",
     "Two panels for each data set, the Inception Score and recall. On MNIST MemoryGAN is ahead in the Inception Score, at 9.1 "
-    "and more; InfoGAN with 64 codes has 8.9 and all others are between 5.5 and 8; recall is highest for the DCGANs, and that of InfoGAN with 64 codes is about 0.5. On Fashion-MNIST MemoryGAN's score is a little higher than those of InfoGAN, and much higher than those of "
+    "and more; InfoGAN with 64 codes has 8.9 and all others are between 5 and 8; recall is highest for the DCGANs, and that of InfoGAN with 64 codes is about 0.5. On Fashion-MNIST MemoryGAN's score is a little higher than those of InfoGAN, and much higher than those of "
     "the DCGAN and of the variants. All others but the variant without EM have as much recall, or more.",
 )
 

@@ -99,9 +99,11 @@ def test_the_checkpoint_that_is_named_is_drawn_and_an_unfinished_run_by_its_newe
     assert main(["sample", str(unfinished), "--out", str(tmp_path / "newest.png")]) == 0
     assert "not finished" in capsys.readouterr().err
     assert main(["sample", str(trained), "--out", str(tmp_path / "start.png"), "--checkpoint", "0"]) == 0
-    assert main(["sample", str(trained), "--out", str(tmp_path / "end.png")]) == 0
+    assert main(["sample", str(trained), "--out", str(tmp_path / "end.png"), "--checkpoint", "3"]) == 0
     newest, start, end = [(tmp_path / f"{name}.png").read_bytes() for name in ("newest", "start", "end")]
     assert newest == end != start
+    assert main(["sample", str(trained), "--out", str(tmp_path / "finished.png")]) == 0
+    assert (tmp_path / "finished.png").read_bytes() != end  # whose images were counted anew
     capsys.readouterr()
     assert "step 12345" in fails(capsys, "sample", trained, "--out", tmp_path / "a.png", "--checkpoint", 12345)
 

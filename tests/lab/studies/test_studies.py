@@ -326,7 +326,7 @@ def test_the_result_of_another_study_is_refused(small, tmp_path, monkeypatch):
     list(study(tmp_path))
     with pytest.raises(ValueError, match="another study: 'small' there, 'tuned' here; choose another --out"):
         list(study(tmp_path, "tuned"))
-    with pytest.raises(ValueError, match="another settings; choose another --out"):
+    with pytest.raises(ValueError, match=r"another settings: training.steps is 2 there, 3 here; choose another --out"):
         list(study(tmp_path, steps=3))
     monkeypatch.setitem(GRID, "flat", ["memory.kappa=2"])
     with pytest.raises(ValueError, match="runs of another grid: 'flat'"):
