@@ -242,7 +242,7 @@ print(f"cosine of the key of such a slot at step 100 and at step 200: {same.mean
 #
 # $$h_i \leftarrow \frac Hn \sum_x \frac{e^{\kappa K_i \cdot \mu(x)}\,(h_i+\beta)^w}{\sum_{j:\,v_j=1} e^{\kappa K_j \cdot \mu(x)}\,(h_j+\beta)^w}, \qquad w = \tfrac12 \tag{17}$$
 #
-# $H$ is what the real slots hold together, so that their sum stays as it was. With $w = 1$ this is the E step of [notebook 4](04_memory_update.ipynb#the-e-step-makes-the-bound-equal-to-the-likelihood), over all images at once. It trusts the present counts in full, and with them the chance that is in them: a slot that is busy gets still more. With $w = 1/2$ it trusts them by half. The paper has no such step. [Results](../docs/results.md#how-often-should-each-slot-be-drawn) shows what it is worth, by the scores of the same models with four kinds of counts. The run of this notebook is shown without it, because its pictures are about what each training step leaves behind.
+# Here $n$ is the number of these images, and $H$ is what the real slots hold together, so that their sum stays as it was. With $w = 1$ this is the E step of [notebook 4](04_memory_update.ipynb#the-e-step-makes-the-bound-equal-to-the-likelihood), over all images at once. It then trusts the present counts in full. But they are partly chance, and a slot that happens to be busy gets still more. With $w = 1/2$ they are trusted by half. The paper has no such step. [Results](../docs/results.md#how-often-should-each-slot-be-drawn) shows what it is worth, by the scores of the same models with four kinds of counts. The run of this notebook is shown without it, because its pictures are about what each training step leaves behind.
 #
 # ## How good is it?
 #

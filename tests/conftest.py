@@ -1,7 +1,14 @@
-"""What every test leaves as it found it."""
+"""What every test leaves as it found it, and what it may count on."""
+
+import signal
+import threading
 
 import pytest
 import torch
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    # A shell starts jobs in the background so; tests send the signal, to themselves and to what they start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -43,6 +43,7 @@ def test_every_operation_stays_on_the_gpu_and_keeps_its_shapes(fake_gpu, setting
         "slots_in_use": (memory.slots_in_use(), ()),
     }
     memory.write(queries, labels)
+    memory.recount(queries)
     for name, (tensor, shape) in results.items():
         assert (tensor.device.type, tuple(tensor.shape)) == ("cuda", shape), name
 

@@ -78,6 +78,15 @@ def test_writes_agree_with_the_cpu(num_slots, key_dim, top_k, size, choices, ope
         assert_same_memory(gpu, cpu, dtype)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_counts_agree_with_the_cpu(dtype):
+    cpu, gpu = pair(4001, 61, 13, dtype=dtype)
+    queries, _ = batch(61, 1000, dtype=dtype)
+    cpu.recount(queries)
+    gpu.recount(queries.cuda())
+    assert_same_memory(gpu, cpu, dtype)
+
+
 def test_samples_are_slots_with_v_1_in_proportion_to_their_mass():
     _, gpu = pair()
     generator = torch.Generator("cuda").manual_seed(1)
@@ -138,6 +147,7 @@ def test_nothing_waits_for_the_gpu_without_validation(choices, synchronisation_i
     gpu.read_write(queries, labels).sum().backward()
     gpu.sample(13)
     gpu.sample(13, generator=generator)
+    gpu.recount(queries)
 
 
 def test_with_validation_bad_values_are_still_found():
