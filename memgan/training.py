@@ -424,9 +424,11 @@ class Trainer:
             return
         if self._group is not None:  # on a CPU each rank has running averages of its own; the first one's are kept
             shared_state(self.gan.inference.buffers(), self._device, self._group)
+        # A DataLoader gives each rank images of its own; others are the same on all ranks, which share them
+        number = COUNTED // num_ranks(self._group) if isinstance(self._batches, LoadedBatches) else COUNTED
         self.gan.eval()
         parts = []
-        for images in self._batches.spread(COUNTED):
+        for images in self._batches.spread(number):
             own = self._own_part(images)
             if len(own) > 0:
                 with torch.autocast(self._device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):

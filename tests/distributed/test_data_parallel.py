@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.utils.data import DataLoader
 
 from memgan import MemoryGAN, VMFMemory
 from memgan.distributed import checksum, own_rows, share_of_batch
@@ -73,6 +74,14 @@ def trained_while_frozen(group=None):
     return gan
 
 
+def trained_on_loaders(group, *, recount=True):
+    """A model of which each rank has a DataLoader with half of the images."""
+    gan = small_gan()
+    own = DataLoader(images()[dist.get_rank(group) :: 2], batch_size=32)
+    Trainer(gan, own, replace(SETTINGS, steps=4, recount=recount), process_group=group).run()
+    return gan
+
+
 def as_a_rank():
     """What one rank finds: its model after training, and what a memory of its own does with queries of all ranks."""
     rank = dist.get_rank()
@@ -80,6 +89,8 @@ def as_a_rank():
     found = {"state": gan.state_dict(), "checksum": checksum(gan), "losses": losses}
     gan, _, kept = trained(dist.group.WORLD, settings=WITH_REPLAY)
     found |= {"state with replay": gan.state_dict(), "old fakes": kept.images}
+    found["counted on loaders"] = trained_on_loaders(dist.group.WORLD).state_dict()
+    found["not counted on loaders"] = trained_on_loaders(dist.group.WORLD, recount=False).state_dict()
     found["state after a frost"] = trained_while_frozen(dist.group.WORLD).state_dict()
 
     memory, queries, labels = memory_and_batch()
@@ -152,6 +163,18 @@ def test_two_ranks_freeze_and_train_again_the_networks_that_one_process_does(two
     for name, expected in trained_while_frozen().state_dict().items():
         torch.testing.assert_close(first[name], expected, rtol=0, atol=1e-8)
         assert torch.equal(first[name], second[name])
+
+
+def test_the_images_of_all_ranks_loaders_are_counted_anew(two_ranks):
+    first, second = two_ranks
+    assert all(
+        torch.equal(value, second["counted on loaders"][name]) for name, value in first["counted on loaders"].items()
+    )
+    expected = small_gan()
+    expected.load_state_dict(first["not counted on loaders"])
+    with torch.no_grad():
+        expected.memory.recount(expected.inference(images()))
+    torch.testing.assert_close(first["counted on loaders"]["memory.histogram"], expected.memory.histogram)
 
 
 def test_replicas_are_bitwise_alike(two_ranks):
