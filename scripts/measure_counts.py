@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from memgan import MemoryGAN
-from memgan.data import ImageData, as_float, load_dataset
+from memgan.batches import StoredBatches
+from memgan.data import ImageData, load_dataset
 from memgan.lab.evaluation import classifier_for, evaluate
 from memgan.lab.studies.provenance import commit
 from memgan.presets import PRESETS
@@ -61,9 +62,7 @@ def measure(preset: str, seed: int) -> Iterator[dict[str, Any]]:
 @torch.no_grad()
 def queries_of(gan: MemoryGAN, data: ImageData) -> Tensor:
     """What mu makes of training images, evenly spread over all, [n, M]."""
-    number = min(COUNTED, len(data.images))
-    places = torch.arange(number) * len(data.images) // number
-    return torch.cat([gan.inference(as_float(data.images[some])) for some in places.split(256)])
+    return torch.cat([gan.inference(images) for images in StoredBatches(data, batch_size=256).spread(COUNTED)])
 
 
 def main() -> None:
