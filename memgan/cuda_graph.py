@@ -81,7 +81,7 @@ class RepeatedStep:
                 )
                 return step()
         self._replay()
-        torch.autograd.graph.increment_version(state)  # a replay does not, and who follows the model looks at versions
+        torch.autograd.graph.increment_version(state)  # as an eager step does: the memory's checks look at versions
         return tuple(number.clone() for number in self._numbers)  # before the next replay overwrites them
 
     def _forget(self) -> None:

@@ -8,7 +8,7 @@
 
 import operator
 from abc import ABC, abstractmethod
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +58,7 @@ class AdversarialModel(nn.Module, ABC):
     inference: nn.Module  # mu: images [B, C, H, W] to queries [B, M]
     generator: nn.Module  # G: keys [B, M] and noise [B, Z] to images [B, C, H, W] in [-1, 1]
     noise_dim: int  # Z
-    image_shape: tuple[int, ...] | None  # [C, H, W]; None where nobody has said it: a Trainer finds it out
+    image_shape: tuple[int, ...] | None  # [C, H, W]; None if unknown: a Trainer determines it from G's output
     conditional: bool  # whether G is told which slot was drawn, so that images depend on it
     process_group: ProcessGroup | None = None  # whose ranks draw and train together; see `memgan.distributed`
 
@@ -178,7 +178,7 @@ class MemoryGAN(AdversarialModel):
     `inference` maps images [B, C, H, W] in [-1, 1] to features [B, M] of any length: the memory sees their directions.
     `generator` maps keys [B, M] and noise [B, Z] to images. `noise_dim` is Z, by default `generator.noise_dim`. The
     shape of an image, `image_shape`, is found out by a `Trainer` where it is not given. Raises TypeError for what is no
-    module and where Z is nowhere to be found.
+    module and where Z is nowhere to be found, and ValueError for a Z below 0.
     """
 
     memory: VMFMemory
@@ -207,6 +207,8 @@ class MemoryGAN(AdversarialModel):
         self.inference = inference
         self.generator = generator
         self.noise_dim = noise_dim_of(generator) if noise_dim is None else operator.index(noise_dim)
+        if self.noise_dim < 0:
+            raise ValueError(f"noise_dim must be at least 0, got {self.noise_dim}")
         self.image_shape = image_shape
 
     @classmethod
@@ -248,7 +250,9 @@ class MemoryGAN(AdversarialModel):
         """I_hat (14) or I_post (15) of `generated` images, given what mu makes of them, `queries` [B, M]."""
         if bound == "density":
             return information_loss(generated.keys, queries, self.memory.kappa)
-        return posterior_information_loss(self.memory, generated.slots, queries)
+        if bound == "posterior":
+            return posterior_information_loss(self.memory, generated.slots, queries)
+        raise ValueError(f"bound must be one of {get_args(Information)}, got {bound!r}")
 
     def slot_probabilities(self) -> Float[Tensor, " num_slots"]:
         """p(c=i|v=1), [N]. (11)"""
@@ -272,7 +276,9 @@ def generator_loss(generated: Float[Tensor, " batch"], kind: GeneratorLoss) -> F
     """E log(1 - D(G)), or -E log D(G), whose gradient does not vanish where D is sure that G's images are fake. (13)"""
     if kind == "saturating":
         return (1 - generated).log().mean()
-    return -generated.log().mean()
+    if kind == "non_saturating":
+        return -generated.log().mean()
+    raise ValueError(f"kind must be one of {get_args(GeneratorLoss)}, got {kind!r}")
 
 
 def information_loss(

@@ -33,6 +33,7 @@ from memgan.engines import (
     log_posterior,
     log_posterior_in_top_k,
     marked,
+    rows_at_once,
     scores_of,
 )
 from memgan.engines.precision import exact_dtype, first_dtype, full_precision
@@ -43,9 +44,7 @@ __all__ = ["MemorySettings", "VMFMemory"]
 Touch = Literal["best", "all"]
 
 _FIRST_COUNT = 1e-5  # of every slot's histogram, as in the authors' code
-_MOST_SCORES = 2**26  # elements of the matrix of all scores that is held at once: 256 MB in float32
 _UNIT = 1e-2  # by how much the length of a key may differ from 1: what bfloat16 leaves of one is unit by that
-_STEPS_OF_A_SAMPLE = 2**53  # into how many steps the mass of all slots is cut for sampling: what a float64 can hold
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class MemorySettings:
 
     num_slots: int  # N, at least 2
     key_dim: int  # M, at least 2
-    top_k: int  # k; at N/16 ages still tell slots apart, at N every slot is always young
+    top_k: int  # k, slots considered per query; with touch="all" all k become young, so that k has to be far below N
     kappa: float = 60.0  # vMF concentration; at the paper's 1 the likelihood spans only e^2
     alpha: float = 0.9  # histogram decay of a touched slot, per write, in (0, 1]; 1 never forgets
     beta: float = 1e-8  # prior smoothing, in counts of data
@@ -94,7 +93,7 @@ class MemorySettings:
     def changed(self, **changes: Any) -> "MemorySettings":
         """A copy with some fields changed. With a smaller `top_k`, `correct_in_top` follows it down."""
         if "top_k" in changes and "correct_in_top" not in changes:
-            changes["correct_in_top"] = min(self.correct_in_top, changes["top_k"])
+            changes["correct_in_top"] = min(self.correct_in_top, max(1, whole_number("top_k", changes["top_k"])))
         return dataclasses.replace(self, **changes)
 
 
@@ -105,17 +104,18 @@ class VMFMemory(nn.Module):
         D(x)      = sum_{i in S} v_i p(c=i|x) / sum_{i in S} p(c=i|x),  S the k most probable slots  (6)
 
     Queries are features of any length: the memory normalises them. `read` and `sample` never change the memory; `write`
-    does, and `recount`, which belongs behind a training. Calling the module reads. The arguments are those of
-    `MemorySettings`, which `settings` holds.
+    and `recount` do, the latter being meant for the end of a training. Calling the module reads. The arguments are
+    those of `MemorySettings`, which `settings` holds.
 
-    `validate` says whether values are looked at: rows that have no direction and labels other than 0 and 1 are an
-    error then. None, the default, does so on a CPU. On a GPU a look would wait for the device, and an assertion on the
-    device guards instead.
+    With `validate=True` values are looked at: rows that have no direction, labels other than 0 and 1 and slots that do
+    not exist raise ValueError. None, the default, looks on a CPU. On a GPU a look would wait for the device, so that
+    assertions on the device guard instead.
 
-    Only these two may change the keys, values, ages and histogram, which are buffers. Where something else has left
-    keys that are not unit rows, other values than 0 and 1, or a histogram that is not finite, reading, sampling and
-    writing raise ValueError. An average of several memories is such a thing: average the networks alone, for example
-    with `torch.optim.swa_utils.AveragedModel(gan, use_buffers=False)`, which takes the memory as it is.
+    Only `write` and `recount` may change the keys, values, ages and histogram, which are buffers. Where something
+    else has left keys that are not unit rows, other values than 0 and 1, or a histogram that is not finite,
+    reading, sampling and writing raise ValueError. An average of several memories is such a thing: average the
+    networks alone, for example with `torch.optim.swa_utils.AveragedModel(gan, use_buffers=False)`, which takes the
+    memory as it is.
 
     `process_group` is a group of `torch.distributed` whose ranks train together, each with a replica of this memory.
     `write`, `read_write` and `recount` then take the queries of all ranks, so that replicas that begin equal stay
@@ -128,7 +128,7 @@ class VMFMemory(nn.Module):
     how a batch is written: see `write`.
     """
 
-    # Of the state that was last found, or left, as it should be: which tensors, and how often they were changed
+    # The tensors of the state that was last checked, or left by a write, each with its version counter
     _sound: tuple[tuple[weakref.ref[Tensor], int], ...] | None = None
     _compared_in: ProcessGroup | None = None  # the group whose replicas were found to be equal
 
@@ -181,7 +181,7 @@ class VMFMemory(nn.Module):
 
     def keys_of(self, slots: Int[Tensor, " batch"]) -> Float[Tensor, "batch key_dim"]:
         """The keys [B, M] of `slots` [B]. Raises ValueError for what are no places in the memory."""
-        return self.keys[self._checked_slots(slots)]
+        return self.keys.index_select(0, self._checked_slots(slots))  # which refuses negative places on a GPU, too
 
     def _first_keys(self, settings: MemorySettings) -> Tensor:
         """The keys of a memory in which nothing was written: random unit rows."""
@@ -220,10 +220,10 @@ class VMFMemory(nn.Module):
 
     def _log_likelihood(self, queries: Tensor, slots: Tensor) -> Tensor:
         """kappa K_i . q of each query's `slots` [B, k], [B, k]: log p(x|c=i) up to a constant. (2)"""
-        rows_at_once = max(1, _MOST_SCORES // (self.key_dim * self.top_k))
+        rows = rows_at_once(self.key_dim * self.top_k)
         without_prior = torch.zeros_like(self.histogram)
         parts = []
-        for some_queries, some_slots in zip(queries.split(rows_at_once), slots.split(rows_at_once), strict=True):
+        for some_queries, some_slots in zip(queries.split(rows), slots.split(rows), strict=True):
             parts.append(scores_of(some_queries, self.keys, some_slots, without_prior, self.kappa))
         return torch.cat(parts)
 
@@ -245,10 +245,9 @@ class VMFMemory(nn.Module):
                 raise ValueError(f"log_likelihood(label={label}) needs a slot with value {label}, there is none")
         log_prior = prior.log() - prior.sum().log()
         log_normaliser = vmf.log_normaliser(self.kappa, self.key_dim).item()
-        rows_at_once = max(1, _MOST_SCORES // self.num_slots)
         parts = []
         with full_precision(queries.device):
-            for some_queries in queries.split(rows_at_once):
+            for some_queries in queries.split(rows_at_once(self.num_slots)):
                 log_joint = torch.addmm(log_prior, some_queries, self.keys.T, alpha=self.kappa)
                 parts.append(log_joint.logsumexp(dim=1) + log_normaliser)
         return torch.cat(parts)
@@ -319,8 +318,8 @@ class VMFMemory(nn.Module):
         """log p(c|x, v=1), [B], at most 0: of the slot that each of `queries` [B, M] was generated from. (15)
 
         The posterior is that of (4) among the real slots alone, because the generator is given no others. `slots` [B]
-        are places in the memory; the result is -inf where such a slot is not real. Differentiable in the queries, twice
-        too; a write before the backward pass does no harm.
+        are places in the memory; the result is -inf where such a slot is not real, and NaN where no slot is.
+        Differentiable in the queries, twice too; a write before the backward pass does no harm.
 
         Raises ValueError for slots that are not one place for each query, and RuntimeError where `read` does.
         """
@@ -374,10 +373,15 @@ class VMFMemory(nn.Module):
         _check_number_of_samples(num_samples)
         self._check_state()
         probabilities = self.slot_probabilities()
-        if self._looks_at_values() and not bool(probabilities.isfinite().all()):
-            raise ValueError("sample needs a slot with v = 1 and a positive histogram, there is none")
-        # Whole numbers, because sums of floating-point numbers may come in any order on a GPU.
-        steps = min(_STEPS_OF_A_SAMPLE, round(1 / torch.finfo(probabilities.dtype).eps))
+        needed = "sample needs a slot with v = 1 and a positive histogram, there is none"
+        if self._looks_at_values():
+            if not bool(probabilities.isfinite().all()):
+                raise ValueError(needed)
+        elif probabilities.is_cuda:
+            torch._assert_async(probabilities.isfinite().all(), needed)
+        # Whole numbers, because sums of floating-point numbers may come in any order on a GPU. All up to `steps` are
+        # exact in the precision of the probabilities.
+        steps = round(1 / torch.finfo(probabilities.dtype).eps)
         cumulative = (probabilities * steps).long().cumsum(dim=0)
         uniform = probabilities.new_empty(num_samples).uniform_(
             generator=generator
@@ -394,8 +398,8 @@ class VMFMemory(nn.Module):
 
             h_i <- H mean over the queries of r_i,    r_i = exp(kappa K_i . q)(h_i + beta)^w / sum over the real slots
 
-        H is what the real slots hold together, and stays. It belongs behind a training: what `write` leaves in h comes
-        from few batches, the last 1 / (1 - alpha) or so, and from the mean count with which a new slot begins.
+        H is what the real slots hold together, and stays. Call it after a training: what `write` leaves in h comes from
+        few batches, the last 1 / (1 - alpha) or so, and from the mean count with which a new slot begins.
         `prior_weight` is w, how far these counts are trusted: with 1 it is an E step over all queries, which gives busy
         slots still more; with 0 likelihood alone decides. Keys, values, ages and the counts of generated slots stay.
         D(x) changes with the counts, (6).
@@ -419,10 +423,8 @@ class VMFMemory(nn.Module):
         counts = torch.zeros_like(self.histogram, dtype=mass.dtype)
         with full_precision(queries.device):
             queries, has_direction = _without_rows_that_have_no_direction(queries)
-            rows_at_once = max(1, _MOST_SCORES // self._most_slots)
-            for some_queries, are_counted in zip(
-                queries.split(rows_at_once), has_direction.split(rows_at_once), strict=True
-            ):
+            rows = rows_at_once(self._most_slots)
+            for some_queries, are_counted in zip(queries.split(rows), has_direction.split(rows), strict=True):
                 log_joint = torch.addmm(log_prior, some_queries, self.keys.T, alpha=self.kappa)
                 shares = self._shares(log_joint) * are_counted.unsqueeze(1)
                 counts += shares.sum(dim=0, dtype=counts.dtype)
@@ -779,8 +781,11 @@ class VMFMemory(nn.Module):
             raise ValueError(f"labels must be bool, integer or floating point, got {labels.dtype}")
         if labels.device != self.keys.device:
             raise ValueError(f"labels are on {labels.device}, the memory is on {self.keys.device}")
-        if self._looks_at_values() and not bool(((labels == 0) | (labels == 1)).all()):
-            raise ValueError(f"labels must be 0 (generated) or 1 (real), got {labels.unique().tolist()[:8]}")
+        if self._looks_at_values():
+            if not bool(_are_labels(labels)):
+                raise ValueError(f"labels must be 0 (generated) or 1 (real), got {labels.unique().tolist()[:8]}")
+        elif labels.is_cuda:
+            torch._assert_async(_are_labels(labels), "labels must be 0 (generated) or 1 (real)")
         return labels.long()
 
     def _checked_slots(self, slots: Tensor, number: int | None = None) -> Tensor:
@@ -1017,6 +1022,11 @@ def _check_directions(queries: Tensor) -> None:
     if not bool(queries[row].isfinite().all()):
         raise ValueError(f"queries must be finite, row {row} of {len(queries)} holds NaN or infinity")
     raise ValueError(f"queries must have a direction, row {row} of {len(queries)} has length {float(length[row]):.6g}")
+
+
+def _are_labels(labels: Tensor) -> Tensor:
+    """Whether all are 0 or 1, a tensor without dimensions."""
+    return ((labels == 0) | (labels == 1)).all()
 
 
 def _check_number_of_samples(number: Any) -> None:

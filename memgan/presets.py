@@ -50,16 +50,20 @@ class Settings:
     def changed(self, assignments: Sequence[str]) -> "Settings":
         """A copy with fields set by name: `changed(["memory.kappa=30", "training.steps=200", "dataset=mnist"])`.
 
+        With a smaller `memory.top_k`, `memory.correct_in_top` follows it down unless it is set too.
         Raises ValueError for what is not `field=value`, for unknown fields, and for values of the wrong type.
         """
         if isinstance(assignments, str):
             raise ValueError(f"expected a list of assignments, such as [{assignments!r}], got a text")
         content = dataclasses.asdict(self)
-        for assignment in assignments:
-            name, value = _parsed(assignment)
+        assigned = dict(_parsed(assignment) for assignment in assignments)
+        for name, value in assigned.items():
             part, _, field = name.rpartition(".")
             section = content[part] if part else content
             section[field] = value
+        top_k = content["memory"]["top_k"]
+        if isinstance(top_k, int) and top_k >= 1 and "memory.correct_in_top" not in assigned:
+            content["memory"]["correct_in_top"] = min(top_k, content["memory"]["correct_in_top"])
         return _validated(_as_json(content))
 
     def to_json(self) -> str:

@@ -49,6 +49,8 @@ class ReferenceMemory:
 
     def log_posterior_of(self, slot: int, query: Vector) -> float:
         """log p(c=i|x, v=1): Bayes' rule among the real slots. (15)"""
+        if self.values[slot] != 1:
+            return -np.inf
         joint_of_real = [self.joint(i, query) for i in self.slots if self.values[i] == 1]
         return float(np.log(self.joint(slot, query) / sum(joint_of_real)))
 
@@ -140,7 +142,7 @@ class ReferenceMemory:
             self.ages[slot], self.histogram[slot] = 0, mean
 
     def recount(self, queries: Vector, prior_weight: float = 0.5) -> None:
-        """After a training: what each real slot holds of real queries, its h trusted by `prior_weight`. (17)"""
+        """After a training: what each real slot holds of real queries; its h is the prior, to a power. (17)"""
         real = [slot for slot in self.slots if self.values[slot] == 1]
         mass = sum(self.histogram[slot] for slot in real)
         counts = dict.fromkeys(real, 0.0)

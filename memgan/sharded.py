@@ -41,11 +41,12 @@ from memgan.engines import (
     engine_for,
     is_transformed,
     marked,
+    rows_at_once,
     scores_of,
     with_derivative,
 )
 from memgan.engines.precision import exact_dtype, first_dtype, full_precision
-from memgan.memory import _STEPS_OF_A_SAMPLE, MemorySettings, VMFMemory, _check_number_of_samples
+from memgan.memory import MemorySettings, VMFMemory, _check_number_of_samples
 
 __all__ = ["ShardedVMFMemory"]
 
@@ -63,7 +64,6 @@ _CALLS = (
     "keys_of",
     "recount",
 )
-_MOST_SCORES = 2**26  # elements of the matrix of all scores that is held at once: 256 MB in float32
 _LARGEST_INT32 = 2**31 - 1
 _SHARDED = ("keys", "values", "ages", "histogram")
 _IN_S_Y = 1  # what a sample's rank tells the others of a candidate: that it is in S_y,
@@ -83,9 +83,10 @@ class _Best(NamedTuple):
 class ShardedVMFMemory(VMFMemory):
     """A `VMFMemory` whose N slots are split over the ranks of `process_group`; all of them together are one memory.
 
-    Rank r holds N / ranks slots, rounded up: r N / ranks and those that follow. N need not be a multiple of the number
-    of ranks, and the last ranks may hold fewer slots than k, or none. `keys`, `values`, `ages` and `histogram` are
-    those of this rank's slots. Everywhere else a slot is known by its place in the whole memory, 0 to N - 1.
+    With n = N / ranks, rounded up, rank r holds the slots r n to (r + 1) n - 1, as far as there are so many. N need
+    not be a multiple of the number of ranks, and the last ranks may hold fewer slots than k, or none. `keys`,
+    `values`, `ages` and `histogram` are those of this rank's slots. Everywhere else a slot is known by its place in
+    the whole memory, 0 to N - 1.
 
     Results are those of one `VMFMemory` with the same N slots, up to rounding; where two slots are equally probable and
     only one of them is among the k best, either may be the one. Which slots are among the k best, who replaces and what
@@ -154,7 +155,7 @@ class ShardedVMFMemory(VMFMemory):
 
     @property
     def _most_slots(self) -> int:
-        """How many slots a rank has, those with the most."""
+        """The largest number of slots that a rank holds."""
         return -(-self.num_slots // self._ranks)
 
     def _first_keys(self, settings: MemorySettings) -> Tensor:
@@ -388,7 +389,7 @@ class ShardedVMFMemory(VMFMemory):
         log_prior = self._log_prior_of_real()
         masses = []
         mean_keys = []
-        for some_queries in of_all.split(max(1, _MOST_SCORES // max(1, len(self.keys)))):
+        for some_queries in of_all.split(rows_at_once(len(self.keys))):
             log_joint = torch.addmm(log_prior, some_queries, self.keys.T, alpha=self.kappa)
             mass = log_joint.logsumexp(dim=1, keepdim=True)
             masses.append(mass)
@@ -436,12 +437,16 @@ class ShardedVMFMemory(VMFMemory):
                 (own_scores,) = self._to_the_rows_ranks(own_score)
                 is_compared = (best.slots != slots.unsqueeze(1)) & (best.values == 1)
                 compared = torch.where(is_compared, best.scores, -torch.inf)
-                log_posteriors = torch.cat([own_scores.amax(dim=1, keepdim=True), compared], dim=1).log_softmax(dim=1)
-                value = log_posteriors[:, 0]
+                log_joint = torch.cat([own_scores.amax(dim=1, keepdim=True), compared], dim=1)
+                compares_any = log_joint.amax(dim=1, keepdim=True) > -torch.inf  # else 0/0: -inf, its derivative 0
+                log_posteriors = torch.where(compares_any, log_joint, 0.0).log_softmax(dim=1)
+                value = torch.where(compares_any[:, 0], log_posteriors[:, 0], -torch.inf)
                 derivative = torch.zeros_like(queries)
                 if queries.requires_grad:
                     weights = -self.kappa * log_posteriors.exp()
-                    (own_weights,) = self._of_all(weights[:, :1] + self.kappa)
+                    weights[:, 0] += self.kappa
+                    weights = torch.where(compares_any, weights, 0.0)
+                    (own_weights,) = self._of_all(weights[:, :1])
                     parts = self._weighted_keys(nearest, best, weights[:, 1:]) + own_weights * own_key
                     derivative = self._summed(parts)
         return probability, with_derivative(queries, value, derivative, _no_second_derivative, written=self.ages)
@@ -473,7 +478,7 @@ class ShardedVMFMemory(VMFMemory):
         (of_all,) = self._of_all(queries)
         parts = []
         with full_precision(queries.device):
-            for some_queries in of_all.split(max(1, _MOST_SCORES // max(1, len(self.keys)))):
+            for some_queries in of_all.split(rows_at_once(len(self.keys))):
                 log_joint = torch.addmm(log_prior, some_queries, self.keys.T, alpha=self.kappa)
                 parts.append(log_joint.logsumexp(dim=1, keepdim=True))
         (of_shards,) = self._to_the_rows_ranks(torch.cat(parts))
@@ -543,7 +548,7 @@ class ShardedVMFMemory(VMFMemory):
         if not bool(whole > 0):
             raise ValueError("sample needs a slot with v = 1 and a positive histogram, there is none")
         # Whole numbers, as in VMFMemory.sample: sums of them are the same in any order, and so in any number of shards.
-        steps = min(_STEPS_OF_A_SAMPLE, round(1 / torch.finfo(mass.dtype).eps))
+        steps = round(1 / torch.finfo(mass.dtype).eps)
         cumulative = (mass / whole * steps).long().cumsum(dim=0)
         in_shard = cumulative[-1:] if len(cumulative) > 0 else cumulative.new_zeros(1)
         end_of_shard = gathered_from_all(in_shard, self._group())[:, 0].cumsum(dim=0)

@@ -142,12 +142,16 @@ def training_step(
     settings: TrainingSettings,
     replay: ReplayBuffer | None = None,
 ) -> StepNumbers:
-    """One step of (11-14) on real `images` [B, C, H, W]: one of D, whose memory is written, and then one of G.
+    """One step of (11-15) on real `images` [B, C, H, W]: one of D, whose memory is written, and then one of G.
 
     With a `replay` buffer, `settings.replay_share` of the fakes that D is shown come from it. The others are new, and
     are added to it first, so that a fake of this batch can be among those that are drawn. A network whose weights
-    require no gradient stays as it is.
+    require no gradient stays as it is. Raises ValueError for a model in evaluation mode, in which G has no gradient.
     """
+    if not gan.training:
+        raise ValueError(
+            "training_step expected a model in training mode, this one is in evaluation mode: call train()"
+        )
     networks = torch.autocast(images.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
     batch = len(images)
     num_old = 0 if replay is None else old_fakes_in(batch, settings)
@@ -159,7 +163,7 @@ def training_step(
         real_queries = gan.inference(images)
         generated_queries = gan.inference(generated.images)
     queries = [real_queries, generated_queries]
-    if replay is not None:  # old fakes by their own statistics, too, which do not count in the running averages
+    if replay is not None:  # old fakes are normalised by their own statistics, which the running averages leave out
         replay.add(generated.images)
         with networks, running_averages_kept(gan.inference):
             queries.append(gan.inference(replay.draw(num_old).to(images.dtype)))
@@ -293,11 +297,11 @@ class Trainer:
     brought to the device. Other data, such as vectors [n, D] in [-1, 1], are taken in the same way. Images on the CPU
     are good for a model on a GPU, too: each batch is copied when its turn comes, so that images that do not fit into
     the GPU's memory, or into any (mapped from a file), can be trained on.
-    `optimisers` are those of mu and of G, by default Adam at the rates of `settings`; the rates of your own optimisers
-    fall as `decay_from` says, too (1: never).
+    `optimisers` are those of mu and of G, by default Adam at the rates of `settings`. `decay_from` lowers the rates of
+    your own optimisers, too, unless it is 1.
 
-    When there are no steps left, the memory counts anew which slots the images are from (`settings.recount`), after the
-    last step was handed out: whoever stops at that step has the counts as it left them.
+    When there are no steps left, the memory counts anew which slots the images are from (`settings.recount`). It does
+    so after the last step was handed out: if you stop iterating there, the counts stay as that step left them.
 
     It goes on from wherever it is: `state_dict` holds all that the next step depends on, but for a DataLoader's order.
     Before each step the model is set to training mode. On a CUDA device a step is recorded as a graph and replayed
@@ -324,12 +328,12 @@ class Trainer:
         self.gan = gan
         self.settings = settings
         self.number = 0  # of steps that are done
-        self._group = process_group
-        self._is_alone = num_ranks(process_group) == 1
+        self._group = process_group if num_ranks(process_group) > 1 else None
         self._device = gan.device
         self._dtype = next(gan.parameters()).dtype
         if gan.image_shape is None:
             gan.image_shape = _shape_of_generated(gan)
+        _check_that_images_can_be_varied(gan.image_shape, settings)
         self._batches = batches_from(
             data,
             batch_size=settings.batch_size,
@@ -340,11 +344,11 @@ class Trainer:
         if self._device.type == "cuda" or is_large(gan):
             gan.to(memory_format=torch.channels_last)  # many channels: convolutions are faster so
         self.replay = self._replay_buffer()
-        self._records = self._device.type == "cuda" and settings.cuda_graph and self._is_alone
+        self._records = self._device.type == "cuda" and settings.cuda_graph and self._group is None
         if optimisers is None:
             optimisers = adam_optimisers(gan, settings, capturable=self._records)
         self.optimisers = Optimisers(*optimisers)
-        self._trained = gan if process_group is None else self._shared(process_group)
+        self._trained = gan if self._group is None else self._shared(self._group)
         self._trainable = self._requires_grad()
         self._has_counted = False
         self._begin()
@@ -353,11 +357,13 @@ class Trainer:
         """Where old fakes are kept, if any are."""
         if self.settings.replay == 0:
             return None
-        group = None if self._is_alone else self._group
-        if not isinstance(self._batches, LoadedBatches):  # whose size is only known when they come
-            old_fakes_in(share_of_batch(self.settings.batch_size, group), self.settings)  # refuses what is too small
+        if isinstance(self._batches, LoadedBatches):  # which have a size of their own
+            own_batch = len(self._batches.index)
+        else:
+            own_batch = share_of_batch(self.settings.batch_size, self._group)
+        old_fakes_in(own_batch, self.settings)  # refuses what is too small
         assert self.gan.image_shape is not None
-        return ReplayBuffer(self.settings.replay, self.gan.image_shape, device=self._device, process_group=group)
+        return ReplayBuffer(self.settings.replay, self.gan.image_shape, device=self._device, process_group=self._group)
 
     def _shared(self, group: ProcessGroup) -> AdversarialModel:
         """The model as the ranks of `group` train it together, after all have been given that of the first."""
@@ -400,9 +406,11 @@ class Trainer:
 
     def _next_step(self) -> Step:
         self.gan.train()  # whatever was done with the model since the last step
+        self._has_counted = False
         if self._group is not None and self._requires_grad() != self._trainable:
             self._trained = replicated(self.gan, self._group)  # which averages the gradients that there are by now
             self._trainable = self._requires_grad()
+        self._trained.train()  # a replica has a mode of its own
         self._batches.advance()
         for scheduler in self._schedulers:
             if scheduler.last_epoch < self.number:
@@ -490,9 +498,11 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state` was made, which is trusted: the laboratory's checkpoints are checked first.
 
-        Raises ValueError, with nothing changed, for the state of a training on other images than these, or with a
-        replay buffer where there is none, or without.
+        Raises ValueError, with nothing changed, for the state of a training on other images than these, of more steps
+        than `settings.steps`, or with a replay buffer where there is none, or without.
         """
+        if state["number"] > self.settings.steps:
+            raise ValueError(f"expected the state of at most {self.settings.steps} steps, got one of {state['number']}")
         self._batches.check_state_dict(state)
         if ("replay" in state) != (self.replay is not None):
             was, here = ("with", "without") if "replay" in state else ("without", "with")
@@ -531,6 +541,16 @@ def _check_kinds(gan: Any, settings: Any) -> None:
     if not isinstance(settings, TrainingSettings):
         hint = ": give its `training`" if hasattr(settings, "training") else ""
         raise TypeError(f"settings must be TrainingSettings, got {type(settings).__name__}{hint}")
+
+
+def _check_that_images_can_be_varied(shape: tuple[int, ...], settings: TrainingSettings) -> None:
+    """ValueError where the settings vary images and the data are none."""
+    if len(shape) == 3:
+        return
+    for name in ("flip", "brightness", "shift"):
+        value = getattr(settings, name)
+        if value:
+            raise ValueError(f"training.{name} varies images [C, H, W], expected 0 for data {list(shape)}, got {value}")
 
 
 def _load_moments(optimiser: Optimizer, moments: dict[Any, Any]) -> None:

@@ -23,12 +23,19 @@ def log_bessel_i(order: float, x: float | Float[Tensor, "*shape"]) -> Float64[Te
 
     Args:
         order: v >= 0.
-        x: above 0.
+        x: above 0 and finite.
 
     Returns:
         The logarithm in float64, with the shape of `x`, on the CPU: no accelerator needs it, and not all know float64.
+
+    Raises:
+        ValueError: for another `order` or `x`.
     """
     x = _on_cpu(x)
+    if not order >= 0:
+        raise ValueError(f"order must be at least 0, got {order}")
+    if not bool(((x > 0) & x.isfinite()).all()):
+        raise ValueError(f"x must be positive and finite, got {x.tolist()}")
     largest = float(x.detach().max())
     peak = (math.hypot(order, largest) - order) / 2  # the index m of the largest term
     terms = int(peak + 12 * math.sqrt(peak + 1) + 60)
@@ -70,8 +77,10 @@ def log_density(
         The logarithm of the density for each pair, in the type and on the device of the cosine x . mean.
 
     Raises:
-        ValueError: for vectors of different dimension, and for another `kappa`.
+        ValueError: for vectors of different dimension or of whole numbers, and for another `kappa`.
     """
+    for name, vectors in (("x", x), ("mean", mean)):
+        _check_floating_point(name, vectors)
     if x.shape[-1] != mean.shape[-1]:
         raise ValueError(f"x and mean must have the same last dimension, got {x.shape[-1]} and {mean.shape[-1]}")
     cosine = (x * mean).sum(-1)
@@ -100,6 +109,7 @@ def sample(
     Raises:
         ValueError: for what is not as above.
     """
+    _check_floating_point("mean", mean)
     if mean.ndim != 1:
         raise ValueError(f"mean must be one unit vector of shape [M], got shape {list(mean.shape)}")
     if num_samples < 0:
@@ -150,6 +160,11 @@ def _checked_concentration(kappa: float | Tensor, dim: int) -> Tensor:
     if not bool(((kappa > 0) & kappa.isfinite()).all()):
         raise ValueError(f"kappa must be positive and finite, got {kappa.tolist()}")
     return kappa
+
+
+def _check_floating_point(name: str, vectors: Tensor) -> None:
+    if not vectors.is_floating_point():
+        raise ValueError(f"{name} must be floating point, got {vectors.dtype}")
 
 
 def _on_cpu(numbers: float | Tensor) -> Tensor:

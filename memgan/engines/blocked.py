@@ -17,16 +17,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.engines.candidates import Candidates, joined
+from memgan.engines.portions import rows_at_once
 from memgan.engines.statistics import added, inverse, unit_rows
 
 __all__ = ["m_step", "nearest", "nearest_and_matching"]
 
-_MOST_SCORES = 2**26  # elements of the score matrix that is held at once: 256 MB in float32
 _CACHED_SCORES = 2**19  # scores that are computed at once: 2 MB in float32, about a cache
 _CACHED_UPDATES = 2**17  # elements of the keys that are updated at once: 512 KB in float32, within a cache
 _GROUP = 8  # columns behind one maximum
 
-_of_thread = threading.local()  # the space for scores, which each thread keeps from call to call: 256 MB at most
+_of_thread = (
+    threading.local()
+)  # the space for scores, which each thread keeps from call to call: 256 MB at most in float32
 
 
 # ---------------------------------------------------------------- search
@@ -36,7 +38,7 @@ def nearest(queries: Tensor, keys: Tensor, log_prior: Tensor, kappa: float, top_
     """S of (5): the `top_k` best slots for `queries` [B, M], given `keys` [N, M] and `log_prior` [N]."""
     layout = _Layout.of(queries, keys, top_k)
     parts = []
-    for some_queries in queries.split(_rows_at_once(keys)):
+    for some_queries in queries.split(rows_at_once(len(keys))):
         scores = layout.empty_scores(some_queries, len(keys))
         maxima = layout.empty_maxima(some_queries)
         for block, _, groups in _score(scores, some_queries, keys, log_prior, kappa, layout):
@@ -64,7 +66,7 @@ def nearest_and_matching(
     """
     layout = _Layout.of(queries, keys, top_k)
     penalty = _penalty(values, layout.width, keys)
-    rows = _rows_at_once(keys)
+    rows = rows_at_once(len(keys))
     of_all = []
     of_the_label = []
     for some_queries, some_labels in zip(queries.split(rows), labels.split(rows), strict=True):
@@ -108,7 +110,7 @@ class _Layout(NamedTuple):
     @classmethod
     def of(cls, queries: Tensor, keys: Tensor, top_k: int) -> "_Layout":
         num_slots = len(keys)
-        rows = min(len(queries), _rows_at_once(keys))
+        rows = min(len(queries), rows_at_once(num_slots))
         group = _GROUP if num_slots >= 4 * _GROUP * top_k else 1
         blocks = _divided_up(rows * num_slots, _CACHED_SCORES)
         groups = _divided_up(num_slots, blocks * group)
@@ -193,10 +195,6 @@ def _onednn_is_faster() -> bool:
 def _best(candidates: Tensor, slots: Tensor, top_k: int) -> Candidates:
     best = _places_of_best(candidates, top_k)
     return Candidates(candidates.gather(1, best), slots.gather(1, best))
-
-
-def _rows_at_once(keys: Tensor) -> int:
-    return max(1, _MOST_SCORES // len(keys))
 
 
 # ---------------------------------------------------------------- update

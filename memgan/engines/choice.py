@@ -13,10 +13,10 @@ __all__ = ["engine_for", "is_transformed"]
 
 def engine_for(queries: Tensor) -> ModuleType:
     """The engine for `queries` [B, M]: `blocked` in eager mode on a CPU, `dense` everywhere else."""
-    is_made_of_numbers = not isinstance(queries, torch._subclasses.FakeTensor)  # which have a shape alone
-    if queries.device.type != "cpu" or torch.compiler.is_compiling() or is_transformed(queries):
+    is_fake = isinstance(queries, torch._subclasses.FakeTensor)  # which has a shape and no numbers
+    if queries.device.type != "cpu" or is_fake or torch.compiler.is_compiling() or is_transformed(queries):
         return dense
-    return blocked if is_made_of_numbers else dense
+    return blocked
 
 
 def is_transformed(tensor: Tensor) -> bool:

@@ -8,18 +8,16 @@ import torch
 from torch import Tensor
 
 from memgan.engines.candidates import Candidates, joined, marked
+from memgan.engines.portions import rows_at_once
 from memgan.engines.statistics import added, inverse, unit_rows
 
 __all__ = ["m_step", "nearest", "nearest_and_matching"]
-
-_MOST_SCORES = 2**26  # elements of the score matrix that is held at once: 256 MB in float32
-_MOST_KEYS = 2**26  # elements of the keys that are updated at once
 
 
 def nearest(queries: Tensor, keys: Tensor, log_prior: Tensor, kappa: float, top_k: int) -> Candidates:
     """S of (5): the `top_k` best slots for `queries` [B, M], given `keys` [N, M] and `log_prior` [N]."""
     parts = []
-    for some_queries in queries.split(_rows_at_once(keys)):
+    for some_queries in queries.split(rows_at_once(len(keys))):
         scores = torch.addmm(log_prior, some_queries, keys.T, alpha=kappa)
         parts.append(_best(scores, top_k))
     return joined(parts)
@@ -41,7 +39,7 @@ def nearest_and_matching(
     `values` [N] and `labels` [B] hold 0 or 1. Where fewer than k slots carry a label, its S_y is filled up with
     arbitrary slots of score -inf.
     """
-    rows = _rows_at_once(keys)
+    rows = rows_at_once(len(keys))
     of_all = []
     of_the_label = []
     for some_queries, some_labels in zip(queries.split(rows), labels.split(rows), strict=True):
@@ -71,7 +69,7 @@ def m_step(keys: Tensor, histogram: Tensor, queries: Tensor, slots: Tensor, move
     keep = histogram * scale
     pull = by_slot * scale  # [B, N]
     touched = marked(slots, moves, num_slots)
-    slots_at_once = max(1, _MOST_KEYS // keys.shape[1])
+    slots_at_once = rows_at_once(keys.shape[1])
     for start in range(0, num_slots, slots_at_once):
         part = slice(start, start + slots_at_once)
         kept = keys[part] * keep[part].unsqueeze(1)
@@ -84,7 +82,3 @@ def m_step(keys: Tensor, histogram: Tensor, queries: Tensor, slots: Tensor, move
 def _best(scores: Tensor, top_k: int) -> Candidates:
     best = scores.topk(top_k, dim=1, sorted=False)
     return Candidates(best.values, best.indices)
-
-
-def _rows_at_once(keys: Tensor) -> int:
-    return max(1, _MOST_SCORES // len(keys))

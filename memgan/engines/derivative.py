@@ -1,7 +1,7 @@
-"""D(x) and its derivatives, such that the memory may be written between a read and its backward pass.
+"""D(x), the log posteriors and their derivatives.
 
-With S the slots that were found, p the posterior over S and D = sum_{i in S} v_i p_i (6), the derivative with respect
-to the query is
+The memory may be written between a read and its backward pass. With S the slots that were found, p the posterior over
+S and D = sum_{i in S} v_i p_i (6), the derivative with respect to the query is
 
     dD/dq = kappa sum_{i in S} p_i (v_i - D) K_i.
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from memgan.engines.candidates import Candidates
 from memgan.engines.choice import is_transformed
+from memgan.engines.portions import rows_at_once
 
 __all__ = [
     "derivative_of_mean",
@@ -28,8 +29,6 @@ __all__ = [
     "scores_of",
     "with_derivative",
 ]
-
-_MOST_SCORES = 2**26  # elements of the matrix of all scores that is held at once: 256 MB in float32
 
 
 def expected_value(
@@ -42,14 +41,19 @@ def expected_value(
     if is_transformed(queries):
         posterior = scores_of(queries, keys, nearest.slots, log_prior, kappa).softmax(dim=1)
         return (posterior * values[nearest.slots].to(posterior.dtype)).sum(dim=1)
-    if not (queries.requires_grad and torch.is_grad_enabled()):
-        return _mean(nearest, values)
-    if torch.compiler.is_compiling():
-        with torch.no_grad():
-            mean = _mean(nearest, values)
-            derivative = derivative_of_mean(nearest, mean, keys, values, kappa)
-        return _DifferentiableOnce.apply(queries, mean, derivative)
-    return _Differentiable.apply(queries, keys, nearest, values, log_prior, kappa)
+    with torch.no_grad():
+        mean = _mean(nearest, values)
+    if not wants_derivative(queries):
+        return mean
+    with torch.no_grad():
+        derivative = derivative_of_mean(nearest, mean, keys, values, kappa)
+    values_in_s = values[nearest.slots]  # now, because a write may change them
+    log_prior_in_s = log_prior[nearest.slots]
+
+    def derivative_at(queries: Tensor) -> Tensor:
+        return derivative_with_keys(queries, keys[nearest.slots], values_in_s, log_prior_in_s, kappa)
+
+    return with_derivative(queries, mean, derivative, derivative_at, keys)
 
 
 def scores_of(queries: Tensor, keys: Tensor, slots: Tensor, log_prior: Tensor, kappa: float) -> Tensor:
@@ -70,20 +74,23 @@ def log_posterior(queries: Tensor, keys: Tensor, slots: Tensor, log_prior: Tenso
         return _log_posteriors(queries, keys, log_prior, kappa).gather(1, slots.unsqueeze(1))[:, 0]
     values = []
     derivatives = []
-    rows_at_once = max(1, _MOST_SCORES // len(keys))
+    is_differentiated = wants_derivative(queries)
+    rows = rows_at_once(len(keys))
     with torch.no_grad():
-        for some_queries, some_slots in zip(queries.split(rows_at_once), slots.split(rows_at_once), strict=True):
+        for some_queries, some_slots in zip(queries.split(rows), slots.split(rows), strict=True):
             scores = torch.addmm(log_prior, some_queries, keys.T, alpha=kappa)
             values.append(scores.log_softmax(dim=1).gather(1, some_slots.unsqueeze(1))[:, 0])
-            derivatives.append(kappa * (keys[some_slots] - scores.softmax(dim=1) @ keys))
-        value = torch.cat(values)
-        derivative = torch.cat(derivatives)
+            if is_differentiated:
+                derivatives.append(kappa * (keys[some_slots] - scores.softmax(dim=1) @ keys))
+    value = torch.cat(values)
+    if not is_differentiated:
+        return value
 
     def derivative_at(queries: Tensor) -> Tensor:
         posteriors = _log_posteriors(queries, keys, log_prior, kappa).exp()
         return kappa * (keys[slots] - posteriors @ keys)
 
-    return with_derivative(queries, value, derivative, derivative_at, keys)
+    return with_derivative(queries, value, torch.cat(derivatives), derivative_at, keys)
 
 
 def log_posterior_in_top_k(
@@ -113,16 +120,25 @@ def log_posterior_in_top_k(
         return value_of(log_posteriors_at(queries))
     with torch.no_grad():
         log_posteriors = log_posteriors_at(queries)
+        value = value_of(log_posteriors)
+    if not wants_derivative(queries):
+        return value
+    with torch.no_grad():
         weights = -kappa * log_posteriors.exp()
         weights[:, 0] += kappa
         weights = torch.where(compares_any, weights, 0.0)
         derivative = F.embedding_bag(compared, keys, mode="sum", per_sample_weights=weights)
-    return with_derivative(queries, value_of(log_posteriors), derivative, derivative_at, keys)
+    return with_derivative(queries, value, derivative, derivative_at, keys)
 
 
 def _log_posteriors(queries: Tensor, keys: Tensor, log_prior: Tensor, kappa: float) -> Tensor:
     """log p(c=i|x), [B, N]. (4)"""
     return torch.addmm(log_prior, queries, keys.T, alpha=kappa).log_softmax(dim=1)
+
+
+def wants_derivative(queries: Tensor) -> bool:
+    """Whether somebody may differentiate what is computed of `queries`."""
+    return queries.requires_grad and torch.is_grad_enabled()
 
 
 def with_derivative(
@@ -133,7 +149,7 @@ def with_derivative(
     The expression is for higher derivatives. It raises RuntimeError where `written`, a buffer that
     every write changes, has changed since.
     """
-    if not (queries.requires_grad and torch.is_grad_enabled()):
+    if not wants_derivative(queries):
         return value
     if torch.compiler.is_compiling():
         return _DifferentiableOnce.apply(queries, value, derivative)
@@ -184,53 +200,11 @@ def derivative_with_keys(queries: Tensor, keys: Tensor, values: Tensor, log_prio
     return (weights.unsqueeze(2) * keys).sum(dim=1)
 
 
-class _Differentiable(torch.autograd.Function):
-    """The posterior mean, for eager mode.
-
-    The first derivative is an attribute of `ctx` and not one of its saved tensors: activation checkpointing computes
-    saved tensors again, and then the memory may be another one.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        queries: Tensor,
-        keys: Tensor,
-        nearest: Candidates,
-        values: Tensor,
-        log_prior: Tensor,
-        kappa: float,
-    ) -> Tensor:
-        mean = _mean(nearest, values)
-        ctx.derivative = derivative_of_mean(nearest, mean, keys, values, kappa)
-        ctx.save_for_backward(queries)
-        ctx.keys = keys
-        ctx.version = keys._version
-        ctx.slots = nearest.slots
-        ctx.values = values[nearest.slots]
-        ctx.log_prior = log_prior[nearest.slots]
-        ctx.kappa = kappa
-        return mean
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        derivative = ctx.derivative
-        if torch.is_grad_enabled():  # somebody will differentiate the derivative
-            derivative = _Differentiable.derivative_as_an_expression(ctx)
-        return upstream.unsqueeze(1) * derivative, None, None, None, None, None
-
-    @staticmethod
-    def derivative_as_an_expression(ctx: Any) -> Tensor:
-        """dD/dq, [B, M], from ordinary operations on the queries. Raises RuntimeError where the keys have changed."""
-        _check_that_nobody_wrote(ctx.keys, ctx.version)
-        (queries,) = ctx.saved_tensors
-        return derivative_with_keys(queries, ctx.keys[ctx.slots], ctx.values, ctx.log_prior, ctx.kappa)
-
-
 class _DifferentiableAgain(torch.autograd.Function):
     """`value` [B] with `derivative` [B, M] with respect to the queries, and an expression for higher derivatives.
 
-    The derivative is an attribute of `ctx` for the reason that `_Differentiable` gives.
+    The derivative is an attribute of `ctx` and not one of its saved tensors: activation checkpointing computes saved
+    tensors again, and then the memory may be another one.
     """
 
     @staticmethod
@@ -252,13 +226,13 @@ class _DifferentiableAgain(torch.autograd.Function):
 
 
 class _DifferentiableOnce(torch.autograd.Function):
-    """`mean` [B] with `derivative` [B, M] as its derivative with respect to the queries, for torch.compile."""
+    """`value` [B] with `derivative` [B, M] as its derivative with respect to the queries, for torch.compile."""
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, mean: Tensor, derivative: Tensor) -> Tensor:
+    def forward(ctx: Any, queries: Tensor, value: Tensor, derivative: Tensor) -> Tensor:
         ctx.save_for_backward(derivative)
         # A compiler would compute what only the backward pass needs in the backward pass, after the write.
-        return mean + 0 * derivative.sum(dim=1)
+        return value + 0 * derivative.sum(dim=1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -50,7 +50,7 @@ def images():
 
 def trained(group=None, seed=5, settings=SETTINGS):
     """A model, its losses, and the old fakes that it kept, None where it keeps none."""
-    gan = small_gan()
+    gan = small_gan().eval()  # as a loaded model is
     torch.manual_seed(seed)
     losses = []
     trainer = Trainer(gan, images(), settings, process_group=group)

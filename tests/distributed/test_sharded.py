@@ -109,6 +109,8 @@ def as_a_rank(cases, folder):
         for name, size in SIZES.items():
             memory = sharded(memory_to_read(size), group)
             found[number, f"{name}, read"] = everything_read(memory, rows)
+            of_few = sharded(memory_to_read(size, one_is_real=True), group)
+            found[number, f"{name}, read with one real slot"] = everything_read(of_few, rows)
             found[number, f"{name}, samples"] = samples(memory)
             found[number, f"{name}, others"] = what_is_only_sharded(memory)
     return found
@@ -216,8 +218,12 @@ def what_is_refused(group):
     return found
 
 
-def memory_to_read(size):
-    return lived_in_memory(*size, seed=50)
+def memory_to_read(size, *, one_is_real=False):
+    memory = lived_in_memory(*size, seed=50)
+    if one_is_real:  # so that most queries find none
+        memory.values.zero_()
+        memory.values[-1] = 1
+    return memory
 
 
 def everything_read(memory, rows):
@@ -317,9 +323,10 @@ def test_shards_read_and_write_as_one_memory_and_the_plain_loops(ranks, case, nu
 
 @pytest.mark.parametrize("number", RANKS)
 @pytest.mark.parametrize("name", SIZES)
-def test_shards_are_read_in_every_way_as_one_memory_with_all_derivatives(ranks, name, number):
-    expected = everything_read(memory_to_read(SIZES[name]), slice(None))
-    found = joined(ranks, (number, f"{name}, read"))
+@pytest.mark.parametrize("one_is_real", [False, True])
+def test_shards_are_read_in_every_way_as_one_memory_with_all_derivatives(ranks, name, number, one_is_real):
+    expected = everything_read(memory_to_read(SIZES[name], one_is_real=one_is_real), slice(None))
+    found = joined(ranks, (number, f"{name}, read with one real slot" if one_is_real else f"{name}, read"))
     for what, value in expected.items():
         torch.testing.assert_close(
             found[what], value, rtol=1e-11, atol=1e-11, msg=lambda text, what=what: f"{what}: {text}"

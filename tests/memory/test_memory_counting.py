@@ -49,7 +49,7 @@ def test_many_queries_are_counted_in_parts(memory, monkeypatch):
     other = copy.deepcopy(memory)
     queries = unit_rows(50, memory.key_dim, seed=4)
     memory.recount(queries)
-    monkeypatch.setattr("memgan.memory._MOST_SCORES", 7 * other.num_slots)
+    monkeypatch.setattr("memgan.engines.portions.MOST_NUMBERS", 7 * other.num_slots)
     sizes = []
     shares = type(other)._shares
     monkeypatch.setattr(type(other), "_shares", lambda self, joint: sizes.append(len(joint)) or shares(self, joint))

@@ -7,6 +7,7 @@ A mix of devices, a look at a value on the host and a shape that depends on valu
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from memgan import VMFMemory
 
@@ -46,6 +47,35 @@ def test_every_operation_stays_on_the_gpu_and_keeps_its_shapes(fake_gpu, setting
     memory.recount(queries)
     for name, (tensor, shape) in results.items():
         assert (tensor.device.type, tuple(tensor.shape)) == ("cuda", shape), name
+
+
+class Asserted(TorchDispatchMode):
+    """Notes what is asserted on the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.messages = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), names=None):
+        if function is torch.ops.aten._assert_async.msg:
+            self.messages.append(arguments[1])
+        return function(*arguments, **(names or {}))
+
+
+def test_what_is_not_looked_at_is_asserted_on_the_gpu(fake_gpu):
+    """A label of 5 would be stored, and a slot be drawn where none is real."""
+    memory = a_memory(fake_gpu)
+    queries = torch.empty(7, 11, device=fake_gpu)
+    labels = torch.empty(7, device=fake_gpu, dtype=torch.long)
+    for call, said in [
+        (lambda: memory.read(queries), "queries must be finite"),
+        (lambda: memory.write(queries, labels), "labels must be 0"),
+        (lambda: memory.read_write(queries, labels), "labels must be 0"),
+        (lambda: memory.sample(3), "needs a slot with v = 1"),
+    ]:
+        with Asserted() as asserted:
+            call()
+        assert any(said in message for message in asserted.messages)
 
 
 def test_a_look_at_values_on_the_host_would_fail_here(fake_gpu):

@@ -37,6 +37,13 @@ def test_it_is_that_of_a_plain_loop(memory):
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
 
 
+def test_a_generated_slot_has_none_in_the_plain_loop_either(memory):
+    generated = (memory.values == 0).nonzero()[0]
+    query = unit_rows(1, memory.key_dim, seed=0)
+    expected = reference_of(memory).log_posterior_of(int(generated), query[0].numpy())
+    assert memory.log_posterior_of(generated, query).tolist() == [expected] == [-float("inf")]
+
+
 def test_probabilities_of_all_real_slots_add_up_to_1(memory):
     query = unit_rows(1, memory.key_dim, seed=3)
     real = memory.values.nonzero()[:, 0]

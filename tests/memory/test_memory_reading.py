@@ -286,7 +286,7 @@ def test_log_likelihood_in_blocks_equals_log_likelihood_at_once(monkeypatch):
         axis=1,
     )
     for elements in (1, 2 * N, 3 * N + 1):
-        monkeypatch.setattr("memgan.memory._MOST_SCORES", elements)
+        monkeypatch.setattr("memgan.engines.portions.MOST_NUMBERS", elements)
         np.testing.assert_allclose(memory.log_likelihood(queries).numpy(), expected, rtol=0, atol=1e-7)
 
 

@@ -241,8 +241,7 @@ def test_writes_of_many_batches_in_a_row_equal_the_dense_statement(num_slots, ke
 @pytest.mark.parametrize("elements", [1, M, 4 * M + 1])
 def test_writes_in_small_blocks_equal_the_dense_statement(elements, path, monkeypatch):
     monkeypatch.setattr("memgan.engines.blocked._CACHED_UPDATES", elements)
-    monkeypatch.setattr("memgan.engines.dense._MOST_KEYS", elements)
-    monkeypatch.setattr("memgan.memory._MOST_SCORES", elements)
+    monkeypatch.setattr("memgan.engines.portions.MOST_NUMBERS", elements)
     for seed in range(5):
         memory = lived_in_memory(seed=seed, em_steps=3)
         queries, labels = unit_rows(B, M, seed=seed + 70), random_labels(B, seed=seed + 80)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from memory_builders import unit_rows
 
-from memgan.engines import blocked, dense
+from memgan.engines import blocked, dense, portions
 
 KAPPA = 6.0
 QUERIES, DIM = 7, 5
@@ -18,7 +18,7 @@ SIZES = [(13, 1), (13, 5), (13, 13), (17, 1), (61, 5), (60, 5), (59, 5), (97, 1)
 SIZES += [(211, 1), (211, 5), (211, 11)]
 # (scores in a block, columns in a group, scores held at once)
 LAYOUTS = {
-    "as shipped": (blocked._CACHED_SCORES, blocked._GROUP, blocked._MOST_SCORES),
+    "as shipped": (blocked._CACHED_SCORES, blocked._GROUP, portions.MOST_NUMBERS),
     "one column in a block": (QUERIES, 3, 2**26),
     "blocks of two or three columns": (2 * QUERIES + 1, 3, 2**26),
     "blocks of about nine columns": (9 * QUERIES, 3, 2**26),
@@ -35,12 +35,12 @@ DENSE = {"dense": 2**26, "dense, one query at a time": 1}
 def engine(request, monkeypatch):
     """Both engines, the blocked one with every way of cutting up the scores."""
     if request.param in DENSE:
-        monkeypatch.setattr(dense, "_MOST_SCORES", DENSE[request.param])
+        monkeypatch.setattr(portions, "MOST_NUMBERS", DENSE[request.param])
         return dense
     cached_scores, group, most_scores = LAYOUTS[request.param]
     monkeypatch.setattr(blocked, "_CACHED_SCORES", cached_scores)
     monkeypatch.setattr(blocked, "_GROUP", group)
-    monkeypatch.setattr(blocked, "_MOST_SCORES", most_scores)
+    monkeypatch.setattr(portions, "MOST_NUMBERS", most_scores)
     return blocked
 
 

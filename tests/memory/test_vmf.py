@@ -275,6 +275,22 @@ def test_a_concentration_that_is_not_positive_and_finite_is_refused(kappa):
             refused()
 
 
+def test_a_bessel_function_beyond_its_range_is_refused():
+    for x in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match=rf"x must be positive and finite, got {x}"):
+            vmf.log_bessel_i(0.5, x)
+    with pytest.raises(ValueError, match="order must be at least 0, got -1"):
+        vmf.log_bessel_i(-1.0, 2.0)
+
+
+def test_vectors_of_whole_numbers_are_refused():
+    """They would have to be rounded to whole numbers again."""
+    mean = torch.tensor([1, 0, 0])
+    for refused in (lambda: vmf.sample(mean, 7.0, 5), lambda: vmf.log_density(mean, mean, 7.0)):
+        with pytest.raises(ValueError, match=r"must be floating point, got torch.int64"):
+            refused()
+
+
 def test_a_sphere_of_less_than_two_dimensions_is_refused():
     with pytest.raises(ValueError, match="at least 2 dimensions, got dim=1"):
         vmf.log_normaliser(7.0, 1)

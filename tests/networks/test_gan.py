@@ -46,6 +46,21 @@ def test_generator_losses():
     assert float(generator_loss(generated, "non_saturating")) == pytest.approx(-np.mean(np.log(d)), rel=1e-12)
 
 
+def test_less_than_no_noise_is_refused():
+    gan = tiny_gan()
+    with pytest.raises(ValueError, match="noise_dim must be at least 0, got -1"):
+        MemoryGAN(gan.memory, gan.inference, gan.generator, noise_dim=-1)
+
+
+def test_losses_and_bounds_that_there_are_not_are_refused():
+    with pytest.raises(ValueError, match=r"kind must be one of .*'non_saturating'.*got 'non-saturating'"):
+        generator_loss(probabilities(7, seed=0), "non-saturating")
+    gan = tiny_gan()
+    made = gan.generate(4)
+    with pytest.raises(ValueError, match=r"bound must be one of .*'density'.*got 'densty'"):
+        gan.information(made, gan.inference(made.images), "densty")
+
+
 @pytest.mark.parametrize("kind", ["saturating", "non_saturating"])
 def test_generator_losses_fall_when_d_believes_more(kind):
     generated = probabilities(7, seed=0).requires_grad_()

@@ -8,6 +8,7 @@ from gan_builders import TINY_TRAINING, random_images, tiny_gan
 from torch.utils.data import DataLoader, IterableDataset
 
 import memgan.training
+from memgan import VMFMemory
 from memgan.batches import StagedBatches, StoredBatches
 from memgan.data import ImageData
 from memgan.training import Trainer, TrainingSettings, prepare
@@ -60,6 +61,17 @@ def test_images_are_counted_once_however_often_the_trainer_is_run():
     again.load_state_dict(copy.deepcopy(trainer.state_dict()))
     again.run()
     assert torch.equal(again.gan.memory.histogram, counts)
+
+
+def test_a_training_that_is_made_longer_is_counted_again(monkeypatch):
+    counted = []
+    monkeypatch.setattr(VMFMemory, "recount", lambda self, queries: counted.append(len(queries)))
+    first = Trainer(tiny_gan(), IMAGES, TrainingSettings(**{**TINY_TRAINING, "steps": 3}))
+    first.run()
+    longer = Trainer(tiny_gan(), IMAGES, TrainingSettings(**{**TINY_TRAINING, "steps": 5}))
+    longer.load_state_dict(copy.deepcopy(first.state_dict()))
+    longer.run()
+    assert counted == [len(IMAGES)] * 2
 
 
 def test_a_training_that_stopped_at_its_last_step_is_counted_when_it_goes_on():

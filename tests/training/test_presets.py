@@ -132,6 +132,17 @@ def test_assignments_that_only_fit_together_are_accepted_in_any_order():
         assert PRESETS["mnist"].changed(assignments).networks.kind == "residual"
 
 
+def test_the_slots_that_may_vouch_follow_a_smaller_k_down():
+    assert PRESETS["paper"].changed(["memory.top_k=64"]).memory.correct_in_top == 64
+    assert PRESETS["paper"].changed(["memory.top_k=64", "memory.correct_in_top=2"]).memory.correct_in_top == 2
+    assert PRESETS["mnist-5k"].changed(["memory.top_k=64"]).memory.correct_in_top == 2
+    with pytest.raises(ValueError, match="correct_in_top must be in 1..top_k = 64, got 128"):
+        PRESETS["paper"].changed(["memory.top_k=64", "memory.correct_in_top=128"])
+    for wrong in (0, 1.5, "64"):
+        with pytest.raises(ValueError, match="top_k"):
+            PRESETS["paper"].memory.changed(top_k=wrong)
+
+
 @pytest.mark.parametrize("path", ["folder:/Pictures/Cats", "folder:/a=b", 'folder:/"x"'])
 def test_a_path_keeps_its_letters(path):
     assert PRESETS["digits"].changed([f"dataset={path}"]).dataset == path

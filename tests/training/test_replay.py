@@ -9,6 +9,7 @@ import torch
 from gan_builders import TINY_TRAINING, random_images, same_state, state_of, tiny_gan
 from scipy import stats
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.data import DataLoader
 
 from memgan.data import as_bytes
 from memgan.replay import ReplayBuffer
@@ -129,8 +130,9 @@ def test_at_least_one_fake_is_old_and_two_are_new(batch, share, old):
 def test_a_batch_in_which_two_new_fakes_have_no_room_is_refused_at_once():
     with pytest.raises(ValueError, match="at least 3, got 2"):
         old_fakes_in(2, settings_with())
-    with pytest.raises(ValueError, match="at least 3, got 2"):
-        Trainer(tiny_gan(), random_images(23), settings_with(batch_size=2))
+    for data in (random_images(23), DataLoader(random_images(23), batch_size=2)):
+        with pytest.raises(ValueError, match="at least 3, got 2"):
+            Trainer(tiny_gan(), data, settings_with(batch_size=2))
 
 
 @pytest.mark.parametrize("share", [0.01, 0.99])

@@ -411,6 +411,14 @@ def test_a_state_of_another_training_is_refused_before_anything_changes(images, 
     assert same_state(gan, before) and other.number == 0
 
 
+def test_a_state_of_more_steps_than_there_are_is_refused():
+    """The rates would be below 0."""
+    longer = trainer_of(steps=6)
+    longer.run()
+    with pytest.raises(ValueError, match="at most 3 steps, got one of 6"):
+        trainer_of(steps=3).load_state_dict(longer.state_dict())
+
+
 @pytest.mark.parametrize("frozen", ["inference", "generator"])
 def test_a_network_that_is_frozen_stays_as_it_is_while_the_other_trains(frozen):
     trainer = trainer_of(steps=3)
@@ -534,6 +542,13 @@ def test_run_calls_back_with_each_step():
     assert [step.number for step in seen] == [1, 2, 3, 4, 5] and seen == list(trainer_of(steps=5))
     trainer.run()  # nothing is left to do
     assert trainer.number == 5
+
+
+def test_a_step_of_ones_own_refuses_a_model_in_evaluation_mode():
+    """Its G would not learn, because what it generates carries no gradient."""
+    trainer = trainer_of()
+    with pytest.raises(ValueError, match="training mode.*call train"):
+        training_step(trainer.gan.eval(), random_images(7), trainer.optimisers, trainer.settings)
 
 
 def test_evaluation_mode_between_steps_does_not_leak_into_training():
@@ -734,6 +749,13 @@ def test_vectors_train_as_images_do():
     steps = list(train(gan, torch.rand(50, 5) * 2 - 1, settings_with(steps=3, batch_size=8)))
     assert len(steps) == 3 and gan.image_shape == (5,)
     assert not torch.equal(gan.generator.weight, before)
+
+
+@pytest.mark.parametrize(("name", "value"), [("flip", True), ("brightness", 0.1), ("shift", 1)])
+def test_settings_that_vary_images_are_refused_for_vectors(name, value):
+    gan = MemoryGAN(VMFMemory(64, 8, 8), torch.nn.Linear(5, 8), torch.nn.Identity(), noise_dim=3, image_shape=(5,))
+    with pytest.raises(ValueError, match=rf"training.{name} varies images .* data \[5\], got {value}"):
+        Trainer(gan, torch.rand(50, 5), settings_with(**{name: value}))
 
 
 def test_a_compiled_model_is_refused_with_what_to_compile():
