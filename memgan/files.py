@@ -36,8 +36,10 @@ def cache_folder(without_home: Path | None = None) -> Path:
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when all went well, and is on the disk by then.
 
-    It is another path for each call, because processes on several machines may write the same file.
+    It is another path for each call, because processes on several machines may write the same file. Where `path` is a
+    link, the file that it leads to is written.
     """
+    path = path.resolve()
     unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         yield unfinished

@@ -63,7 +63,8 @@ def save_run(folder: Path | str, gan: AdversarialModel, settings: Settings, hist
     Networks that `torch.compile` wraps are stored as they were before. A model whose networks are not those of
     `settings` is stored, too; `load_run` then needs a `build` that makes it. Raises ValueError where the memory has
     other settings than `settings`, and where the folder holds checkpoints of more steps than `settings` have:
-    `load_run` would take the run for one that is not finished.
+    `load_run` would take the run for one that is not finished. Raises TypeError for a history that JSON cannot hold.
+    Nothing is written then.
     """
     folder = Path(folder)
     _check_memory_settings(gan, settings)
@@ -73,6 +74,7 @@ def save_run(folder: Path | str, gan: AdversarialModel, settings: Settings, hist
             f"{folder} holds a longer run: {beyond[-1].name} is beyond the {settings.training.steps} steps of these "
             "settings; choose another folder, or delete its checkpoints"
         )
+    history_text = json.dumps(history) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     weights = without_compiled_names(gan.state_dict())
     with written_whole(folder / MODEL) as path:
@@ -80,7 +82,7 @@ def save_run(folder: Path | str, gan: AdversarialModel, settings: Settings, hist
     with written_whole(folder / SETTINGS) as path:
         path.write_text(settings.to_json(), encoding="utf-8")
     with written_whole(folder / HISTORY) as path:
-        path.write_text(json.dumps(history) + "\n", encoding="utf-8")
+        path.write_text(history_text, encoding="utf-8")
 
 
 def _check_memory_settings(gan: AdversarialModel, settings: Settings) -> None:
@@ -253,6 +255,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} has version {version}, this memgan reads up to {CHECKPOINT_VERSION}: use the one that wrote it"
         )
+    trainer = content.get("trainer")
+    number = trainer.get("number") if isinstance(trainer, dict) else None
+    if isinstance(number, int) and path in saved_checkpoints(path.parent.parent) and number != step_of(path):
+        raise ValueError(f"{path} holds the checkpoint of step {number}: it was renamed, or copied over another one")
     return content
 
 

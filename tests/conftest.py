@@ -12,6 +12,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_threa
 
 
 @pytest.fixture(autouse=True)
+def random_numbers_do_not_depend_on_the_tests_before():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def process_wide_state_is_put_back():
     threads = torch.get_num_threads()
     yield

@@ -252,4 +252,8 @@ def _versions(gan: MemoryGAN) -> list[tuple[int, int]]:
     PyTorch counts the changes, except those through `.data`; a replay of a CUDA graph changes tensors behind its back,
     so that the trainer counts those itself.
     """
-    return [(tensor.data_ptr(), tensor._version) for tensor in (*gan.parameters(), *gan.buffers())]
+    versions = []
+    for tensor in (*gan.parameters(), *gan.buffers()):
+        version = 0 if tensor.is_inference() else tensor._version  # made in inference mode, a tensor has none
+        versions.append((tensor.data_ptr(), version))
+    return versions

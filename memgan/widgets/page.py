@@ -36,7 +36,7 @@ def page(title: str, lead: str, widgets: Mapping[str, PictureWidget]) -> str:
         title=html.escape(legible(title)),
         lead=html.escape(legible(lead)),
         body="\n".join(sections),
-        states=json.dumps(manager_state).replace("</", "<\\/"),
+        states=json.dumps(manager_state).replace("<", "\\u003c"),  # in a script, "</" and "<!--" mean something
         host=(FOLDER / "host.js").read_text(encoding="utf-8"),
     )
 

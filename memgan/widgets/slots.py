@@ -87,7 +87,7 @@ class SlotExplorer(ExplorerWidget):
             if self._class_names is not None:
                 table["class_names"] = [legible(str(name)) for name in self._class_names]
         if self._images is not None:
-            table |= _neighbours(gan, keys, as_float(self._images.detach().cpu()).float())
+            table |= _neighbours(gan, keys, self._images.detach())
         return table
 
     @traitlets.validate("order")
@@ -132,9 +132,10 @@ def _classes(gan: MemoryGAN, keys: Tensor, classifier: nn.Module) -> dict[str, A
 def _neighbours(gan: MemoryGAN, keys: Tensor, images: Tensor) -> dict[str, Any]:
     """The real `images` whose queries are nearest to each key [n, M], of as many keys as there is room for.
 
-    `nearest` and `cosines` hold a row for each key; `images` are the bytes of those numbered in `kept`.
+    `nearest` and `cosines` hold a row for each key; `images` are the bytes of those numbered in `kept`. The images may
+    be bytes that are mapped from a file: only a batch at a time becomes numbers.
     """
-    queries = torch.cat([gan.inference(batch) for batch in images.split(BATCH)])
+    queries = torch.cat([gan.inference(as_float(batch.cpu()).float()) for batch in images.split(BATCH)])
     room = MOST_BYTES // (NEAREST * images[0].numel())
     cosines, nearest = (keys[:room] @ queries.T).topk(min(NEAREST, len(queries)))
     kept = nearest.unique()
@@ -142,7 +143,7 @@ def _neighbours(gan: MemoryGAN, keys: Tensor, images: Tensor) -> dict[str, Any]:
         "nearest": nearest.tolist(),
         "cosines": [[round(cosine, 2) for cosine in row] for row in cosines.tolist()],
         "kept": kept.tolist(),
-        "images": as_bytes(images[kept]).numpy().tobytes(),
+        "images": as_bytes(as_float(images[kept.to(images.device)].cpu())).numpy().tobytes(),
     }
 
 

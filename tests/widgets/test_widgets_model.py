@@ -88,6 +88,13 @@ def test_a_view_shows_the_model_anew_whatever_changed_it(gan, change):
     assert explorer.gan is not sent
 
 
+def test_a_model_that_was_made_in_inference_mode_is_shown(gan):
+    """Its tensors have no counter of changes."""
+    with torch.inference_mode():
+        made_so = copy.deepcopy(gan)
+    assert LatentExplorer(made_so).picture() == LatentExplorer(gan).picture()
+
+
 @pytest.mark.parametrize("explorer", [LatentExplorer, SlotExplorer, Interpolation])
 def test_a_slot_that_a_smaller_memory_lacks_is_left(gan, explorer):
     state = {"slots": [SLOTS - 2, SLOTS - 1]} if explorer is Interpolation else {"slot": SLOTS - 1}

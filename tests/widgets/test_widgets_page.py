@@ -1,5 +1,6 @@
 """`memgan explore`: one file with all widgets of a run, opened straight from the disk."""
 
+import json
 import re
 
 import pytest
@@ -41,6 +42,21 @@ def test_text_of_the_page_is_text(gan):
     assert "<h1>&lt;b&gt;&amp;</h1>" in text
     assert "a &lt; b" in text
     assert "<h2>&lt;/script&gt;</h2>" in text
+
+
+def test_no_name_of_a_class_ends_or_hides_a_script(gan):
+    """ "</script" would end it, and after "<!--<script" a browser would pass over its end."""
+    text = page("t", "l", {"h": SlotExplorer(gan, classifier=Always(), class_names=["<!--<script>", "</script>"])})
+    states = text.split('type="application/vnd.jupyter.widget-state+json">')[1].split("</script>")[0]
+    assert "<" not in states and "\\u003c!--\\u003cscript>" in states
+    assert json.loads(states)["state"]
+
+
+class Always(torch.nn.Module):
+    """A classifier to which all is of the first of two classes."""
+
+    def forward(self, images):
+        return torch.tensor([[1.0, 0.0]]).expand(len(images), 2)
 
 
 def test_names_that_are_not_utf_8_can_be_stored(gan):

@@ -6,7 +6,11 @@ whose extra is missing can say which one it is.
 
 import argparse
 import importlib
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from memgan import __version__
@@ -68,7 +72,7 @@ def _run(words: list[str]) -> int:
     if command not in COMMANDS:
         parser().parse_args(words)  # --help, --version or wrong usage: argparse answers and exits
     try:
-        with required(COMMANDS[command].extra, "this command"):
+        with required(COMMANDS[command].extra, "this command"), _ended_by_sigterm(command):
             options = parser(command).parse_args(words)
             _refuse_several_ranks(command)
             options.run(options)
@@ -79,6 +83,31 @@ def _run(words: list[str]) -> int:
         print(f"memgan {command}: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+@contextmanager
+def _ended_by_sigterm(command: str) -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does, so that no half-written file of gigabytes is left behind.
+
+    A session of training has its own way to end. Under torchrun the signal ends the process at once, which may be
+    waiting for other ranks, and a signal that is ignored stays ignored.
+    """
+    from memgan.lab.sessions.world import announced_ranks
+
+    is_ours = threading.current_thread() is threading.main_thread() and announced_ranks() <= 1
+    if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, _: Any) -> None:
+        print(f"memgan {command}: stopped", file=sys.stderr)
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _refuse_several_ranks(command: str) -> None:

@@ -20,6 +20,7 @@ from memgan.lab.commands.options import (
     add_run,
     data_of,
     device_of,
+    place,
     seed,
     writable,
 )
@@ -32,7 +33,9 @@ from memgan.lab.sessions.progress import to_stderr
 from memgan.presets import Settings
 
 FILE = "evaluation.json"
-QUESTION = ("step", "dataset", "background", "against", "classifier", "features", "seed")  # what tells one from another
+# What tells one question from another. The model of a finished run, whose slots may have been counted anew, is another
+# one than that of its last checkpoint.
+QUESTION = ("step", "is_checkpoint", "dataset", "background", "against", "classifier", "features", "seed")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +60,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0, help="of the generated images")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     out_help = "where the JSON is kept, and the figure beside it (default: RUN/evaluation.json; the answer to another "
-    parser.add_argument("--out", type=Path, metavar="FILE", help=f"{out_help}question is kept beside it)")
+    parser.add_argument("--out", type=place, metavar="FILE", help=f"{out_help}question is kept beside it)")
     add_checkpoint(parser)
     add_dataset(parser)
     add_data(parser)
@@ -115,7 +118,7 @@ def _place(folder: Path, asked: dict[str, Any]) -> Path:
 def _answers(path: Path, asked: dict[str, Any]) -> bool:
     """Whether a file holds an earlier answer to the same question."""
     try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))["asked"]
+        earlier = {"is_checkpoint": False, **json.loads(path.read_text(encoding="utf-8"))["asked"]}
         return all(earlier[name] == asked[name] for name in QUESTION)
     except (ValueError, KeyError, TypeError):  # an answer of an older version, which did not write down its question
         return False
@@ -159,6 +162,7 @@ def _evaluated(
     asked = {
         "run": str(options.folder),
         "step": loaded.step,
+        "is_checkpoint": loaded.checkpoint is not None,
         "dataset": loaded.settings.dataset,
         "background": options.background or loaded.settings.background,
         "against": real,

@@ -8,10 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from memgan.data import as_float
 from memgan.gan import MemoryGAN
 from memgan.lab.baselines.memories import MEMORIES
-from memgan.lab.commands.options import add_checkpoint, add_data, add_dataset, add_run, data_of, writable
+from memgan.lab.commands.options import add_checkpoint, add_data, add_dataset, add_run, data_of, place, writable
 from memgan.lab.commands.progress import Progress, warn_once
 from memgan.lab.evaluation.classifier import Classifier, classifier_for, has_classes
 from memgan.lab.sessions import load_model
@@ -25,7 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan explore`."""
     add_run(parser)
     default = "default: RUN/explore.html, RUN.html for a pretrained model"
-    parser.add_argument("--out", type=Path, metavar="PAGE", help=default)
+    parser.add_argument("--out", type=place, metavar="PAGE", help=default)
     add_checkpoint(parser)
     add_dataset(parser)
     add_data(parser)
@@ -62,7 +61,7 @@ def _default_page(run: Path) -> Path:
 class _Real(NamedTuple):
     """What is known of the real images; None where it is not known."""
 
-    images: Tensor | None = None
+    images: Tensor | None = None  # bytes, which may be mapped from a file
     classifier: Classifier | None = None
     class_names: list[str] | None = None
 
@@ -74,10 +73,9 @@ def _real(options: argparse.Namespace, settings: Settings, not_kept: list[str]) 
     except ValueError as error:
         to_stderr(f"without real images and classes: {error}")
         return _Real()
-    images = as_float(data.images)
     if not has_classes(data):
         to_stderr(f"without classes: {settings.dataset} has none")
-        return _Real(images)
+        return _Real(data.images)
     classifier = classifier_for(settings.dataset, data=data, say=Progress(), warn=not_kept.append)
     names = None if data.class_names is None else list(data.class_names)
-    return _Real(images, classifier, names)
+    return _Real(data.images, classifier, names)

@@ -18,6 +18,7 @@ __all__ = [
     "add_run",
     "data_of",
     "device_of",
+    "place",
     "seed",
     "writable",
 ]
@@ -52,6 +53,27 @@ def seed(text: str) -> int:
     return number
 
 
+def place(text: str) -> Path:
+    """The file or folder that an option names, for argparse; ~ is the home folder, also where a shell leaves it."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a file or a folder, got no name: is a variable not set?")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"there is no home folder for {text}") from error
+
+
+def background(text: str) -> str:
+    """The colour that `--background` names, for argparse."""
+    from memgan.data.pictures import colour
+
+    try:
+        colour(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 def writable(path: Path, expected: str, *, figure_beside: bool = False) -> Path:
     """`path`, in a folder that is there now. Raises ValueError where nothing can be written, before the work begins.
 
@@ -70,7 +92,7 @@ def add_run(parser: Options) -> None:
     """Declare the RUN that a command is about."""
     names = ", ".join(PRETRAINED)
     run_help = f"folder of a run, or a model that comes with the package: {names}"
-    parser.add_argument("folder", type=Path, metavar="RUN", help=run_help)
+    parser.add_argument("folder", type=place, metavar="RUN", help=run_help)
 
 
 def add_dataset(parser: Options) -> None:
@@ -92,11 +114,13 @@ def add_device(parser: Options) -> None:
 
 def add_data(parser: Options) -> None:
     """Declare where the data are, and what may be done about what is missing or broken."""
-    parser.add_argument("--root", type=Path, metavar="DATA", help="folder of the data sets ($MEMGAN_DATA, else ./data)")
+    parser.add_argument(
+        "--root", type=place, metavar="DATA", help="folder of the data sets ($MEMGAN_DATA, else ./data)"
+    )
     parser.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
     parser.add_argument("--strict", action="store_true", help="folder:PATH: refuse broken images, not leave them out")
     background_help = "folder:PATH: what transparent pixels are laid on (default: as the run was trained, or white)"
-    parser.add_argument("--background", metavar="COLOUR", help=background_help)
+    parser.add_argument("--background", type=background, metavar="COLOUR", help=background_help)
 
 
 def data_of(options: argparse.Namespace, settings: Settings, split: str = "train") -> ImageData:

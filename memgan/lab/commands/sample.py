@@ -1,7 +1,6 @@
 """`memgan sample`: a sheet of images, one slot in each row."""
 
 import argparse
-from pathlib import Path
 
 import torch
 
@@ -11,6 +10,7 @@ from memgan.lab.commands.options import (
     add_device,
     add_run,
     device_of,
+    place,
     seed,
     writable,
 )
@@ -25,7 +25,7 @@ MOST_PIXELS = 25_000_000  # of a sheet: drawing one takes some 50 bytes a pixel
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan sample`."""
     add_run(parser)
-    parser.add_argument("--out", type=Path, required=True, help="picture to write, e.g. grid.png")
+    parser.add_argument("--out", type=place, required=True, help="picture to write, e.g. grid.png")
     slots_help = "rows: slots, drawn as the generator draws them, each once (default: 10)"
     parser.add_argument("--slots", type=int, metavar="N", help=slots_help)
     parser.add_argument("--samples", type=int, default=12, metavar="N", help="columns: images of each slot (12)")
@@ -48,6 +48,8 @@ def run(options: argparse.Namespace) -> None:
     _refuse_huge(rows, options.samples, cell)
     generator = torch.Generator(device).manual_seed(options.seed)
     images, slots = gan.sample_slots(rows, options.samples, distinct=gan.conditional, generator=generator)
+    if not bool(images.isfinite().all()):
+        raise ValueError("the generator makes numbers that are not finite: there is nothing to draw")
     row_labels: list[str] = []
     if gan.conditional:
         row_labels = [f"slot {slot}" for slot in slots.tolist()]

@@ -14,7 +14,7 @@ from memgan.lab.sessions.checkpoints import Checkpoint
 from memgan.lab.sessions.progress import to_stderr
 from memgan.presets import Settings
 from memgan.pretrained import PRETRAINED, load_pretrained
-from memgan.runs import SETTINGS, rebuilt, saved_checkpoints, stored_model
+from memgan.runs import CHECKPOINTS, MODEL, SETTINGS, rebuilt, stored_model
 
 __all__ = ["LoadedModel", "load_model"]
 
@@ -41,7 +41,7 @@ def load_model(
     step; with `checkpoint`, the model of the checkpoint of that step. Raises ValueError where there is no run, no such
     checkpoint, or files that do not belong together.
     """
-    is_run = (Path(folder) / SETTINGS).exists() or bool(saved_checkpoints(folder))
+    is_run = any((Path(folder) / name).exists() for name in (SETTINGS, MODEL, CHECKPOINTS))  # perhaps a damaged one
     if str(folder) in PRETRAINED and not is_run:
         if checkpoint is not None:
             raise ValueError(f"{folder} is a model that comes with the package: it has no checkpoints")

@@ -1,4 +1,4 @@
-"""One training at a time in a run's folder: whoever comes second is told who is there.
+"""One training at a time in a run's folder, one study at a time in a file: whoever comes second is told who is there.
 
 The lock is the operating system's own, so that it goes with the process that holds it, however that process ends. Where
 a file system has no locks, the process that is named in the file decides.
@@ -19,14 +19,15 @@ LOCK = ".training.lock"  # in the folder of a run, while it is trained
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold the lock of the run in `folder`, which is made where it is missing.
+def held(folder: Path, lock: str = LOCK, taken: str = "") -> Iterator[None]:
+    """Hold the file `lock` in `folder`, which is made where it is missing.
 
-    Raises ValueError, with process, computer and time, where another training holds it.
+    Raises ValueError where another process holds it: `taken`, by default that the run in the folder is being trained,
+    with process, computer and time.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOCK
-    file = _locked_file(path)
+    path = folder / lock
+    file = _locked_file(path, taken or f"{folder} is being trained")
     try:
         now = datetime.now().isoformat(sep=" ", timespec="seconds")
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
@@ -37,12 +38,12 @@ def held(folder: Path) -> Iterator[None]:
         os.close(file)
 
 
-def _locked_file(path: Path) -> int:
+def _locked_file(path: Path, taken: str) -> int:
     """The descriptor of the lock's file, which is locked where the file system can."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            _lock(file, path)
+            _lock(file, path, taken)
             if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
                 return file
         except BaseException:
@@ -51,11 +52,11 @@ def _locked_file(path: Path) -> int:
         os.close(file)  # its last holder has just removed it
 
 
-def _lock(file: int, path: Path) -> None:
+def _lock(file: int, path: Path, taken: str) -> None:
     if not _is_free(file, path):
         holder = _holder(path)
         who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}, since {holder.get('since', '?')}"
-        raise ValueError(f"{path.parent} is being trained by {who}: wait for it, or choose another --out")
+        raise ValueError(f"{taken} by {who}: wait for it, or choose another --out")
 
 
 def _is_free(file: int, path: Path) -> bool:

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from memgan.files import written_whole
 from memgan.gan import AdversarialModel
 from memgan.plots import image_grid, tile
+from memgan.training import StepNumbers
 
 __all__ = [
     "METRICS",
@@ -23,12 +24,15 @@ __all__ = [
     "duration",
     "evaluating",
     "lines_up_to",
+    "recent_means",
+    "refuse_foreign_log",
     "sheet",
     "to_stderr",
     "write_sheet",
 ]
 
 METRICS = "metrics.jsonl"
+AVERAGED = 50  # steps whose numbers a line of the log averages
 BAR_EVERY = 20  # steps between two descriptions beside the bar: each asks the device
 LINES = 10  # of progress where there is no terminal, at least
 TIMED = 20  # steps after which one can tell how long the rest will take
@@ -188,12 +192,38 @@ def _events_in(folder: Path, done: int) -> Any:
 
 
 def lines_up_to(path: Path, step: int) -> list[str]:
-    """The lines of a log up to a step, without one that a killed process left unfinished."""
+    """The lines of a log up to a step, without one that a killed process left unfinished.
+
+    Raises ValueError, with the path, where the file is no such log.
+    """
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("}\n")]
-    return [line for line in whole if json.loads(line)["step"] <= step]
+    return [line for line in whole if _step_in(line, path) <= step]
+
+
+def _step_in(line: str, path: Path) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no log of a run: expected a step in each line, got {line.strip()[:80]}") from error
+
+
+def recent_means(history: list[list[float]]) -> dict[str, float]:
+    """Means of the last steps of a `history`, whose rows hold the numbers of a step."""
+    recent = torch.tensor(history[-AVERAGED:], dtype=torch.double, device="cpu")
+    return dict(zip(StepNumbers._fields, recent.mean(dim=0).tolist(), strict=True))
+
+
+def refuse_foreign_log(folder: Path, history: list[list[float]]) -> None:
+    """ValueError where the folder holds the log of a run with other losses than those in `history` so far."""
+    path = folder / METRICS
+    for line in lines_up_to(path, len(history)):
+        logged = json.loads(line)
+        expected = recent_means(history[: logged["step"]]) if logged["step"] >= 1 else {}
+        if any(logged.get(name) != value for name, value in expected.items()):
+            raise ValueError(f"{path} holds the log of another run: choose another --log-dir")
 
 
 @contextmanager

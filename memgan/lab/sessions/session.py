@@ -10,6 +10,7 @@ RUN/settings.json, model.pt, history.json    the run itself, when it is done (`m
 """
 
 import copy
+import json
 import math
 import os
 import signal
@@ -41,6 +42,8 @@ from memgan.lab.sessions.progress import (
     Progress,
     counted,
     evaluating,
+    recent_means,
+    refuse_foreign_log,
     sheet,
     to_stderr,
     write_sheet,
@@ -214,6 +217,10 @@ class Session:
     def _run(self, *, overwrite: bool = False) -> None:
         total = self.settings.training.steps
         first = self.trainer.number
+        if not overwrite:
+            self._refuse_checkpoints_beyond_the_end()
+        if self.options.log_dir:
+            refuse_foreign_log(self.options.log_dir, self.history)
         log = MetricsLog(self.options.log_dir, first) if self.options.log_dir and self._writes else None
         if overwrite:  # only now, when all else that could fail before the first step has not
             clear(self.folder)
@@ -266,6 +273,15 @@ class Session:
         self._last_save = time.perf_counter()
         self._save_took = self._last_save - started
         return path
+
+    def _refuse_checkpoints_beyond_the_end(self) -> None:
+        """ValueError, before a step is done, for what would make the finished run look as if it were not finished."""
+        total = self.settings.training.steps
+        beyond = [path for path in saved_checkpoints(self.folder) if step_of(path) > total]
+        if beyond:
+            raise ValueError(
+                f"{beyond[-1]} is beyond the {total} steps of this run: delete it, or choose another --out"
+            )
 
     # ---------------------------------------------------------------- several ranks
 
@@ -403,8 +419,7 @@ class Session:
 
     def _metrics(self) -> dict[str, float]:
         """Means of the last steps, and how the memory is."""
-        recent = torch.tensor(self.history[-LOOK_EVERY:], dtype=torch.double, device="cpu")
-        metrics = dict(zip(StepNumbers._fields, recent.mean(dim=0).tolist(), strict=True))
+        metrics = recent_means(self.history)
         metrics["slots_in_use"] = float(self.gan.slots_in_use())
         memory = memory_of(self.gan)
         if memory is not None:
@@ -462,7 +477,10 @@ def resume(folder: Path, settings: Settings, data: ImageData, **arguments: Any) 
 
 
 def clear(run: Path) -> None:
-    """Delete what an earlier run left in the folder, and nothing else; nothing at all where there is no run."""
+    """Delete what an earlier run left in the folder, and its evaluations, which are of a model that is gone.
+
+    Nothing else is deleted, and nothing at all where there is no run.
+    """
     if not (run / SETTINGS).exists() and not saved_checkpoints(run):
         return
     for name in MADE_BY_TRAINING:
@@ -472,8 +490,20 @@ def clear(run: Path) -> None:
             continue
         for made in path.glob("step-*"):
             made.unlink()
-        if not any(path.iterdir()):
+        if not path.is_symlink() and not any(path.iterdir()):
             path.rmdir()
+    for path in run.glob("evaluation*.json"):
+        if _is_of_a_run(path):
+            path.unlink()
+            path.with_suffix(".png").unlink(missing_ok=True)
+
+
+def _is_of_a_run(path: Path) -> bool:
+    """Whether a file holds what `memgan evaluate` says of a run."""
+    try:
+        return "asked" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 class _DataSize(NamedTuple):

@@ -27,19 +27,29 @@ def load_study(path: Path) -> Row:
         stored = content["settings"]
         if isinstance(stored, dict) and isinstance(stored.get("dataset"), str):
             stored = stored | {"dataset": absolute_name(stored["dataset"], path.parent)}
-        settings = Settings.from_json(json.dumps(stored))
+        try:
+            settings = Settings.from_json(json.dumps(stored))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         content["settings"] = json.loads(settings.to_json())
     return content
 
 
 def _has_rows(content: Row) -> bool:
-    """Whether there are lists of tuning runs and of runs, each of a configuration."""
-    for kind in ("tuning", "runs"):
+    """Whether there are lists of tuning runs and of runs, each with what tells it from the others."""
+    expected: dict[str, dict[str, type]] = {
+        "tuning": {"configuration": str, "candidate": str},
+        "runs": {"configuration": str, "seed": int, "changes": list},
+    }
+    for kind, fields in expected.items():
         rows = content.get(kind)
         if not isinstance(rows, list):
             return False
-        if not all(isinstance(row, dict) and "configuration" in row for row in rows):
-            return False
+        for row in rows:
+            if not isinstance(row, dict):
+                return False
+            if not all(isinstance(row.get(name), type_) for name, type_ in fields.items()):
+                return False
     return True
 
 

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -30,6 +30,7 @@ from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.capacity import refuse_beyond_memory
 from memgan.lab.sessions.diagnosis import TrainingError
 from memgan.lab.sessions.digest import digest_of
+from memgan.lab.sessions.lock import held
 from memgan.lab.sessions.progress import to_stderr
 from memgan.lab.sessions.session import HANG_UP, Interrupted, Session, SessionOptions
 from memgan.lab.sessions.world import World
@@ -63,20 +64,46 @@ def run_study(
 
     `only` names the configurations to run, without it all; runs are kept in folders under `runs`. A run that fails is a
     row with its diagnosis under "failed". The ranks of a `world` share the runs, and the first one writes. Raises
-    ValueError where `out` or a run's folder is of something else.
+    ValueError where `out` or a run's folder is of something else, and where another study is writing `out`.
     """
     grid = _named_configurations(plan.grid, only)
-    result = result_to_continue(out, plan)
-
-    done = {(row["configuration"], row["seed"]) for row in result["runs"]}
-    missing = [(name, seed) for name in grid for seed in dict.fromkeys(seeds) if (name, seed) not in done]
-    first_trials = _trials(plan, grid, result["tuning"], runs)
-    if first_trials or missing:
-        _refuse_without_classes(plan)
-        to_be_run = [job.configuration for job in first_trials] + [name for name, _ in missing]
-        _refuse_what_cannot_be_built({name: grid[name] for name in to_be_run}, plan)
-        result = with_digests(result, plan, out)
+    if not _is_left_to_do(result_to_continue(out, plan), plan, grid, seeds, runs):
+        return
     writes = world is None or world.is_first
+    taken = f"{out} is being written by a study"
+    with held(out.parent, f".{out.name}.lock", taken) if writes else nullcontext():
+        yield from _run_what_is_left(plan, out, grid, seeds, runs, processes, world, writes=writes)
+
+
+def _is_left_to_do(result: Row, plan: Plan, grid: Grid, seeds: Sequence[int], runs: Path) -> bool:
+    return bool(_trials(plan, grid, result["tuning"], runs) or _missing(result, grid, seeds))
+
+
+def _missing(result: Row, grid: Grid, seeds: Sequence[int]) -> list[tuple[str, int]]:
+    """The configurations and seeds whose runs `result` does not hold."""
+    done = {(row["configuration"], row["seed"]) for row in result["runs"]}
+    return [(name, seed) for name in grid for seed in dict.fromkeys(seeds) if (name, seed) not in done]
+
+
+def _run_what_is_left(
+    plan: Plan,
+    out: Path,
+    grid: Grid,
+    seeds: Sequence[int],
+    runs: Path,
+    processes: int,
+    world: World | None,
+    *,
+    writes: bool,
+) -> Iterator[Row]:
+    """The rows that `out` does not hold, each of them written as it is done if this process `writes`."""
+    result = result_to_continue(out, plan)
+    missing = _missing(result, grid, seeds)
+    first_trials = _trials(plan, grid, result["tuning"], runs)
+    _refuse_without_classes(plan)
+    to_be_run = [job.configuration for job in first_trials] + [name for name, _ in missing]
+    _refuse_what_cannot_be_built({name: grid[name] for name in to_be_run}, plan)
+    result = with_digests(result, plan, out)
     while trials := _trials(plan, grid, result["tuning"], runs):
         for row in _worked_off(tune, trials, processes, world):
             result["tuning"].append(row)

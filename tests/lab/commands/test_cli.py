@@ -1,18 +1,22 @@
 """The command line, in this process and with settings small enough for a test."""
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import TINY, exits, fails
 
 import memgan.lab.evaluation.classifier
 from memgan.data import ImageData
+from memgan.files import written_whole
 from memgan.lab.commands.cli import COMMANDS, EXAMPLES, main, parser
 from memgan.lab.evaluation.classifier import train_classifier
 from memgan.lab.evaluation.registry import METRICS
-from memgan.runs import load_run
+from memgan.runs import load_run, save_run
 
 OPTIONS_OF = {
     "train": ["--out", "--device", "--seed", "--resume", "--root", "--log-dir"],
@@ -106,6 +110,29 @@ def test_the_checkpoint_that_is_named_is_drawn_and_an_unfinished_run_by_its_newe
     assert (tmp_path / "finished.png").read_bytes() != end  # whose images were counted anew
     capsys.readouterr()
     assert "step 12345" in fails(capsys, "sample", trained, "--out", tmp_path / "a.png", "--checkpoint", 12345)
+
+
+def test_a_model_whose_numbers_are_not_finite_is_not_drawn(tmp_path, capsys, trained):
+    gan, settings = load_run(trained)
+    with torch.no_grad():
+        next(gan.generator.parameters()).fill_(torch.nan)
+    save_run(tmp_path / "run", gan, settings, {})
+    assert "not finite" in fails(capsys, "sample", tmp_path / "run", "--out", tmp_path / "sheet.png")
+    assert not (tmp_path / "sheet.png").exists()
+
+
+def test_a_command_that_is_ended_by_sigterm_leaves_nothing_half_written(tmp_path, capsys, monkeypatch, trained):
+    def stopped(*_, **__):
+        with written_whole(tmp_path / "large") as unfinished:
+            unfinished.write_bytes(bytes(10))
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("it went on")
+
+    monkeypatch.setattr("memgan.lab.commands.sample.load_model", stopped)
+    before = signal.getsignal(signal.SIGTERM)
+    assert exits("sample", trained, "--out", tmp_path / "sheet.png") == 128 + signal.SIGTERM
+    assert "stopped" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [] and signal.getsignal(signal.SIGTERM) is before
 
 
 def test_sample_of_one_seed_is_the_same_picture(tmp_path, trained):

@@ -115,6 +115,24 @@ def test_the_question_stands_in_the_json_and_another_one_does_not_overwrite_the_
     assert kept == {"evaluation.json": first, "evaluation-2.json": other, "evaluation-3.json": early}
 
 
+def test_a_finished_model_and_its_last_checkpoint_are_other_questions(run, capsys):
+    """Only the slots of the finished one are counted anew."""
+    of_model, _ = evaluated(capsys, run)
+    last = of_model["asked"]["step"]
+    of_checkpoint, _ = evaluated(capsys, run, "--checkpoint", last)
+    assert of_checkpoint["slots_in_use"] != of_model["slots_in_use"]
+    assert json.loads((run / "evaluation.json").read_text(encoding="utf-8")) == of_model
+    assert json.loads((run / "evaluation-2.json").read_text(encoding="utf-8")) == of_checkpoint
+
+
+def test_an_answer_of_a_version_that_did_not_say_checkpoint_is_one_of_the_model(run, capsys):
+    first, _ = evaluated(capsys, run)
+    older = {name: value for name, value in first["asked"].items() if name != "is_checkpoint"}
+    (run / "evaluation.json").write_text(json.dumps({**first, "asked": older}), encoding="utf-8")
+    evaluated(capsys, run)
+    assert not (run / "evaluation-2.json").exists()
+
+
 def test_a_run_whose_images_were_moved_is_evaluated_and_explored_where_they_are_now(run, images, tmp_path, capsys):
     moved = tmp_path / "moved"
     shutil.copytree(images.removeprefix("folder:"), moved)

@@ -87,6 +87,42 @@ def test_a_run_is_overwritten_by_force_only(tmp_path, capsys):
     assert names(folder / "checkpoints") == ["step-00000000.pt", "step-00000003.pt"]  # nothing of the old run
 
 
+def test_force_clears_a_run_whose_checkpoints_lie_elsewhere_and_what_was_said_of_it(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (tmp_path / "scratch").mkdir()
+    (folder / "checkpoints").symlink_to(tmp_path / "scratch")
+    assert main(["train", "--out", str(folder), *TINY]) == 0
+    (folder / "evaluation-2.json").write_text('{"asked": {}}', encoding="utf-8")
+    (folder / "evaluation-2.png").write_text("", encoding="utf-8")
+    (folder / "evaluation-mine.json").write_text("{}", encoding="utf-8")
+    assert main(["train", "--out", str(folder), *TINY, "--force", "--steps", "4"]) == 0
+    assert (folder / "checkpoints").is_symlink()
+    assert names(tmp_path / "scratch") == ["step-00000000.pt", "step-00000004.pt"]
+    assert {"evaluation-2.json", "evaluation-2.png"}.isdisjoint(names(folder))
+    assert "evaluation-mine.json" in names(folder)
+
+
+@pytest.mark.parametrize("option", ["--out", "--config", "--init", "--root", "--log-dir"])
+def test_a_folder_without_a_name_is_wrong_usage(tmp_path, option, monkeypatch):
+    """As from a variable that is not set: it would be the current folder."""
+    monkeypatch.chdir(tmp_path)
+    assert exits("train", "--out", "run", option, "", *TINY) == 2
+    assert names(tmp_path) == []
+
+
+def test_the_home_folder_is_meant_where_a_shell_leaves_its_sign(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--out=~/run", *TINY]) == 0
+    assert (tmp_path / "home" / "run" / "model.pt").is_file() and not (tmp_path / "~").exists()
+
+
+def test_a_background_that_is_no_colour_is_wrong_usage(tmp_path, capsys):
+    assert exits("train", "--out", tmp_path / "run", *TINY, "--background", "nonsense") == 2
+    assert "unknown background 'nonsense'" in capsys.readouterr().err
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -460,6 +496,45 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(stopped, capsys,
     assert str(newest) in error and "damaged" in error and "the one before" in error
     assert main(["train", "--out", str(tmp_path / "whole"), *TINY, "--steps", "9"]) == 0
     assert files(stopped)[Path("model.pt")] == files(tmp_path / "whole")[Path("model.pt")]
+
+
+def test_a_damaged_checkpoint_beyond_a_shorter_end_is_named_before_training(stopped, capsys):
+    """The run would look as if it were not finished, and could not be written at its end."""
+    beyond = stopped / "checkpoints" / "step-00000009.pt"
+    beyond.write_bytes(b"damaged")
+    capsys.readouterr()
+    assert main(["train", "--out", str(stopped), "--resume", "--steps", "8"]) == 1
+    error = capsys.readouterr().err
+    assert f"{beyond} is beyond the 8 steps of this run: delete it" in error
+    beyond.unlink()
+    assert main(["train", "--out", str(stopped), "--resume", "--steps", "8"]) == 0
+
+
+def test_a_log_of_another_run_is_not_gone_on_with(tmp_path, capsys):
+    logs = {}
+    for seed in (0, 1):
+        log = logs[seed] = tmp_path / f"log-{seed}"
+        words = ["--seed", str(seed), "--steps", "60", "--log-dir", str(log)]
+        assert main(["train", "--out", str(tmp_path / f"run-{seed}"), *TINY, *words]) == 0
+    lines = (logs[0] / "metrics.jsonl").read_bytes()
+    capsys.readouterr()
+    words = ["train", "--out", str(tmp_path / "run-1"), "--resume", "--steps", "100"]
+    assert main([*words, "--log-dir", str(logs[0])]) == 1
+    assert f"{logs[0] / 'metrics.jsonl'} holds the log of another run" in capsys.readouterr().err
+    assert (logs[0] / "metrics.jsonl").read_bytes() == lines
+    assert main([*words, "--log-dir", str(logs[1])]) == 0
+    logged = (logs[1] / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in logged] == [50, 60, 100]
+
+
+@pytest.mark.parametrize("line", ["{}", "garbage}", '{"step": null}'])
+@pytest.mark.parametrize("name", ["scores.jsonl", "metrics.jsonl"])
+def test_a_log_that_is_none_is_named(stopped, capsys, name, line):
+    (stopped / name).write_text(f"{line}\n", encoding="utf-8")
+    capsys.readouterr()
+    assert main(["train", "--out", str(stopped), "--resume", "--log-dir", str(stopped)]) == 1
+    assert f"{stopped / name} is no log of a run" in capsys.readouterr().err
+    assert (stopped / name).read_text(encoding="utf-8") == f"{line}\n"
 
 
 def test_log_of_a_run_that_went_on_holds_each_step_once(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What can be seen of a run that is not finished: the model of its newest checkpoint, or of one that is named."""
 
 import itertools
+import shutil
 
 import pytest
 import torch
@@ -88,6 +89,26 @@ def test_a_finished_run_is_loaded_whole_without_a_word(tmp_path):
     loaded = load_model(tmp_path, say=pytest.fail)
     assert loaded.step == 13 and loaded.checkpoint is None and same_state(loaded.gan, state_of(session.gan))
     assert load_model(tmp_path, checkpoint=12, say=pytest.fail).step == 12
+
+
+@pytest.mark.parametrize("name", ["model.pt", "checkpoints/step-00000001.pt"])
+def test_a_damaged_run_is_not_taken_for_a_pretrained_model_of_its_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    damaged = tmp_path / "mnist-5k" / name
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="mnist-5k is not"):
+        load_model("mnist-5k", say=lambda _: None)
+
+
+def test_a_checkpoint_under_the_name_of_another_is_refused(unfinished):
+    run, states = unfinished
+    folder = run / "checkpoints"
+    shutil.copy(folder / "step-00000003.pt", folder / "step-00000009.pt")
+    with pytest.raises(ValueError, match=r"step-00000009.pt holds the checkpoint of step 3: it was renamed"):
+        load_model(run, checkpoint=9)
+    said = []
+    assert same_state(load_model(run, say=said.append).gan, states[5]) and "step-00000009.pt" in said[0]
 
 
 def test_a_pretrained_model_has_no_checkpoints():

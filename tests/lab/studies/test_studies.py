@@ -1,6 +1,7 @@
 """Studies: the grids, that nothing is run twice, what is written when, and what is made of it."""
 
 import json
+import os
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -314,7 +315,33 @@ def test_a_run_that_fails_is_written_down_and_the_others_go_on(small, tmp_path, 
     assert "1 of 1 failed" in table(load_study(tmp_path / "result.json"))
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"study": "small"}', '{"study": 1, "tuning": [], "runs": [{}]}'])
+def test_two_studies_do_not_write_one_file(small, tmp_path):
+    """The second one would write what it knew of the file before the first one's rows."""
+    first = study(tmp_path, seeds=(0, 1))
+    next(first)
+    with pytest.raises(ValueError, match=rf"result.json is being written by a study by process {os.getpid()} "):
+        next(study(tmp_path, seeds=(2,)))
+    rest = list(first)
+    assert len(load_study(tmp_path / "result.json")["runs"]) == 1 + len(rest) == 6
+    assert list(study(tmp_path, seeds=(0, 1))) == []
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+ROW = {"configuration": "flat", "seed": 0, "changes": GRID["flat"]}
+INCOMPLETE = [
+    {"study": "small", "tuning": [], "runs": [{name: value for name, value in ROW.items() if name != left_out}]}
+    for left_out in ROW
+]
+INCOMPLETE += [
+    {"study": "small", "tuning": [], "runs": [{**ROW, "seed": "x"}]},
+    {"study": "small", "tuning": [{"configuration": "flat"}], "runs": []},
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[1]", '{"study": "small"}', '{"study": 1, "tuning": [], "runs": [{}]}', *map(json.dumps, INCOMPLETE)],
+)
 def test_a_foreign_result_file_is_refused_and_left_alone(small, tmp_path, text):
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(ValueError, match=r"result\.json is not the result of a study"):
