@@ -109,7 +109,7 @@ by_hand = sum(joint[i] * int(memory.values[i]) for i in best) / sum(joint[i] for
 print(f"S = {best}, D by hand {by_hand:.4f}")
 
 # %% [markdown]
-# Here is the same as plain loops, and as the package does it for a batch. In `expected_value`, `nearest` holds the slots of $S$ and their scores. The two lines under its first `if` are (6): a softmax over the scores of $S$, and the mean of the values under it. The other branches return the same value. They differ in how the gradient is computed: without a gradient, for a compiler, and for ordinary training.
+# Here is the same as plain loops, and as the package does it for a batch. In `expected_value`, `nearest` holds the slots of $S$ and their scores. The two lines under its first `if` are (6): a softmax over the scores of $S$, and the mean of the values under it. The lines below compute the same mean from the scores that the search has found. Where a gradient is wanted, they compute the derivative together with the value; the end of this notebook shows how.
 
 # %%
 display(source(ReferenceMemory.read), source(VMFMemory._probability_real), source(expected_value))
