@@ -277,7 +277,7 @@ _MNIST_5K_TRAINING = TrainingSettings(
 )
 _SLIM_TRAINING = replace(_DIGITS_TRAINING, steps=15_000, decay_from=0.25)
 _FASHION_SLIM_TRAINING = TrainingSettings(
-    steps=15_000, generator_lr=1.6e-3, discriminator_lr=8e-4, information="posterior", mi_weight=0.3
+    steps=15_000, generator_lr=1.6e-3, discriminator_lr=8e-4, information="posterior", mi_weight=1.0
 )
 # In colour a larger lambda makes slots purer and costs variety (docs/studies.md)
 _CIFAR10_SLIM_TRAINING = TrainingSettings(
