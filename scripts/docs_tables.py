@@ -158,18 +158,20 @@ def results() -> str:
 
 def fashion() -> str:
     """Fashion-MNIST: all models after 16 and after 4 epochs, and MemoryGAN with the paper's term, lowest to highest."""
-    sources = {  # what a label ends with: its result file
-        ", 16 epochs": "study-ablation-fashion-mnist-slim-long.json",
-        ", 16 epochs, tuned more widely": "study-rivals-fashion-mnist-slim-long.json",
-        ", 4 epochs": "study-ablation-fashion-mnist-slim.json",
-        ", 4 epochs, tuned more widely": "study-rivals-fashion-mnist-slim.json",
-        ", the paper's term, 50 epochs": "study-seeds-fashion-mnist-slim-density.json",
-    }
+    rivals = {configuration: label for configuration, label in MODELS.items() if configuration != "memoryGAN"}
+    sources = [  # result file, the label of each configuration that is shown, and what the labels end with
+        ("study-weight-fashion-mnist-slim.json", {"lambda 1": "MemoryGAN"}, ", 16 epochs"),
+        ("study-ablation-fashion-mnist-slim-long.json", rivals, ", 16 epochs"),
+        ("study-rivals-fashion-mnist-slim-long.json", MODELS, ", 16 epochs, tuned more widely"),
+        ("study-ablation-fashion-mnist-slim.json", MODELS, ", 4 epochs"),
+        ("study-rivals-fashion-mnist-slim.json", MODELS, ", 4 epochs, tuned more widely"),
+        ("study-seeds-fashion-mnist-slim-density.json", MODELS, ", the paper's term, 50 epochs"),
+    ]
     measures = {"inception_score": 2, "frechet_distance": 1, "precision": 2, "recall": 2, "slot_purity": 2}
     rows = []
-    for ending, file in sources.items():
+    for file, labels, ending in sources:
         runs = DataFrame(load(file)["runs"])
-        for configuration, label in MODELS.items():
+        for configuration, label in labels.items():
             own = runs[runs["configuration"] == configuration]
             if len(own) > 0:
                 rows.append([label + ending, *(span(own[measure], decimals) for measure, decimals in measures.items())])
