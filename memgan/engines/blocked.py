@@ -26,9 +26,8 @@ _CACHED_SCORES = 2**19  # scores that are computed at once: 2 MB in float32, abo
 _CACHED_UPDATES = 2**17  # elements of the keys that are updated at once: 512 KB in float32, within a cache
 _GROUP = 8  # columns behind one maximum
 
-_of_thread = (
-    threading.local()
-)  # the space for scores, which each thread keeps from call to call: 256 MB at most in float32
+# The space for scores, which each thread keeps from call to call: 256 MB at most in float32
+_of_thread = threading.local()
 
 
 # ---------------------------------------------------------------- search

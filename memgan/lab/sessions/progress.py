@@ -192,11 +192,11 @@ def _events_in(folder: Path, done: int) -> Any:
 
 
 def lines_up_to(path: Path, step: int) -> list[str]:
-    """The lines of a log up to a step, without one that a killed process left unfinished.
+    """The lines of a log from step 1 up to a step, without one that a killed process left unfinished.
 
     Raises ValueError, with the path, where the file is no such log.
     """
-    if not path.exists():
+    if step < 1 or not path.exists():  # a run that begins keeps nothing
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("}\n")]

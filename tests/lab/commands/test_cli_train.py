@@ -535,6 +535,7 @@ def test_a_log_that_is_none_is_named(stopped, capsys, name, line):
     assert main(["train", "--out", str(stopped), "--resume", "--log-dir", str(stopped)]) == 1
     assert f"{stopped / name} is no log of a run" in capsys.readouterr().err
     assert (stopped / name).read_text(encoding="utf-8") == f"{line}\n"
+    assert main(["train", "--out", str(stopped), *TINY, "--force", "--log-dir", str(stopped)]) == 0
 
 
 def test_log_of_a_run_that_went_on_holds_each_step_once(tmp_path, monkeypatch):
