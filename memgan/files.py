@@ -39,7 +39,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     It is another path for each call, because processes on several machines may write the same file. Where `path` is a
     link, the file that it leads to is written.
     """
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         yield unfinished

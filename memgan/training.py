@@ -328,7 +328,10 @@ class Trainer:
         self.gan = gan
         self.settings = settings
         self.number = 0  # of steps that are done
-        self._group = process_group if num_ranks(process_group) > 1 else None
+        ranks = num_ranks(process_group)
+        if ranks < 1:
+            raise ValueError("expected a process_group to which this process belongs, it belongs to another")
+        self._group = process_group if ranks > 1 else None
         self._device = gan.device
         self._dtype = next(gan.parameters()).dtype
         if gan.image_shape is None:

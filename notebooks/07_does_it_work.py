@@ -193,7 +193,7 @@ show(
 # **Slot purity** is the share of the most frequent class among the images of a slot, on average over slots. **MS-SSIM** says how similar two images are in their structure; it is 1 for the same image twice. If $z$ matters, two images of a slot are clearly less alike than that. **Slots in use** is the number of equally frequent slots that would have the same entropy.
 
 # %%
-fashion = verdict.of_model(verdict.load_runs("weight-fashion-mnist-slim"))["lambda 1"]  # 16 epochs
+fashion = verdict.of_model(verdict.load_runs("seeds-fashion-mnist-slim"))["MemoryGAN"]  # 16 epochs
 density = verdict.of_model(verdict.load_runs("seeds-fashion-mnist-slim-density"))["MemoryGAN"]
 slots = ["slot_purity", "slots_in_use", "ms_ssim_in_slots", "ms_ssim"]
 quality = ["inception_score", "precision", "recall", "classes_covered"]
@@ -242,7 +242,7 @@ SlotExplorer(garments)
 # - *DCGAN*: no memory. Its $z$ is as long as MemoryGAN's key and $z$ together or, with *little noise*, as $z$ alone.
 # - *InfoGAN*: no memory, and the generator is given a one-hot code with 10 or 64 values.
 #
-# The study exists for MNIST (1,600 steps) and for Fashion-MNIST (4 epochs, and for four of the models also 16). MemoryGAN has the posterior term. In the runs of 16 epochs the rivals have the narrower tuning, and InfoGAN's own term has the weight 1, as in its authors' code. MemoryGAN has the preset's $\lambda = 1$ there, which was chosen by [a study on the same three seeds](../docs/studies.md#fashion-mnist-how-strongly-should-an-image-be-tied-to-its-key-16-epochs); after 4 epochs it has $\lambda = 0.3$.
+# The study exists for MNIST (1,600 steps) and for Fashion-MNIST (4 epochs, and for four of the models also 16). MemoryGAN has the posterior term. In the runs of 16 epochs the rivals have the narrower tuning, and InfoGAN's own term has the weight 1, as in its authors' code. MemoryGAN has the preset's $\lambda = 1$ there, which was chosen by [a study](../docs/studies.md#fashion-mnist-how-strongly-should-an-image-be-tied-to-its-key-16-epochs) that has two of the three seeds; after 4 epochs it has $\lambda = 0.3$.
 
 # %%
 ablations = {
@@ -293,7 +293,7 @@ for title, models in {"MNIST": ablations["MNIST"], "Fashion-MNIST, 16 epochs": l
 # %% [markdown]
 # On 4,000 digits MemoryGAN leans on its training images most (0.68 to 0.70), both InfoGANs less (0.56 to 0.60), and the DCGAN hardly (0.51 to 0.54). The Frechet distance of MemoryGAN to the test images is two thirds larger than that to the training images. Even so it is smaller than that of every rival, so the lead is not only memorisation. On Fashion-MNIST there are 60,000 images, and no model leans. So few training images are a likely reason, but the two data sets differ in more, and it was not tested. Nor do we know why the memory leans most. The number of slots in use does not seem to decide it: a [longer run](../docs/studies.md#mnist-5k-how-long-should-it-train) with 58 of them left has 0.64.
 #
-# Two doubts remain. On MNIST three of the five whole models took the fastest rates that they could choose, and InfoGAN with 64 codes also the smallest weight; without EM and without MCGN fewer were tried. In the runs of 16 epochs the rivals were tuned less widely, MemoryGAN's $\lambda$ was chosen on the seeds that are compared, and D of the models without a memory was clipped as a memory's is. And three seeds are few (exercise 7.3).
+# Two doubts remain. On MNIST three of the five whole models took the fastest rates that they could choose, and InfoGAN with 64 codes also the smallest weight; without EM and without MCGN fewer were tried. In the runs of 16 epochs the rivals were tuned less widely, MemoryGAN's $\lambda$ was chosen on two of the seeds that are compared, and D of the models without a memory was clipped as a memory's is. And three seeds are few (exercise 7.3).
 #
 # **Verdict: EM yes, conditional generator yes, memory alone no.** On MNIST nothing that we tried does as well as the memory, and a code of 64 values comes nearest; on Fashion-MNIST neither is ahead in both scores, after 4 epochs or after 16: MemoryGAN has the better Inception Score, and such a code the better Frechet distance.
 #

@@ -160,7 +160,7 @@ def fashion() -> str:
     """Fashion-MNIST: all models after 16 and after 4 epochs, and MemoryGAN with the paper's term, lowest to highest."""
     rivals = {configuration: label for configuration, label in MODELS.items() if configuration != "memoryGAN"}
     sources = [  # result file, the label of each configuration that is shown, and what the labels end with
-        ("study-weight-fashion-mnist-slim.json", {"lambda 1": "MemoryGAN"}, ", 16 epochs"),
+        ("study-seeds-fashion-mnist-slim.json", MODELS, ", 16 epochs"),
         ("study-ablation-fashion-mnist-slim-long.json", rivals, ", 16 epochs"),
         ("study-rivals-fashion-mnist-slim-long.json", MODELS, ", 16 epochs, tuned more widely"),
         ("study-ablation-fashion-mnist-slim.json", MODELS, ", 4 epochs"),

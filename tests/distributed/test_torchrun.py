@@ -52,6 +52,11 @@ def test_ranks_train_one_run_and_one_process_goes_on_with_it(tmp_path, capsys):
     assert numbers_of(run)[-1] == 9
     assert "9 steps" in capsys.readouterr().out
 
+    process = started("train", "--preset", "digits", "--steps", "4", "--out", run, "--force")
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert numbers_of(run) == [0, 4] and (run / "model.pt").is_file()
+
 
 def test_a_study_of_ranks_has_the_scores_of_one_process(tmp_path):
     """Three runs for two ranks: in the last round one of them has nothing to do."""

@@ -72,21 +72,27 @@ def _run(words: list[str]) -> int:
     if command not in COMMANDS:
         parser().parse_args(words)  # --help, --version or wrong usage: argparse answers and exits
     try:
-        with required(COMMANDS[command].extra, "this command"), _ended_by_sigterm(command):
+        with required(COMMANDS[command].extra, "this command"), _ended_by_sigterm():
             options = parser(command).parse_args(words)
             _refuse_several_ranks(command)
             options.run(options)
     except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
         print(f"memgan {command}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as end:
         print(f"memgan {command}: stopped", file=sys.stderr)
-        return 130
+        return getattr(end, "exit_code", 130)
     return 0
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM ended a command."""
+
+    exit_code = 128 + signal.SIGTERM
+
+
 @contextmanager
-def _ended_by_sigterm(command: str) -> Iterator[None]:
+def _ended_by_sigterm() -> Iterator[None]:
     """SIGTERM ends the command as Ctrl-C does, so that no half-written file of gigabytes is left behind.
 
     A session of training has its own way to end. Under torchrun the signal ends the process at once, which may be
@@ -99,9 +105,8 @@ def _ended_by_sigterm(command: str) -> Iterator[None]:
         yield
         return
 
-    def end(number: int, _: Any) -> None:
-        print(f"memgan {command}: stopped", file=sys.stderr)
-        raise SystemExit(128 + number)
+    def end(*_: Any) -> None:
+        raise Terminated
 
     signal.signal(signal.SIGTERM, end)
     try:

@@ -118,9 +118,10 @@ def _place(folder: Path, asked: dict[str, Any]) -> Path:
 def _answers(path: Path, asked: dict[str, Any]) -> bool:
     """Whether a file holds an earlier answer to the same question."""
     try:
-        earlier = {"is_checkpoint": False, **json.loads(path.read_text(encoding="utf-8"))["asked"]}
+        earlier = json.loads(path.read_text(encoding="utf-8"))["asked"]
+        earlier.setdefault("is_checkpoint", earlier["step"] < asked["steps"])  # older versions did not write that down
         return all(earlier[name] == asked[name] for name in QUESTION)
-    except (ValueError, KeyError, TypeError):  # an answer of an older version, which did not write down its question
+    except (ValueError, KeyError, TypeError, AttributeError):  # an older answer did not write down its question
         return False
 
 
@@ -162,6 +163,7 @@ def _evaluated(
     asked = {
         "run": str(options.folder),
         "step": loaded.step,
+        "steps": loaded.settings.training.steps,
         "is_checkpoint": loaded.checkpoint is not None,
         "dataset": loaded.settings.dataset,
         "background": options.background or loaded.settings.background,

@@ -100,5 +100,5 @@ def _write(folder: Path, parts: Iterator[Tensor], number: int) -> None:
             except KeyboardInterrupt as error:
                 (folder / f"{done:0{digits}}.png").unlink(missing_ok=True)  # perhaps half of an image
                 to_stderr(f"memgan export: stopped, {folder} holds {done:,} of {number:,} images")
-                raise SystemExit(130) from error
+                raise SystemExit(getattr(error, "exit_code", 130)) from error
             done += 1

@@ -82,7 +82,9 @@ def writable(path: Path, expected: str, *, figure_beside: bool = False) -> Path:
     if path.is_dir() or not path.suffix or (figure_beside and path.suffix.lower() == ".png"):
         raise ValueError(f"--out must name {expected}, got {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    taken = path if path.exists() else path.parent
+    file = Path(os.path.realpath(path))  # what a link leads to is written
+    file.parent.mkdir(parents=True, exist_ok=True)
+    taken = file if file.exists() else file.parent
     if not os.access(taken, os.W_OK):
         raise ValueError(f"{path} cannot be written: choose another --out")
     return path

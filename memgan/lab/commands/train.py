@@ -131,7 +131,7 @@ def _run(options: argparse.Namespace, world: World | None) -> None:
         if not saved_checkpoints(options.out):
             raise
         say(f"memgan train: stopped. To continue with the last checkpoint:\n  {resuming(options)}")
-        raise SystemExit(130) from end
+        raise SystemExit(getattr(end, "exit_code", 130)) from end
     if earlier and earlier.number == settings.training.steps:
         say(f"memgan train: {options.out} was finished already, nothing was left to train")
     if session.best_step is not None:

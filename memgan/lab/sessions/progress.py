@@ -23,9 +23,9 @@ __all__ = [
     "Progress",
     "duration",
     "evaluating",
+    "keep_foreign_log",
     "lines_up_to",
     "recent_means",
-    "refuse_foreign_log",
     "sheet",
     "to_stderr",
     "write_sheet",
@@ -205,9 +205,12 @@ def lines_up_to(path: Path, step: int) -> list[str]:
 
 def _step_in(line: str, path: Path) -> int:
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no log of a run: expected a step in each line, got {line.strip()[:80]}") from error
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        step = None
+    if type(step) is not int or step < 1:
+        raise ValueError(f"{path} is no log of a run: expected a step in each line, got {line.strip()[:80]}")
+    return step
 
 
 def recent_means(history: list[list[float]]) -> dict[str, float]:
@@ -216,14 +219,25 @@ def recent_means(history: list[list[float]]) -> dict[str, float]:
     return dict(zip(StepNumbers._fields, recent.mean(dim=0).tolist(), strict=True))
 
 
-def refuse_foreign_log(folder: Path, history: list[list[float]]) -> None:
-    """ValueError where the folder holds the log of a run with other losses than those in `history` so far."""
+def keep_foreign_log(folder: Path, history: list[list[float]]) -> None:
+    """Keep the log in the folder from being cut where it is not known to be that of the run with this `history`.
+
+    Raises ValueError where its first line has other losses. Where it begins after the steps so far, nothing can be
+    compared: it is moved aside.
+    """
     path = folder / METRICS
-    for line in lines_up_to(path, len(history)):
-        logged = json.loads(line)
-        expected = recent_means(history[: logged["step"]]) if logged["step"] >= 1 else {}
-        if any(logged.get(name) != value for name, value in expected.items()):
-            raise ValueError(f"{path} holds the log of another run: choose another --log-dir")
+    lines = lines_up_to(path, sys.maxsize)
+    if not lines:
+        return
+    first = json.loads(lines[0])
+    if first["step"] > len(history):
+        aside = path.with_name(f"before-{METRICS}")
+        path.replace(aside)
+        to_stderr(f"{path} begins after step {len(history)}, at which this run goes on: it is {aside} now")
+        return
+    expected = recent_means(history[: first["step"]])
+    if any(first.get(name) != value for name, value in expected.items()):
+        raise ValueError(f"{path} holds the log of another run: choose another --log-dir")
 
 
 @contextmanager

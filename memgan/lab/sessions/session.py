@@ -42,8 +42,8 @@ from memgan.lab.sessions.progress import (
     Progress,
     counted,
     evaluating,
+    keep_foreign_log,
     recent_means,
-    refuse_foreign_log,
     sheet,
     to_stderr,
     write_sheet,
@@ -209,7 +209,7 @@ class Session:
         each time. Raises ValueError, before anything is written, where another training is at work in the folder.
         """
         if not self._writes:
-            self._run()
+            self._run(overwrite=overwrite)
             return
         with held(self.folder):
             self._run(overwrite=overwrite)
@@ -219,10 +219,10 @@ class Session:
         first = self.trainer.number
         if not overwrite:
             self._refuse_checkpoints_beyond_the_end()
-        if self.options.log_dir:
-            refuse_foreign_log(self.options.log_dir, self.history)
+            if self.options.log_dir and self._writes:
+                keep_foreign_log(self.options.log_dir, self.history)
         log = MetricsLog(self.options.log_dir, first) if self.options.log_dir and self._writes else None
-        if overwrite:  # only now, when all else that could fail before the first step has not
+        if overwrite and self._writes:  # only now, when all else that could fail before the first step has not
             clear(self.folder)
         progress = Progress(first, total, self._introduction, shown=self._writes)
         try:
@@ -277,11 +277,9 @@ class Session:
     def _refuse_checkpoints_beyond_the_end(self) -> None:
         """ValueError, before a step is done, for what would make the finished run look as if it were not finished."""
         total = self.settings.training.steps
-        beyond = [path for path in saved_checkpoints(self.folder) if step_of(path) > total]
+        beyond = [str(path) for path in saved_checkpoints(self.folder) if step_of(path) > total]
         if beyond:
-            raise ValueError(
-                f"{beyond[-1]} is beyond the {total} steps of this run: delete it, or choose another --out"
-            )
+            raise ValueError(f"delete first what is beyond the {total} steps of this run: {', '.join(beyond)}")
 
     # ---------------------------------------------------------------- several ranks
 
@@ -483,6 +481,10 @@ def clear(run: Path) -> None:
     """
     if not (run / SETTINGS).exists() and not saved_checkpoints(run):
         return
+    for path in run.glob("evaluation*.json"):
+        if _is_evaluation(path):
+            path.unlink()
+            path.with_suffix(".png").unlink(missing_ok=True)
     for name in MADE_BY_TRAINING:
         path = run / name
         if not path.is_dir():
@@ -492,16 +494,13 @@ def clear(run: Path) -> None:
             made.unlink()
         if not path.is_symlink() and not any(path.iterdir()):
             path.rmdir()
-    for path in run.glob("evaluation*.json"):
-        if _is_of_a_run(path):
-            path.unlink()
-            path.with_suffix(".png").unlink(missing_ok=True)
 
 
-def _is_of_a_run(path: Path) -> bool:
-    """Whether a file holds what `memgan evaluate` says of a run."""
+def _is_evaluation(path: Path) -> bool:
+    """Whether a file holds what `memgan evaluate` says of a run; older versions did not write down what was asked."""
     try:
-        return "asked" in json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return "asked" in content or "inception_score" in content
     except (OSError, ValueError, TypeError):
         return False
 

@@ -6,6 +6,7 @@ off, resumed, and given more seeds. Runs are kept in folders, where they go on f
 
 import json
 import math
+import os
 import shutil
 import signal
 import sys
@@ -71,7 +72,8 @@ def run_study(
         return
     writes = world is None or world.is_first
     taken = f"{out} is being written by a study"
-    with held(out.parent, f".{out.name}.lock", taken) if writes else nullcontext():
+    file = Path(os.path.realpath(out))  # what a link leads to is written
+    with held(file.parent, f".{file.name}.lock", taken) if writes else nullcontext():
         yield from _run_what_is_left(plan, out, grid, seeds, runs, processes, world, writes=writes)
 
 

@@ -130,7 +130,7 @@ def test_a_command_that_is_ended_by_sigterm_leaves_nothing_half_written(tmp_path
 
     monkeypatch.setattr("memgan.lab.commands.sample.load_model", stopped)
     before = signal.getsignal(signal.SIGTERM)
-    assert exits("sample", trained, "--out", tmp_path / "sheet.png") == 128 + signal.SIGTERM
+    assert main(["sample", str(trained), "--out", str(tmp_path / "sheet.png")]) == 128 + signal.SIGTERM
     assert "stopped" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [] and signal.getsignal(signal.SIGTERM) is before
 

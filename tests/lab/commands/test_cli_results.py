@@ -125,12 +125,15 @@ def test_a_finished_model_and_its_last_checkpoint_are_other_questions(run, capsy
     assert json.loads((run / "evaluation-2.json").read_text(encoding="utf-8")) == of_checkpoint
 
 
-def test_an_answer_of_a_version_that_did_not_say_checkpoint_is_one_of_the_model(run, capsys):
+def test_an_answer_of_a_version_that_did_not_say_checkpoint_is_one_where_training_was_not_over(run, capsys):
     first, _ = evaluated(capsys, run)
-    older = {name: value for name, value in first["asked"].items() if name != "is_checkpoint"}
-    (run / "evaluation.json").write_text(json.dumps({**first, "asked": older}), encoding="utf-8")
+    early, _ = evaluated(capsys, run, "--checkpoint", 0)
+    for answer, name in ((first, "evaluation.json"), (early, "evaluation-2.json")):
+        older = {key: value for key, value in answer["asked"].items() if key not in ("is_checkpoint", "steps")}
+        (run / name).write_text(json.dumps({**answer, "asked": older}), encoding="utf-8")
     evaluated(capsys, run)
-    assert not (run / "evaluation-2.json").exists()
+    evaluated(capsys, run, "--checkpoint", 0)
+    assert not (run / "evaluation-3.json").exists()
 
 
 def test_a_run_whose_images_were_moved_is_evaluated_and_explored_where_they_are_now(run, images, tmp_path, capsys):

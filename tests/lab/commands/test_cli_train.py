@@ -505,7 +505,7 @@ def test_a_damaged_checkpoint_beyond_a_shorter_end_is_named_before_training(stop
     capsys.readouterr()
     assert main(["train", "--out", str(stopped), "--resume", "--steps", "8"]) == 1
     error = capsys.readouterr().err
-    assert f"{beyond} is beyond the 8 steps of this run: delete it" in error
+    assert f"delete first what is beyond the 8 steps of this run: {beyond}" in error
     beyond.unlink()
     assert main(["train", "--out", str(stopped), "--resume", "--steps", "8"]) == 0
 
@@ -527,7 +527,35 @@ def test_a_log_of_another_run_is_not_gone_on_with(tmp_path, capsys):
     assert [json.loads(line)["step"] for line in logged] == [50, 60, 100]
 
 
-@pytest.mark.parametrize("line", ["{}", "garbage}", '{"step": null}'])
+def test_a_log_that_begins_later_is_moved_aside(stopped, tmp_path, capsys):
+    """Whether it is that of this run cannot be known."""
+    log = tmp_path / "log"
+    assert main(["train", "--out", str(tmp_path / "other"), *TINY, "--steps", "60", "--log-dir", str(log)]) == 0
+    lines = (log / "metrics.jsonl").read_bytes()
+    capsys.readouterr()
+    assert main(["train", "--out", str(stopped), "--resume", "--log-dir", str(log)]) == 0
+    assert "begins after step 4" in capsys.readouterr().err
+    assert (log / "before-metrics.jsonl").read_bytes() == lines
+    (line,) = (log / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["step"] == 9
+
+
+def test_a_log_with_lines_of_another_length_of_the_run_is_gone_on_with(tmp_path):
+    """A run that was made longer, for a while without a log, has other losses there than an earlier session logged."""
+    run, log = tmp_path / "run", tmp_path / "log"
+    words = ["train", "--out", str(run), "--resume"]
+    more = ["--steps", "110", "--checkpoint-every", "55", "--log-dir", str(log)]
+    assert main(["train", "--out", str(run), *TINY, *more]) == 0
+    (run / "checkpoints" / "step-00000110.pt").unlink()
+    assert main([*words, "--steps", "160"]) == 0
+    assert main([*words, "--steps", "170", "--log-dir", str(log)]) == 0
+    logged = (log / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in logged] == [50, 100, 110, 170]
+
+
+@pytest.mark.parametrize(
+    "line", ["{}", "garbage}", '{"step": null}', '{"step": "50"}', '{"step": Infinity}', '{"step": -3}']
+)
 @pytest.mark.parametrize("name", ["scores.jsonl", "metrics.jsonl"])
 def test_a_log_that_is_none_is_named(stopped, capsys, name, line):
     (stopped / name).write_text(f"{line}\n", encoding="utf-8")

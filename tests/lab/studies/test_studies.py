@@ -321,6 +321,11 @@ def test_two_studies_do_not_write_one_file(small, tmp_path):
     next(first)
     with pytest.raises(ValueError, match=rf"result.json is being written by a study by process {os.getpid()} "):
         next(study(tmp_path, seeds=(2,)))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link.json").symlink_to(tmp_path / "result.json")
+    plan = Plan.of("small", "tiny", 2, 1)
+    with pytest.raises(ValueError, match=r"link.json is being written"):
+        next(run_study(plan, tmp_path / "elsewhere" / "link.json", seeds=(2,), runs=tmp_path / "other"))
     rest = list(first)
     assert len(load_study(tmp_path / "result.json")["runs"]) == 1 + len(rest) == 6
     assert list(study(tmp_path, seeds=(0, 1))) == []
