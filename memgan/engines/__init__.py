@@ -7,7 +7,7 @@ Both have `nearest`, `nearest_and_matching` and `m_step`; `engine_for` chooses. 
 in the words of the equations, and an engine makes it fast.
 """
 
-from memgan.engines.candidates import Candidates, marked
+from memgan.engines.candidates import Candidates, joined, marked
 from memgan.engines.choice import engine_for, is_transformed
 from memgan.engines.derivative import (
     derivative_of_mean,
@@ -27,6 +27,7 @@ __all__ = [
     "engine_for",
     "expected_value",
     "is_transformed",
+    "joined",
     "log_posterior",
     "log_posterior_in_top_k",
     "marked",
