@@ -181,7 +181,7 @@ class VMFMemory(nn.Module):
 
     def keys_of(self, slots: Int[Tensor, " batch"]) -> Float[Tensor, "batch key_dim"]:
         """The keys [B, M] of `slots` [B]. Raises ValueError for what are no places in the memory."""
-        return self.keys.index_select(0, self._checked_slots(slots))  # which refuses negative places on a GPU, too
+        return self.keys[self._checked_slots(slots)]
 
     def _first_keys(self, settings: MemorySettings) -> Tensor:
         """The keys of a memory in which nothing was written: random unit rows."""
@@ -798,9 +798,16 @@ class VMFMemory(nn.Module):
             raise ValueError(f"slots must be whole numbers, got {slots.dtype}")
         if slots.device != self.keys.device:
             raise ValueError(f"slots are on {slots.device}, the memory is on {self.keys.device}")
-        if self._looks_at_values() and not bool(((slots >= 0) & (slots < self.num_slots)).all()):
-            raise ValueError(f"slots must be in 0..{self.num_slots - 1}, got {slots.unique().tolist()[:8]}")
+        if self._looks_at_values():
+            if not bool(self._are_places(slots)):
+                raise ValueError(f"slots must be in 0..{self.num_slots - 1}, got {slots.unique().tolist()[:8]}")
+        elif slots.is_cuda:
+            torch._assert_async(self._are_places(slots), f"slots must be in 0..{self.num_slots - 1}")
         return slots.long()
+
+    def _are_places(self, slots: Tensor) -> Tensor:
+        """Whether all are places in the memory, a tensor without dimensions."""
+        return ((slots >= 0) & (slots < self.num_slots)).all()
 
     def _looks_at_values(self) -> bool:
         """Whether values may be looked at on the host, which waits for a GPU and which a compiler cannot follow."""

@@ -63,7 +63,7 @@ class Asserted(TorchDispatchMode):
 
 
 def test_what_is_not_looked_at_is_asserted_on_the_gpu(fake_gpu):
-    """A label of 5 would be stored, and a slot be drawn where none is real."""
+    """A label of 5 would be stored, a slot be drawn where none is real, and slot -1 be taken for the last one."""
     memory = a_memory(fake_gpu)
     queries = torch.empty(7, 11, device=fake_gpu)
     labels = torch.empty(7, device=fake_gpu, dtype=torch.long)
@@ -72,6 +72,8 @@ def test_what_is_not_looked_at_is_asserted_on_the_gpu(fake_gpu):
         (lambda: memory.write(queries, labels), "labels must be 0"),
         (lambda: memory.read_write(queries, labels), "labels must be 0"),
         (lambda: memory.sample(3), "needs a slot with v = 1"),
+        (lambda: memory.keys_of(labels), "slots must be in 0..210"),
+        (lambda: memory.log_posterior_of(labels, queries), "slots must be in 0..210"),
     ]:
         with Asserted() as asserted:
             call()

@@ -20,7 +20,7 @@ from memgan.lab.commands.options import (
     add_run,
     data_of,
     device_of,
-    place,
+    expanded_path,
     seed,
     writable,
 )
@@ -60,7 +60,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0, help="of the generated images")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     out_help = "where the JSON is kept, and the figure beside it (default: RUN/evaluation.json; the answer to another "
-    parser.add_argument("--out", type=place, metavar="FILE", help=f"{out_help}question is kept beside it)")
+    parser.add_argument("--out", type=expanded_path, metavar="FILE", help=f"{out_help}question is kept beside it)")
     add_checkpoint(parser)
     add_dataset(parser)
     add_data(parser)

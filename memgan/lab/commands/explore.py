@@ -10,7 +10,7 @@ from torch import Tensor
 
 from memgan.gan import MemoryGAN
 from memgan.lab.baselines.memories import MEMORIES
-from memgan.lab.commands.options import add_checkpoint, add_data, add_dataset, add_run, data_of, place, writable
+from memgan.lab.commands.options import add_checkpoint, add_data, add_dataset, add_run, data_of, expanded_path, writable
 from memgan.lab.commands.progress import Progress, warn_once
 from memgan.lab.evaluation.classifier import Classifier, classifier_for, has_classes
 from memgan.lab.sessions import load_model
@@ -24,7 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan explore`."""
     add_run(parser)
     default = "default: RUN/explore.html, RUN.html for a pretrained model"
-    parser.add_argument("--out", type=place, metavar="PAGE", help=default)
+    parser.add_argument("--out", type=expanded_path, metavar="PAGE", help=default)
     add_checkpoint(parser)
     add_dataset(parser)
     add_data(parser)

@@ -18,7 +18,7 @@ from memgan.lab.commands.options import (
     add_run,
     data_of,
     device_of,
-    place,
+    expanded_path,
     seed,
 )
 from memgan.lab.commands.progress import Progress
@@ -31,7 +31,9 @@ AT_ONCE = 500  # images; part of what a seed means
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan export`."""
     add_run(parser)
-    parser.add_argument("--out", type=place, required=True, metavar="DIR", help="folder to write to, new or empty")
+    parser.add_argument(
+        "--out", type=expanded_path, required=True, metavar="DIR", help="folder to write to, new or empty"
+    )
     number_help = "how many images (default: 10,000, or all with --real)"
     parser.add_argument("--number", type=int, metavar="N", help=number_help)
     real_help = "write the images that the run was trained on instead, as its networks see them"

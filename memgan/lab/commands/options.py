@@ -18,7 +18,7 @@ __all__ = [
     "add_run",
     "data_of",
     "device_of",
-    "place",
+    "expanded_path",
     "seed",
     "writable",
 ]
@@ -53,7 +53,7 @@ def seed(text: str) -> int:
     return number
 
 
-def place(text: str) -> Path:
+def expanded_path(text: str) -> Path:
     """The file or folder that an option names, for argparse; ~ is the home folder, also where a shell leaves it."""
     if not text:
         raise argparse.ArgumentTypeError("expected a file or a folder, got no name: is a variable not set?")
@@ -94,7 +94,7 @@ def add_run(parser: Options) -> None:
     """Declare the RUN that a command is about."""
     names = ", ".join(PRETRAINED)
     run_help = f"folder of a run, or a model that comes with the package: {names}"
-    parser.add_argument("folder", type=place, metavar="RUN", help=run_help)
+    parser.add_argument("folder", type=expanded_path, metavar="RUN", help=run_help)
 
 
 def add_dataset(parser: Options) -> None:
@@ -117,7 +117,7 @@ def add_device(parser: Options) -> None:
 def add_data(parser: Options) -> None:
     """Declare where the data are, and what may be done about what is missing or broken."""
     parser.add_argument(
-        "--root", type=place, metavar="DATA", help="folder of the data sets ($MEMGAN_DATA, else ./data)"
+        "--root", type=expanded_path, metavar="DATA", help="folder of the data sets ($MEMGAN_DATA, else ./data)"
     )
     parser.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
     parser.add_argument("--strict", action="store_true", help="folder:PATH: refuse broken images, not leave them out")

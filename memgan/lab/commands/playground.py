@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from memgan.lab.commands.options import place, writable
+from memgan.lab.commands.options import expanded_path, writable
 from memgan.widgets import Playground
 from memgan.widgets.page import page
 
@@ -17,7 +17,7 @@ LEAD = (
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan playground`."""
     default = Path("playground.html")
-    parser.add_argument("--out", type=place, metavar="PAGE", default=default, help="default: %(default)s")
+    parser.add_argument("--out", type=expanded_path, metavar="PAGE", default=default, help="default: %(default)s")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from memgan.lab.commands.options import (
     add_device,
     add_run,
     device_of,
-    place,
+    expanded_path,
     seed,
     writable,
 )
@@ -25,7 +25,7 @@ MOST_PIXELS = 25_000_000  # of a sheet: drawing one takes some 50 bytes a pixel
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `memgan sample`."""
     add_run(parser)
-    parser.add_argument("--out", type=place, required=True, help="picture to write, e.g. grid.png")
+    parser.add_argument("--out", type=expanded_path, required=True, help="picture to write, e.g. grid.png")
     slots_help = "rows: slots, drawn as the generator draws them, each once (default: 10)"
     parser.add_argument("--slots", type=int, metavar="N", help=slots_help)
     parser.add_argument("--samples", type=int, default=12, metavar="N", help="columns: images of each slot (12)")

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from memgan.lab.commands.options import add_device, device_of, place, seed, writable
+from memgan.lab.commands.options import add_device, device_of, expanded_path, seed, writable
 from memgan.lab.commands.progress import warn_once
 from memgan.lab.sessions.session import Interrupted
 from memgan.lab.sessions.world import World, joined
@@ -39,12 +39,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--only", nargs="+", default=[], metavar="CONFIGURATION", help="run these, by name")
     parser.add_argument(
-        "--out", type=place, metavar="FILE", help="default: results/study-NAME-PRESET.json; goes on with it"
+        "--out", type=expanded_path, metavar="FILE", help="default: results/study-NAME-PRESET.json; goes on with it"
     )
-    parser.add_argument("--runs", type=place, metavar="FOLDER", help="default: runs/ and the name of the result file")
+    parser.add_argument(
+        "--runs", type=expanded_path, metavar="FOLDER", help="default: runs/ and the name of the result file"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
     parser.add_argument(
-        "--root", type=place, metavar="DATA", help="folder of the data sets ($MEMGAN_DATA, else ./data)"
+        "--root", type=expanded_path, metavar="DATA", help="folder of the data sets ($MEMGAN_DATA, else ./data)"
     )
     add_device(parser)
 

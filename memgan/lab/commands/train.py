@@ -15,7 +15,7 @@ from memgan.data import ImageData, load_dataset
 from memgan.data.folders import typical_side
 from memgan.data.registry import FOLDER
 from memgan.lab.baselines.models import MODELS, as_model
-from memgan.lab.commands.options import add_data, add_device, data_of, device_of, place, seed
+from memgan.lab.commands.options import add_data, add_device, data_of, device_of, expanded_path, seed
 from memgan.lab.commands.scores import BEST, SCORED, scorer
 from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.checkpoints import Checkpoint
@@ -36,9 +36,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     start = what.add_mutually_exclusive_group()
     start.add_argument("--preset", choices=sorted(PRESETS), help=f"where to start from (default: {PRESET})")
     config_help = "start from the settings of a run: its settings.json, or its folder"
-    start.add_argument("--config", type=place, metavar="FILE", help=config_help)
+    start.add_argument("--config", type=expanded_path, metavar="FILE", help=config_help)
     init_help = "begin with the weights and the memory of another run, and with its settings unless others are given"
-    what.add_argument("--init", type=place, metavar="RUN", help=init_help)
+    what.add_argument("--init", type=expanded_path, metavar="RUN", help=init_help)
     model_help = f"memorygan, or a baseline of equal size: {', '.join(MODELS[1:])}"
     what.add_argument("--model", metavar="NAME", help=model_help)
     what.add_argument("--dataset", metavar="NAME", help="the preset on another data set, e.g. folder:PATH")
@@ -53,7 +53,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--other-data", action="store_true", help="--resume although the images have changed")
 
     where = parser.add_argument_group("where and how")
-    where.add_argument("--out", type=place, required=True, metavar="RUN", help="folder for checkpoints and the run")
+    where.add_argument(
+        "--out", type=expanded_path, required=True, metavar="RUN", help="folder for checkpoints and the run"
+    )
     where.add_argument("--resume", action="store_true", help="go on from the last checkpoint in RUN")
     where.add_argument("--force", action="store_true", help="overwrite the run that RUN already holds")
     add_device(where)
@@ -67,7 +69,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--keep-going", action="store_true", help=stops_help)
 
     seen = parser.add_argument_group("what to see")
-    seen.add_argument("--log-dir", type=place, metavar="DIR", help="write metrics.jsonl and TensorBoard events there")
+    seen.add_argument(
+        "--log-dir", type=expanded_path, metavar="DIR", help="write metrics.jsonl and TensorBoard events there"
+    )
     sheets_help = "steps between sheets of samples in RUN/samples (default: none)"
     seen.add_argument("--sample-every", type=int, default=0, metavar="N", help=sheets_help)
     scores_help = "steps between two measurements, into RUN/scores.jsonl; the best checkpoint is kept (default: none)"

@@ -232,8 +232,10 @@ def keep_foreign_log(folder: Path, history: list[list[float]]) -> None:
     first = json.loads(lines[0])
     if first["step"] > len(history):
         aside = path.with_name(f"before-{METRICS}")
-        path.replace(aside)
-        to_stderr(f"{path} begins after step {len(history)}, at which this run goes on: it is {aside} now")
+        with aside.open("a", encoding="utf-8") as file:  # behind what was moved there before
+            file.writelines(lines)
+        path.unlink()
+        to_stderr(f"{path} begins after step {len(history)}, at which this run goes on: it is in {aside} now")
         return
     expected = recent_means(history[: first["step"]])
     if any(first.get(name) != value for name, value in expected.items()):
