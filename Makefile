@@ -11,6 +11,8 @@ UV := $(shell command -v uv 2>/dev/null)
 OLDEST_PYTHON := $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
 # Each worker takes one core; a whole file goes to one worker, as the cells of a notebook must.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
+# What takes no second, starts no other process and opens no browser
+UNIT := not slow and not thorough and not browser and not wheel
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two installers must not meet in one .venv
@@ -25,16 +27,16 @@ lab: .venv/.installed-notebooks ## open JupyterLab on the walkthrough (PORT=8888
 		$(if $(filter none,$(BROWSER)),--no-browser) $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: .venv/.installed-test ## what a merge must pass: all tests, the widgets in a browser, every notebook against its stored outputs
-	$(PYTEST) -m "not slow and not browser and not wheel"
-	$(PYTEST) -m "not slow and (browser or wheel)"
+	$(PYTEST) -m "$(UNIT)"
+	$(PYTEST) -m "not slow and not ($(UNIT))"
 	$(PYTEST) --nbval notebooks/
 
-check: .venv/.installed-dev ## what a commit must pass, within a minute: format, lint, types, import contract, fast tests
+check: .venv/.installed-dev ## what a commit must pass, in about two minutes: format, lint, types, import contract, unit tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) -m "not slow and not thorough and not browser"
+	$(PYTEST) -m "$(UNIT)"
 
 format: .venv/.installed-dev ## format the code and mend what the linter can mend
 	$(BIN)/ruff format

@@ -39,14 +39,17 @@ def numbers_of(run):
     return [read_checkpoint(path)["trainer"]["number"] for path in saved_checkpoints(run)]
 
 
+@pytest.mark.thorough
 def test_ranks_train_one_run_and_one_process_goes_on_with_it(tmp_path, capsys):
     run = tmp_path / "run"
-    process = started("train", "--preset", "digits", "--steps", "6", "--out", run)
+    process = started("train", "--preset", "digits", "--steps", "6", "--evaluate-every", "3", "--out", run)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert said.count("training a memorygan") == 1  # one rank speaks
     assert "6 steps" in said and "2 ranks, each on cpu, 1 thread, seed 0" in said
     assert len(json.loads((run / "history.json").read_text())["discriminator_loss"]) == 6
+    measured = [json.loads(line)["step"] for line in (run / "scores.jsonl").read_text().splitlines()]
+    assert measured == [3, 6]  # by one rank, while the other waits
 
     assert main(["train", "--resume", "--steps", "9", "--out", str(run)]) == 0
     assert numbers_of(run)[-1] == 9
@@ -58,6 +61,7 @@ def test_ranks_train_one_run_and_one_process_goes_on_with_it(tmp_path, capsys):
     assert numbers_of(run) == [0, 4] and (run / "model.pt").is_file()
 
 
+@pytest.mark.thorough
 def test_a_study_of_ranks_has_the_scores_of_one_process(tmp_path):
     """Three runs for two ranks: in the last round one of them has nothing to do."""
     words = ["study", "kappa", "--preset", "digits", "--steps", "60", "--seeds", "0", "--only", "kappa 8", "kappa 30"]
@@ -74,15 +78,6 @@ def test_a_study_of_ranks_has_the_scores_of_one_process(tmp_path):
         }
     assert scores["ranks"] == scores["alone"]
     assert len(set(scores["alone"].values())) == 3
-
-
-def test_one_rank_measures_while_the_others_wait(tmp_path):
-    run = tmp_path / "run"
-    process = started("train", "--preset", "digits", "--steps", "4", "--evaluate-every", "2", "--out", run)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, said
-    measured = [json.loads(line)["step"] for line in (run / "scores.jsonl").read_text().splitlines()]
-    assert measured == [2, 4]
 
 
 @pytest.mark.slow

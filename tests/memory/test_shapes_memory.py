@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 CALLS = """
 from jaxtyping import install_import_hook
 with install_import_hook("memgan.memory", "beartype.beartype"):
@@ -21,6 +23,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.thorough
 def test_every_public_call_keeps_to_its_annotated_shapes_and_another_shape_does_not():
     run = subprocess.run([sys.executable, "-c", CALLS], capture_output=True, text=True)
     assert (run.returncode, run.stderr) == (0, "")

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CHECKED = """
 from jaxtyping import Float, Int, TypeCheckError, install_import_hook
 
@@ -62,6 +64,7 @@ print("checked")
 """
 
 
+@pytest.mark.thorough
 def test_shapes_are_what_the_signatures_say():
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", CHECKED], cwd=root, capture_output=True, text=True, check=False)

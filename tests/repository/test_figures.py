@@ -1,5 +1,7 @@
 """Every picture in figures/ has a generator, and a cheap one draws the same bytes twice."""
 
+import pytest
+
 from scripts import measure_bounds, measure_training, measure_walks
 from scripts.draw_figures import FIGURES, FOLDER, draw
 
@@ -11,6 +13,7 @@ def test_every_picture_has_its_generator_and_every_generator_its_picture():
     assert {path.name for path in FOLDER.iterdir()} == set(FIGURES) | measured
 
 
+@pytest.mark.thorough
 def test_pictures_are_the_same_twice(tmp_path):
     for name in NEEDS_NO_TRAINING:
         first, second = draw(name, tmp_path / "a"), draw(name, tmp_path / "b")

@@ -59,6 +59,7 @@ def test_features_are_what_d_is_read_from(gan):
     torch.testing.assert_close(gan.memory.read(queries), gan.discriminate(images).detach())
 
 
+@pytest.mark.thorough
 def test_the_runs_of_a_study_are_asked_about_the_fakes_before_their_end(tmp_path, capsys):
     run = tmp_path / "memoryGAN" / "seed-3"
     settings = PRESETS["digits"].changed(["training.steps=20"])

@@ -63,6 +63,7 @@ def test_batches_leave_what_a_plain_loop_leaves(capacity, batch, monkeypatch):
     assert int(buffer.seen) == 96
 
 
+@pytest.mark.thorough
 def test_every_image_is_kept_with_the_same_probability():
     torch.manual_seed(0)
     times = Counter()

@@ -77,6 +77,7 @@ def compiled(settings):
     return gan
 
 
+@pytest.mark.thorough
 def test_a_run_whose_networks_are_compiled_is_saved_as_any_other(tmp_path, compiled, settings):
     save_run(tmp_path / "run", compiled, settings, HISTORY)
     plain, _ = load_run(tmp_path / "run")

@@ -318,6 +318,7 @@ def numbered_images(number):
     return (2 * torch.arange(number) / number - 1).view(number, 1, 1, 1).repeat(1, 3, 4, 4)
 
 
+@pytest.mark.thorough
 def test_each_epoch_shows_every_image_at_most_once_in_a_new_order(monkeypatch):
     """23 images in batches of 5: four whole batches of 20 different images, and three left out."""
     seen = images_seen(monkeypatch)

@@ -73,6 +73,7 @@ def shell(monkeypatch):
     return shell
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ALL)
 def test_nothing_holds_a_closed_widget_or_what_it_was_made_from(shell, name):
     widget, sources = made(name)

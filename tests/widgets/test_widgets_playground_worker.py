@@ -71,6 +71,7 @@ for (const data of [{ start: given }, { wants: 1 }, { run: { playing: true, spee
 """
 
 
+@pytest.mark.thorough
 def test_a_frame_that_cannot_be_made_is_an_error_but_not_the_end_of_the_training(node):
     seen = node(script("playground/worker.js"), LOST_FRAME, default_state())
     assert seen["errors"] == ["the second frame"]

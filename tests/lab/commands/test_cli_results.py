@@ -75,6 +75,7 @@ def test_scores_are_printed_where_the_run_cannot_be_written_and_one_warning_says
     assert "evaluation.json" in warning and "--out" in warning
 
 
+@pytest.mark.thorough
 def test_scores_are_kept_in_the_file_that_is_named(run, tmp_path, capsys):
     content, _ = evaluated(capsys, run, "--out", tmp_path / "new" / "mine.json")
     assert json.loads((tmp_path / "new" / "mine.json").read_text(encoding="utf-8")) == content
@@ -82,6 +83,7 @@ def test_scores_are_kept_in_the_file_that_is_named(run, tmp_path, capsys):
     assert not (run / "evaluation.json").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("command", ["evaluate", "explore", "classifier"])
 def test_a_classifier_that_cannot_be_kept_costs_a_warning_after_the_result(run, images, capsys, monkeypatch, command):
     monkeypatch.setenv("MEMGAN_CACHE", str(run / "settings.json" / "cache"))
@@ -102,6 +104,7 @@ def test_a_place_that_cannot_be_written_is_named_before_the_work_begins(run, cap
 # ---------------------------------------------------------------- what is asked
 
 
+@pytest.mark.thorough
 def test_the_question_stands_in_the_json_and_another_one_does_not_overwrite_the_first_answer(run, capsys):
     first, _ = evaluated(capsys, run)
     assert {"step", "against", "classifier", "features", "seed", "version"} <= set(first["asked"])
@@ -115,6 +118,7 @@ def test_the_question_stands_in_the_json_and_another_one_does_not_overwrite_the_
     assert kept == {"evaluation.json": first, "evaluation-2.json": other, "evaluation-3.json": early}
 
 
+@pytest.mark.thorough
 def test_a_finished_model_and_its_last_checkpoint_are_other_questions(run, capsys):
     """Only the slots of the finished one are counted anew."""
     of_model, _ = evaluated(capsys, run)
@@ -125,6 +129,7 @@ def test_a_finished_model_and_its_last_checkpoint_are_other_questions(run, capsy
     assert json.loads((run / "evaluation-2.json").read_text(encoding="utf-8")) == of_checkpoint
 
 
+@pytest.mark.thorough
 def test_an_answer_of_a_version_that_did_not_say_checkpoint_is_one_where_training_was_not_over(run, capsys):
     first, _ = evaluated(capsys, run)
     early, _ = evaluated(capsys, run, "--checkpoint", 0)
@@ -136,6 +141,7 @@ def test_an_answer_of_a_version_that_did_not_say_checkpoint_is_one_where_trainin
     assert not (run / "evaluation-3.json").exists()
 
 
+@pytest.mark.thorough
 def test_a_run_whose_images_were_moved_is_evaluated_and_explored_where_they_are_now(run, images, tmp_path, capsys):
     moved = tmp_path / "moved"
     shutil.copytree(images.removeprefix("folder:"), moved)
@@ -149,6 +155,7 @@ def test_a_run_whose_images_were_moved_is_evaluated_and_explored_where_they_are_
     assert "without real images" not in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_classes_are_called_by_their_folders(run, capsys):
     content, error = evaluated(capsys, run)
     assert content["class_names"] == ["cat", "dog"]
@@ -161,6 +168,7 @@ def test_classes_are_called_by_their_folders(run, capsys):
 # ---------------------------------------------------------------- small folders
 
 
+@pytest.mark.thorough
 def test_a_small_folder_without_classes_gives_what_needs_no_classifier(tmp_path, capsys):
     dataset = folder_of_images(tmp_path / "images", 4)
     run = trained_on(tmp_path / "run", dataset, training__batch_size=2)
@@ -216,6 +224,7 @@ def test_a_picture_is_no_result_of_a_study(tmp_path, capsys):
     assert f"{picture} is not the result of a study" in error
 
 
+@pytest.mark.thorough
 def test_the_same_name_in_two_folders_and_another_background_are_other_questions(run, tmp_path, capsys, monkeypatch):
     for number, place in enumerate(("one", "two"), start=4):
         folder_of_images(tmp_path / place / "pictures", 2 * number, ("cat", "dog"))

@@ -215,6 +215,7 @@ def test_old_fakes_are_kept_at_ten_moments(tmp_path):
     assert not torch.equal(kept["images"][-1], kept["images"][-2])
 
 
+@pytest.mark.thorough
 def test_logs_and_sheets_do_not_change_the_run(tmp_path):
     assert main(["train", "--out", str(tmp_path / "plain"), *TINY, "--steps", "7"]) == 0
     more = ["--log-dir", str(tmp_path / "log"), "--sample-every", "2", "--checkpoint-every", "3", "--keep", "1"]
@@ -225,6 +226,7 @@ def test_logs_and_sheets_do_not_change_the_run(tmp_path):
     assert all(torch.equal(plain[name], run[name]) for name in plain)
 
 
+@pytest.mark.thorough
 def test_log_holds_the_means_of_the_history_one_object_a_line(tmp_path):
     log = tmp_path / "log"
     assert main(["train", "--out", str(tmp_path / "run"), *TINY, "--steps", "120", "--log-dir", str(log)]) == 0
@@ -510,6 +512,7 @@ def test_a_damaged_checkpoint_beyond_a_shorter_end_is_named_before_training(stop
     assert main(["train", "--out", str(stopped), "--resume", "--steps", "8"]) == 0
 
 
+@pytest.mark.thorough
 def test_a_log_of_another_run_is_not_gone_on_with(tmp_path, capsys):
     logs = {}
     for seed in (0, 1):
@@ -527,6 +530,7 @@ def test_a_log_of_another_run_is_not_gone_on_with(tmp_path, capsys):
     assert [json.loads(line)["step"] for line in logged] == [50, 60, 100]
 
 
+@pytest.mark.thorough
 def test_a_log_that_begins_later_is_moved_aside(stopped, tmp_path, capsys):
     """Whether it is that of this run cannot be known."""
     log = tmp_path / "log"
@@ -540,6 +544,7 @@ def test_a_log_that_begins_later_is_moved_aside(stopped, tmp_path, capsys):
     assert json.loads(line)["step"] == 9
 
 
+@pytest.mark.thorough
 def test_a_log_with_lines_of_another_length_of_the_run_is_gone_on_with(tmp_path):
     """A run that was made longer, for a while without a log, has other losses there than an earlier session logged."""
     run, log = tmp_path / "run", tmp_path / "log"
@@ -566,6 +571,7 @@ def test_a_log_that_is_none_is_named(stopped, capsys, name, line):
     assert main(["train", "--out", str(stopped), *TINY, "--force", "--log-dir", str(stopped)]) == 0
 
 
+@pytest.mark.thorough
 def test_log_of_a_run_that_went_on_holds_each_step_once(tmp_path, monkeypatch):
     """The earlier session got to step 50 and logged it, but its checkpoint is of step 40."""
     log, words = tmp_path / "log", ["--log-dir", str(tmp_path / "log")]

@@ -404,6 +404,7 @@ def test_an_unsure_classifier_has_no_walks_and_says_so(digits):
 # ---------------------------------------------------------------- baselines
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", ["dcgan", "infogan", "kaiser", "no-mcgn"])
 def test_baselines_are_evaluated_too(model, classifier, digits):
     settings = tiny_settings(networks={"image_size": 16, "channels": 1, "stages": 2})

@@ -90,6 +90,7 @@ def test_training_goes_on_bitwise_as_if_nothing_had_happened(tmp_path, at):
     assert torch.equal(torch.cat([kept.history, rest]), history)
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch.compile looks at it
 @pytest.mark.parametrize(("before", "afterwards"), [(True, False), (False, True), (True, True)])
 def test_training_goes_on_whether_the_networks_are_compiled_before_or_afterwards(tmp_path, before, afterwards):

@@ -54,6 +54,7 @@ def test_a_lock_that_nobody_holds_does_not_block(tmp_path, content):
     session_in(tmp_path).run()
 
 
+@pytest.mark.thorough
 def test_the_lock_of_a_killed_process_does_not_block(tmp_path):
     code = (
         "import os, signal, sys; from pathlib import Path; from memgan.lab.sessions.lock import held\n"

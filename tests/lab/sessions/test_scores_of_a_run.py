@@ -44,6 +44,7 @@ def test_scores_are_one_object_a_line(tmp_path):
     assert [line["inception_score"] for line in lines(tmp_path)] == [3.0, 5.0, 5.0, 1.0, None, 2.0, 4.0]
 
 
+@pytest.mark.thorough
 def test_a_run_that_is_scored_is_the_run_that_is_not(tmp_path):
     scored = measured(tmp_path / "scored")
     scored.run()

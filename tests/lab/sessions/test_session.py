@@ -199,6 +199,7 @@ def test_slots_that_are_only_drawn_again_because_images_were_counted_anew_are_wa
     assert "out of use: 9 at step 1000, after 30 at step 500" in watch.warning([ALIVE] * 1000)
 
 
+@pytest.mark.thorough
 def test_a_run_that_was_interrupted_still_knows_how_many_slots_it_had(tmp_path, monkeypatch, capsys):
     """And so does one that was over when it was resumed, which does not look again."""
 
@@ -217,6 +218,7 @@ def test_a_run_that_was_interrupted_still_knows_how_many_slots_it_had(tmp_path, 
         assert "out of use: 2 at step 73, after 20 at step 50" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_a_memory_that_is_taken_over_is_dated_by_the_looks_before_an_interruption(tmp_path, monkeypatch):
     def take_over(number, gan, _):
         if number in (50, 73):

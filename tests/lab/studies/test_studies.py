@@ -247,6 +247,7 @@ def test_a_model_that_is_set_for_all_configurations_is_made_of_equal_size_too():
 # ---------------------------------------------------------------- running and going on
 
 
+@pytest.mark.thorough
 def test_every_configuration_runs_on_every_seed_and_says_from_what(small, tmp_path):
     rows = list(study(tmp_path, seeds=(3, 5)))
     assert small.trained == [(name, None, seed) for name in GRID for seed in (3, 5)]
@@ -262,6 +263,7 @@ def test_every_configuration_runs_on_every_seed_and_says_from_what(small, tmp_pa
             assert row["parameters"][part] == sum(weight.numel() for weight in getattr(gan, part).parameters())
 
 
+@pytest.mark.thorough
 def test_what_stands_in_the_file_is_not_run_again(small, tmp_path):
     first = list(study(tmp_path, seeds=(0, 1)))
     small.trained.clear()
@@ -315,6 +317,7 @@ def test_a_run_that_fails_is_written_down_and_the_others_go_on(small, tmp_path, 
     assert "1 of 1 failed" in table(load_study(tmp_path / "result.json"))
 
 
+@pytest.mark.thorough
 def test_two_studies_do_not_write_one_file(small, tmp_path):
     """The second one would write what it knew of the file before the first one's rows."""
     first = study(tmp_path, seeds=(0, 1))
@@ -418,6 +421,7 @@ def test_runs_on_other_images_are_not_put_into_the_same_file(small, tmp_path, mo
     assert (tmp_path / "result.json").read_text() == before and small.trained == []
 
 
+@pytest.mark.thorough
 def test_a_result_of_an_older_version_goes_on_and_is_given_the_digests_of_its_images(small, tmp_path):
     list(study(tmp_path))
     content = json.loads((tmp_path / "result.json").read_text())
@@ -467,6 +471,7 @@ def test_a_finished_run_is_known_by_its_images_wherever_they_lie(small, tmp_path
 # ---------------------------------------------------------------- tuning
 
 
+@pytest.mark.thorough
 def test_every_configuration_is_tuned_alike_and_runs_with_its_best_rates(small, tmp_path, monkeypatch):
     best = {"as it is": "G as slow as D", "flat": "both twice as fast", "no memory": "the preset's"}
 
@@ -494,6 +499,7 @@ def weights_of(settings):
     return {f"lambda {weight}": [f"training.mi_weight={weight}"] for weight in (0.5, 0.25)}
 
 
+@pytest.mark.thorough
 def test_the_best_candidate_is_refined_and_chosen_by_the_distance(small, tmp_path, monkeypatch):
     distances = {
         "as it is": {"G as slow as D": 10.0, "G as slow as D, lambda 0.25": 5.0},
@@ -533,6 +539,7 @@ def test_the_best_candidate_is_refined_and_chosen_by_the_distance(small, tmp_pat
     assert seen == []
 
 
+@pytest.mark.thorough
 def test_a_trial_has_the_scores_by_which_one_is_chosen(small, tmp_path):
     rows = list(study(tmp_path, "tuned", only=["as it is"]))
     for row in rows[:-1]:
@@ -624,6 +631,7 @@ def test_numbers_that_json_does_not_know_are_null(small, tmp_path, monkeypatch):
 # ---------------------------------------------------------------- from the command line
 
 
+@pytest.mark.thorough
 def test_the_command_prints_the_table_and_draws_the_figure(small, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(STUDIES, "kappa", Study("Which?", lambda _: GRID))
@@ -639,6 +647,7 @@ def test_the_command_prints_the_table_and_draws_the_figure(small, tmp_path, caps
     assert (tmp_path / "runs" / "study-kappa-digits" / "no-memory" / "seed-1" / "model.pt").exists()
 
 
+@pytest.mark.thorough
 def test_a_second_result_of_a_study_has_runs_of_its_own(small, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(STUDIES, "kappa", Study("Which?", lambda _: GRID))

@@ -14,7 +14,10 @@ import pytest
 
 from memgan.runs import read_checkpoint, saved_checkpoints
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals"),
+    pytest.mark.thorough,  # three processes start
+]
 
 
 @pytest.fixture
