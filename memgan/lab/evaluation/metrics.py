@@ -4,7 +4,6 @@ Which of them are reported, and under which names, says `memgan.lab.evaluation.r
 """
 
 import math
-import warnings
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from memgan.data import as_float
-from memgan.lab.evaluation.spread import MOST_GROUPS, RESAMPLES, Interval, bootstrap, grouped
+from memgan.lab.evaluation.spread import RESAMPLES, Interval, bootstrap, grouped, in_groups
 
 __all__ = [
     "NEIGHBOUR",
@@ -38,36 +37,30 @@ _WINDOW = 7  # pixels of torchmetrics' Gaussian window with sigma 0.8
 def inception_score(logits: Tensor) -> float:
     """exp E KL(p(y|x) || p(y)), from a classifier's `logits` [n, classes]: 1 to the number of classes.
 
-    Salimans et al. 2016, in one split, as torchmetrics computes it; of this process alone, where there are ranks.
+    Salimans et al. 2016, in one split. The mean divergence is H(y) - H(y|x): the entropy of the mean answer, less the
+    mean entropy of the answers. (torchmetrics has 0 log 0 = NaN where a class has probability 0 in every image.)
     """
-    from torchmetrics.image.inception import InceptionScore
-
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.filterwarnings("ignore", category=UserWarning)  # memory footprint; the spread over a single split
-        torch.manual_seed(0)  # it shuffles, for the splits it is not asked for
-        metric = InceptionScore(feature=_Given(logits.shape[1]), splits=1, sync_on_compute=False)
-        metric.update(logits)
-        score = float(metric.compute()[0])
-    return min(max(score, 1.0), float(logits.shape[1]))  # which rounding in float32 may miss
+    sums = _answers(logits).sum(dim=0, keepdim=True)
+    return min(max(float(_score_of_answers([sums])), 1.0), float(logits.shape[1]))  # which rounding may miss
 
 
 def inception_interval(logits: Tensor) -> Interval:
-    """`inception_score` and its interval, within 1 and the number of classes.
-
-    The score is exp(H(y) - H(y|x)): the entropy of the mean answer, less the mean entropy of the answers. Both follow
-    from sums over images.
-    """
-    probability = logits.double().softmax(dim=1)
-    conditional = torch.special.entr(probability).sum(dim=1, keepdim=True)
-
-    def score(sums: list[Tensor]) -> Tensor:
-        count = sums[0][:, :1]
-        mean_conditional = sums[0][:, 1] / count[:, 0]
-        marginal = sums[0][:, 2:] / count
-        return (torch.special.entr(marginal).sum(dim=1) - mean_conditional).exp()
-
-    interval = bootstrap(inception_score(logits), [grouped(torch.cat([conditional, probability], dim=1))], score)
+    """`inception_score` and its interval, within 1 and the number of classes."""
+    interval = bootstrap(inception_score(logits), [grouped(_answers(logits)[:, 1:])], _score_of_answers)
     return interval.within(1.0, float(logits.shape[1]))
+
+
+def _answers(logits: Tensor) -> Tensor:
+    """For each image 1, the entropy of p(y|x), and p(y|x): [n, 2 + classes], float64."""
+    probability = logits.double().softmax(dim=1)
+    entropy = torch.special.entr(probability).sum(dim=1, keepdim=True)
+    return torch.cat([torch.ones_like(entropy), entropy, probability], dim=1)
+
+
+def _score_of_answers(sums: list[Tensor]) -> Tensor:
+    """The Inception Score from sums of `_answers` over images: [[resamples, 2 + classes]] to [resamples]."""
+    count, entropy, probability = sums[0][:, :1], sums[0][:, 1], sums[0][:, 2:]
+    return (torch.special.entr(probability / count).sum(dim=1) - entropy / count[:, 0]).exp()
 
 
 def frechet_distance(features: Tensor, others: Tensor) -> float:
@@ -118,7 +111,7 @@ def _grouped_moments(features: Tensor) -> Tensor:
     Not `grouped` of all outer products, which would take [n, d^2] numbers.
     """
     rows = []
-    for part in features.double().tensor_split(min(MOST_GROUPS, len(features))):
+    for part in in_groups(features.double()):
         count = part.new_tensor([len(part)])
         outer = (part.T @ part).flatten()
         rows.append(torch.cat([count, part.sum(dim=0), outer]))

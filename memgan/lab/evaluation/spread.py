@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Interval", "bootstrap", "bootstrap_mean", "grouped"]
+__all__ = ["Interval", "bootstrap", "bootstrap_mean", "grouped", "in_groups"]
 
 RESAMPLES = 400
-MOST_GROUPS = 500  # at most so many groups of images are resampled; images are drawn independently, so groups are too
+MOST_GROUPS = 500  # at most so many groups of images are resampled
 
 Statistic = Callable[[list[Tensor]], Tensor]
 
@@ -30,12 +30,20 @@ class Interval(NamedTuple):
         return Interval(value, low, high)
 
 
+def in_groups(rows: Tensor) -> tuple[Tensor, ...]:
+    """`rows` [n, ...] in random order, in at most 500 groups of equal size, or of sizes that differ by one.
+
+    A data set may be in the order of its classes, and images of one class beside each other are not independent.
+    """
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+    return rows[order].tensor_split(min(MOST_GROUPS, len(rows)))
+
+
 def grouped(values: Tensor) -> Tensor:
-    """`values` [n, ...] summed over at most 500 groups of equal size, a count in front: [groups, 1 + ...], float64."""
+    """`values` [n, ...] summed over groups of rows, a count in front: [groups, 1 + ...], float64."""
     flat = values.reshape(len(values), -1)
     counted = torch.cat([flat.new_ones(len(flat), 1), flat], dim=1).double()
-    parts = counted.tensor_split(min(MOST_GROUPS, len(flat)))
-    return torch.stack([part.sum(dim=0) for part in parts])
+    return torch.stack([part.sum(dim=0) for part in in_groups(counted)])
 
 
 def bootstrap(value: float, groups: list[Tensor], statistic: Statistic, resamples: int = RESAMPLES) -> Interval:

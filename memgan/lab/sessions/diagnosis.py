@@ -8,6 +8,7 @@ import math
 from typing import NamedTuple
 
 from memgan.gan import AdversarialModel
+from memgan.lab.baselines.sigmoid import SigmoidGAN
 from memgan.memory import VMFMemory
 from memgan.presets import PRESETS, Settings
 
@@ -128,7 +129,7 @@ class Watch:
 
     def _dead_steps(self, history: History) -> int:
         """How many of the last steps had every generated image at the clip."""
-        epsilon = self._settings.memory.epsilon
+        epsilon = self._clip()
         dead_steps = 0
         for losses in reversed(history):
             mean_of_generated = losses[3]  # at the clip only if each image of the batch is
@@ -136,6 +137,10 @@ class Watch:
                 break
             dead_steps += 1
         return dead_steps
+
+    def _clip(self) -> float:
+        """The least D that the model gives."""
+        return self._gan.epsilon if isinstance(self._gan, SigmoidGAN) else self._settings.memory.epsilon
 
     def _dead_clip(self, history: History) -> str:
         dead_steps = self._dead_steps(history)
@@ -145,7 +150,7 @@ class Watch:
 
     def _dead_clip_explained(self, history: History, dead_steps: int) -> str:
         training = self._settings.training
-        epsilon = self._settings.memory.epsilon
+        epsilon = self._clip()
         seen = (
             f"every generated image has been at the clip, D = {epsilon:g}, since step {len(history) - dead_steps + 1}"
         )

@@ -36,7 +36,7 @@ from memgan.lab.sessions.progress import to_stderr
 from memgan.lab.sessions.session import HANG_UP, Interrupted, Session, SessionOptions
 from memgan.lab.sessions.world import World
 from memgan.lab.studies.grids import Grid
-from memgan.lab.studies.plan import THREADS, Job, Plan, settings_of
+from memgan.lab.studies.plan import THREADS, TUNING_SEED, Job, Plan, settings_of
 from memgan.lab.studies.provenance import commit
 from memgan.lab.studies.result_file import Row, finite, result_to_continue, with_digests, write_result
 from memgan.presets import Settings
@@ -65,8 +65,11 @@ def run_study(
 
     `only` names the configurations to run, without it all; runs are kept in folders under `runs`. A run that fails is a
     row with its diagnosis under "failed". The ranks of a `world` share the runs, and the first one writes. Raises
-    ValueError where `out` or a run's folder is of something else, and where another study is writing `out`.
+    ValueError where `out` or a run's folder is of something else, where another study is writing `out`, and for the
+    seed of the trials.
     """
+    if plan.is_tuned and TUNING_SEED in seeds:
+        raise ValueError(f"seed {TUNING_SEED} is that of the trials that choose among the candidates: take other seeds")
     grid = _named_configurations(plan.grid, only)
     if not _is_left_to_do(result_to_continue(out, plan), plan, grid, seeds, runs):
         return

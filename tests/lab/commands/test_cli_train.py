@@ -18,8 +18,10 @@ import memgan.lab.sessions.session
 import memgan.training
 from memgan.data import ImageData, load_dataset
 from memgan.lab.baselines.models import load_model
-from memgan.lab.commands.cli import main
+from memgan.lab.commands import scores
+from memgan.lab.commands.cli import main, parser
 from memgan.lab.evaluation.classifier import train_classifier
+from memgan.lab.evaluation.material import gather
 from memgan.lab.sessions.digest import digest_of
 from memgan.lab.sessions.lock import held
 from memgan.runs import load_run, saved_checkpoints
@@ -665,6 +667,15 @@ def test_scores_are_written_while_a_run_trains_and_the_best_is_kept(tmp_path, ca
     assert names(tmp_path / "run" / "checkpoints") == sorted({f"step-{step:08}.pt" for step in (best, 9)})
     assert main(["train", "--out", str(tmp_path / "plain"), *TINY, "--steps", "9"]) == 0
     assert files(tmp_path / "run")[Path("model.pt")] == files(tmp_path / "plain")[Path("model.pt")]
+
+
+def test_the_best_checkpoint_is_chosen_by_other_draws_than_it_is_reported_by(tmp_path, quick_classifier, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(scores, "gather", lambda *given, seed: drawn.append(seed) or gather(*given, seed=seed))
+    words = ["--steps", "2", "--evaluate-every", "2"]
+    assert main(["train", "--out", str(tmp_path / "run"), *TINY, *words]) == 0
+    reported = parser("evaluate").parse_args(["evaluate", str(tmp_path / "run")]).seed
+    assert drawn and reported not in drawn
 
 
 def test_images_without_classes_cannot_be_scored(tmp_path, capsys):

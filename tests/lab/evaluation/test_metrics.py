@@ -1,12 +1,14 @@
 """The scores against known values, closed forms, scipy and plain loops; and their spreads against the theory."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
 import torch.nn.functional as F
+from torchmetrics.image.inception import InceptionScore
 
 from memgan.lab.evaluation.metrics import (
     _grouped_moments,
@@ -57,6 +59,30 @@ def test_inception_score_by_a_plain_loop():
     marginal = p.mean(axis=0)
     kl = sum(a * math.log(a / b) for row in p for a, b in zip(row, marginal, strict=True)) / 53
     assert inception_score(logits) == pytest.approx(math.exp(kl), rel=1e-5)
+
+
+def test_inception_score_is_that_of_torchmetrics():
+    logits = torch.randn(301, 7, generator=torch.Generator().manual_seed(0)) * 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the memory it takes, and of the spread over a single split
+        metric = InceptionScore(feature=Identity(7), splits=1)
+        metric.update(logits)
+        expected, _ = metric.compute()
+    assert inception_score(logits) == pytest.approx(float(expected), rel=1e-5)
+
+
+class Identity(torch.nn.Identity):
+    """A feature extractor for torchmetrics that is handed the logits."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.num_features = num_features
+
+
+def test_a_class_that_no_image_can_be_of_leaves_the_inception_score_a_number():
+    logits = torch.tensor([[0.0, -1000.0, -1e5], [-1000.0, 0.0, -1e5]])  # the last one's probability is 0 in both
+    assert inception_score(logits) == pytest.approx(2)
+    assert inception_interval(logits.repeat(50, 1)).value == pytest.approx(2)
 
 
 # ---------------------------------------------------------------- Frechet distance
@@ -314,6 +340,13 @@ def coverage(draw, truth, experiments):
 @pytest.mark.thorough
 def test_intervals_of_the_mean_hold_the_truth_about_95_times_in_100():
     assert 0.90 <= coverage(lambda g: bootstrap_mean(torch.rand(300, generator=g)), 0.5, 200) <= 0.99
+
+
+def test_images_in_the_order_of_their_classes_have_the_interval_of_images_in_any_order():
+    """One class is covered and the other is not: the share's standard error is that of independent images."""
+    covered = torch.arange(3000) < 1500
+    interval = bootstrap_mean(covered)
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * (0.25 / 3000) ** 0.5, rel=0.15)
 
 
 @pytest.mark.thorough

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,6 +80,21 @@ def test_a_lock_that_is_removed_while_it_is_waited_for_is_made_anew(tmp_path, mo
     monkeypatch.setattr(fcntl, "flock", removed_first)
     with held(tmp_path):
         assert len(calls) == 2 and (tmp_path / LOCK).exists()
+
+
+def test_a_lock_that_is_removed_while_it_is_looked_at_is_made_anew(tmp_path, monkeypatch):
+    looks, real = [], Path.stat
+
+    def gone_at_first(path, **how):
+        if path.name == LOCK:
+            looks.append(path)
+            if len(looks) == 1:
+                path.unlink()
+        return real(path, **how)
+
+    monkeypatch.setattr(Path, "stat", gone_at_first)
+    with held(tmp_path):
+        assert len(looks) == 2 and (tmp_path / LOCK).exists()
 
 
 @pytest.fixture

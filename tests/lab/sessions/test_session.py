@@ -138,6 +138,14 @@ def test_a_single_image_outside_the_clip_is_life():
     assert watch.warning([[1.0, 6.9, 0.999, mean]] * 650) == ""
 
 
+def test_a_model_without_a_memory_is_at_its_own_clip():
+    settings = tiny_settings(training={"steps": 650}).changed(["model=dcgan"])
+    watch = Watch(build_model(settings), settings)
+    watch.look([[1.0, 7.6, 0.999, settings.memory.epsilon / 2]] * 650)  # there -log D has its gradient
+    with pytest.raises(TrainingError, match="at the clip, D = 1e-07, since step 1:"):
+        watch.look([[1.0, 16.1, 0.999, 1e-7]] * 650)
+
+
 def test_a_run_that_ends_in_the_clip_is_warned_of():
     watch, dead = watch_of(650)
     assert watch.warning([ALIVE] * 640 + [dead] * 10) == ""

@@ -53,6 +53,13 @@ def study(tmp_path, name="small", *, seeds=(0,), steps=2, **how):
     return run_study(plan, tmp_path / "result.json", seeds=seeds, runs=tmp_path / "runs", **how)
 
 
+def test_the_seed_of_the_trials_is_not_one_that_is_reported(small, tmp_path):
+    with pytest.raises(ValueError, match="seed 10 .*take other seeds"):
+        next(study(tmp_path, "tuned", seeds=(0, 10)))
+    assert small.trained == [] and not (tmp_path / "result.json").exists()
+    assert len(list(study(tmp_path, seeds=(10,), only=["flat"]))) == 1  # there are no trials in this one
+
+
 def test_a_seed_that_is_named_twice_is_run_once(small, tmp_path):
     rows = list(study(tmp_path, seeds=(1, 1, 0, 1), only=["flat"]))
     assert [row["seed"] for row in rows] == [1, 0]

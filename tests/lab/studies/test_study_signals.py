@@ -28,7 +28,7 @@ def study(tmp_path):
     words += ["--set", "networks.width=4", "--set", "training.batch_size=8"]
     command = [sys.executable, "-m", "memgan", "study", "kappa", *words, "--out", str(tmp_path / "kappa.json")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    late = threading.Timer(120, os.killpg, (process.pid, signal.SIGKILL))
+    late = threading.Timer(300, os.killpg, (process.pid, signal.SIGKILL))
     late.start()
     try:
         for _ in range(2):
