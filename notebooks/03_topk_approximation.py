@@ -39,12 +39,12 @@ trained, gan = training.gan.memory, training.gan
 
 prepare(seed=0)
 with torch.no_grad():
-    real, generated = gan.inference(images[:400]), gan.inference(gan.generate(400).images)
+    real, generated = gan.inference(images[::10]), gan.inference(gan.generate(400).images)
 queries = torch.cat([real, generated]).double()
 
 finished = load_pretrained("mnist-5k")[0].eval()
 with torch.no_grad():
-    unseen = finished.inference(as_float(load_dataset("mnist-5k", split="test").images[:400])).double()
+    unseen = finished.inference(as_float(load_dataset("mnist-5k", split="test").images)).double()
 
 random = nb03.random_memory(2048, kappa=15.0)  # one that has learnt nothing
 strangers = F.normalize(torch.randn(800, 64, dtype=torch.float64), dim=1)
@@ -58,10 +58,10 @@ mass = {  # `reread` copies a memory in float64
 show(
     nb03.mass_picture(mass),
     "Figure 3.1. Posterior mass in the k most probable of 2048 slots. The line is the median over the queries, and "
-    "the band holds 90 % of them. After 100 steps a dozen slots hold nine tenths, in the pretrained memory about thirty, and in a "
+    "the band holds 90 % of them. After 100 steps ten slots hold nine tenths, in the pretrained memory nearly forty, and in a "
     "random memory hundreds.",
-    "Three rising curves against k from 1 to 2048, logarithmic. The one after 100 steps reaches 0.9 near 12, the "
-    "pretrained memory's near 30, with a wide band, and the random one's near 600.",
+    "Three rising curves against k from 1 to 2048, logarithmic. The one after 100 steps reaches 0.9 near 10, the "
+    "pretrained memory's near 36, with a wide band, and the random one's near 600.",
 )
 for name, table in mass.items():
     taken = table.sort(dim=1, descending=True).values.cumsum(dim=1)
@@ -172,11 +172,11 @@ error = (of_unseen.approximate - of_unseen.exact).abs()
 print(f"pretrained, test images, kappa 15: {of_unseen.missed.mean():.3f} ({error.mean():.3f})")
 
 # %% [markdown]
-# At $\kappa = 1$ a random memory keeps 2 % of the posterior in its 32 best slots: the approximation is then a different discriminator. It may still work, but it is not (4). The pretrained memory leaves out a good tenth of the posterior of test images, and $D$ is off by about 0.015 all the same, because the slots near a query mostly carry the same value.
+# At $\kappa = 1$ a random memory keeps 2 % of the posterior in its 32 best slots: the approximation is then a different discriminator. It may still work, but it is not (4). The pretrained memory leaves out a seventh of the posterior of test images, and $D$ is off by less than 0.02 all the same, because the slots near a query mostly carry the same value.
 #
 # ## How to choose k
 #
-# Ask a *trained* memory how large the error of $D$ is, and take the smallest $k$ for which it does not matter to you (exercise 3.4 does so for the missed mass). Here 32 slots leave out about 2 % of the posterior after 100 steps and 13 % at the end of a long training. A smaller $\kappa$ needs more slots. A larger memory does not if its additional slots stay empty, as on the tight clusters of [b3](b3_how_many_slots_and_what_kappa.ipynb#How-k-depends-on-N); on MNIST the number of slots in use grows with $N$. The write sets an upper limit: with a $k$ near $N$ it can no longer tell old slots from young ones ([notebook 4](04_memory_update.ipynb#Two-choices-about-age)). We have not measured how the images of a training depend on $k$ alone.
+# Ask a *trained* memory how large the error of $D$ is, and take the smallest $k$ for which it does not matter to you (exercise 3.4 does so for the missed mass). Here 32 slots leave out 1 to 2 % of the posterior after 100 steps and 14 % at the end of a long training. A smaller $\kappa$ needs more slots. A larger memory does not if its additional slots stay empty, as on the tight clusters of [b3](b3_how_many_slots_and_what_kappa.ipynb#How-k-depends-on-N); on MNIST the number of slots in use grows with $N$. The write sets an upper limit: with a $k$ near $N$ it can no longer tell old slots from young ones ([notebook 4](04_memory_update.ipynb#Two-choices-about-age)). We have not measured how the images of a training depend on $k$ alone.
 #
 # Move $k$ yourself. 2048 slots in 64 dimensions cannot be drawn, so here are twelve on a circle, real and generated in turn. Neighbours then disagree, so that each slot that is left out can change the answer. **Predict** first: how many of the twelve must be asked so that the error stays below 0.01 in every direction? How many at $\kappa = 1$ and at 20?
 
@@ -340,7 +340,7 @@ print("share without gradient:", dict(zip(training.steps, [round(x, 2) for x in 
 # ## In five lines
 #
 # - $S$ holds the $k$ most *probable* slots: similarity and count decide together.
-# - The error of $D$ is at most the posterior outside $S$, and choosing by the posterior makes this smallest. With $k = 32$ it is 2 % after 100 steps and 13 % for unseen digits in the pretrained memory.
+# - The error of $D$ is at most the posterior outside $S$, and choosing by the posterior makes this smallest. With $k = 32$ it is 1 to 2 % after 100 steps and 14 % for unseen digits in the pretrained memory.
 # - The search is exact. The top $k$ saves what comes after the matrix product, and not the product itself.
 # - The gradient is $\kappa \sum_{i \in S} p_i (v_i - D) K_i$. It reaches the query only, and it vanishes where all of $S$ carries one value.
 # - Where the memory is surer than $1 - \epsilon$, the clip makes the gradient exactly zero.
