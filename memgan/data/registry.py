@@ -58,6 +58,8 @@ def load_dataset(
 ) -> ImageData:
     """The training or test images of a data set, on the CPU, whatever PyTorch's default device and type are.
 
+    Those of "mnist-5k" and of a folder are in the order of their classes: the first hundred images are of one class.
+
     Args:
         name: one of `DATASETS`, or "folder:PATH" for a folder of images (see memgan/data/folders.py).
         root: the folder of the data sets, in which files lie as torchvision keeps them; $MEMGAN_DATA, else ./data.
