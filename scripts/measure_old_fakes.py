@@ -36,9 +36,10 @@ from torch import Tensor
 
 from memgan.data import as_float, load_dataset
 from memgan.gan import AdversarialModel
-from memgan.lab.baselines.models import build_model, load_model
+from memgan.lab.baselines.models import build_model
 from memgan.lab.baselines.sigmoid import Scorer
 from memgan.lab.evaluation import old_fakes_of
+from memgan.lab.sessions import load_model
 from memgan.lab.studies.plan import settings_of
 from memgan.lab.studies.provenance import commit
 from memgan.presets import PRESETS
@@ -225,7 +226,9 @@ def of_study(folder: Path) -> list[dict[str, Any]]:
     """
     rows = []
     for run in sorted(folder.glob("*/seed-*")):  # the runs that chose learning rates lie one folder deeper
-        gan, settings = load_model(run)
+        loaded = load_model(run)
+        gan = loaded.gan
+        settings = loaded.settings
         kept = old_fakes_of(run, gan)
         if kept is None:
             raise ValueError(f"{run} has no old fakes: is the run finished?")

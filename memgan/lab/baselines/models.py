@@ -15,7 +15,6 @@ one-hot code; where there is no code at all, there is one slot, which tells the 
 
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
@@ -26,10 +25,9 @@ from memgan.lab.baselines.unconditional import NoiseGenerator, UnconditionalMemo
 from memgan.memory import VMFMemory
 from memgan.networks import Generator, InferenceNetwork
 from memgan.presets import Settings
-from memgan.pretrained import PRETRAINED, load_pretrained
-from memgan.runs import SETTINGS, build, load_run
+from memgan.runs import build
 
-__all__ = ["MODELS", "as_model", "build_model", "load_model", "parameters"]
+__all__ = ["MODELS", "as_model", "build_model", "parameters"]
 
 MODELS = ("memorygan", *MEMORIES, "no-mcgn", "dcgan", "infogan")
 INFOGAN_CODES = 10  # values of the one-hot code that InfoGAN's authors use on MNIST
@@ -110,13 +108,6 @@ def build_model(settings: Settings, device: torch.device | str = "cpu") -> Adver
             image_shape=networks.image_shape,
         )
     return model.to(device)
-
-
-def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[AdversarialModel, Settings]:
-    """`memgan.runs.load_run` for a run of any model; or a pretrained one by its name, where no run is called that."""
-    if str(folder) in PRETRAINED and not (Path(folder) / SETTINGS).exists():
-        return load_pretrained(str(folder), device)
-    return load_run(folder, device, build_model)
 
 
 def parameters(gan: AdversarialModel) -> dict[str, int]:

@@ -23,7 +23,7 @@ from typing import Any, cast
 import torch
 
 from memgan.gan import AdversarialModel
-from memgan.lab.baselines.models import load_model, parameters
+from memgan.lab.baselines.models import parameters
 from memgan.lab.evaluation import evaluate, old_fakes_of
 from memgan.lab.evaluation.classifier import features_of, has_classes
 from memgan.lab.evaluation.metrics import frechet_distance, inception_score
@@ -31,6 +31,7 @@ from memgan.lab.sessions import checkpoints
 from memgan.lab.sessions.capacity import refuse_beyond_memory
 from memgan.lab.sessions.diagnosis import TrainingError
 from memgan.lab.sessions.digest import digest_of
+from memgan.lab.sessions.loading import load_model
 from memgan.lab.sessions.lock import held
 from memgan.lab.sessions.progress import to_stderr
 from memgan.lab.sessions.session import HANG_UP, Interrupted, Session, SessionOptions
@@ -258,10 +259,10 @@ def trained(job: Job) -> tuple[AdversarialModel, float]:
         session.run()
         shutil.rmtree(job.folder / CHECKPOINTS)  # they take more room than the run
     torch.set_num_threads(THREADS)
-    gan, settings = load_model(job.folder, job.device)
+    loaded = load_model(job.folder, job.device)
     history = json.loads((job.folder / HISTORY).read_text(encoding="utf-8"))
-    _refuse_another_run(job, settings, history["seed"], history.get("data", ""))
-    return gan, history["seconds"]
+    _refuse_another_run(job, loaded.settings, history["seed"], history.get("data", ""))
+    return loaded.gan, history["seconds"]
 
 
 def _refuse_another_run(job: Job, settings: Settings, seed: int, digest: str) -> None:

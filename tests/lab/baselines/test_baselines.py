@@ -16,9 +16,10 @@ from scipy.stats import chisquare, entropy, norm
 from memgan import MemoryGAN
 from memgan.gan import Generated, generator_loss
 from memgan.lab.baselines.memories import AveragingMemory, LastWriteWins, OneByOne
-from memgan.lab.baselines.models import MODELS, as_model, build_model, load_model, parameters
+from memgan.lab.baselines.models import MODELS, as_model, build_model, parameters
 from memgan.lab.baselines.sigmoid import SigmoidGAN
 from memgan.lab.commands.cli import main
+from memgan.lab.sessions import load_model
 from memgan.presets import PRESETS
 from memgan.runs import build, load_run, save_run
 from memgan.training import adam_optimisers, prepare, train, training_step
@@ -155,8 +156,9 @@ def test_a_run_comes_back_as_it_was_saved(name, tmp_path):
     settings = tiny_baseline_settings(name, training=SHORT)
     list(train(gan, random_images(23), settings.training))
     save_run(tmp_path, gan, settings, {})
-    again, settings_again = load_model(tmp_path)
-    assert settings_again == settings and same_state(again, gan.state_dict())
+    loaded = load_model(tmp_path)
+    again = loaded.gan
+    assert loaded.settings == settings and same_state(again, gan.state_dict())
     assert type(again) is type(gan)
     assert type(getattr(again, "memory", None)) is type(getattr(gan, "memory", None))
     with pytest.raises(ValueError, match=f"got the baseline {re.escape(repr(settings.model))}"):

@@ -17,11 +17,11 @@ import memgan.lab.evaluation.classifier
 import memgan.lab.sessions.session
 import memgan.training
 from memgan.data import ImageData, load_dataset
-from memgan.lab.baselines.models import load_model
 from memgan.lab.commands import scores
 from memgan.lab.commands.cli import main, parser
 from memgan.lab.evaluation.classifier import train_classifier
 from memgan.lab.evaluation.material import gather
+from memgan.lab.sessions import load_model
 from memgan.lab.sessions.digest import digest_of
 from memgan.lab.sessions.lock import held
 from memgan.runs import load_run, saved_checkpoints
@@ -304,8 +304,8 @@ def test_networks_follow_another_data_set(tmp_path):
 
 def test_a_baseline_is_trained_by_the_same_command(tmp_path):
     assert main(["train", "--out", str(tmp_path / "run"), *TINY, "--model", "dcgan"]) == 0
-    gan, settings = load_model(tmp_path / "run")
-    assert settings.model == "dcgan" and not hasattr(gan, "memory")
+    loaded = load_model(tmp_path / "run")
+    assert loaded.settings.model == "dcgan" and not hasattr(loaded.gan, "memory")
 
 
 def test_an_unknown_model_is_refused(tmp_path, capsys):
