@@ -176,7 +176,13 @@ class Session:
         if earlier:
             self._go_on_from(earlier)
         kept = [step_of(path) for path in saved_checkpoints(folder)]
-        self._scores = ScoreLog(folder / SCORES, self.trainer.number, self.options, kept)
+        self._scores = ScoreLog(
+            folder / SCORES,
+            self.trainer.number,
+            best=self.options.best,
+            lower_is_better=self.options.lower_is_better,
+            kept=kept,
+        )
 
     @property
     def gan(self) -> AdversarialModel:
@@ -194,12 +200,14 @@ class Session:
     @property
     def best_step(self) -> int | None:
         """The step with the best score so far, whose checkpoint is kept; None where nothing was measured."""
-        return self._scores.best_step
+        best = self._scores.best
+        return None if best is None else best["step"]
 
     @property
     def best_score(self) -> float:
         """The score at `best_step`; NaN where nothing was measured."""
-        return math.nan if self.best_step is None else self._scores.value_at(self.best_step)
+        best = self._scores.best
+        return math.nan if best is None else best[self.options.best]
 
     def run(self, *, overwrite: bool = False) -> None:
         """Train to the last step and write the run; with `overwrite`, in the place of what an earlier one left.
