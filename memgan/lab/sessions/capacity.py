@@ -22,14 +22,13 @@ PER_SLOT = 2 * 8 + BYTES  # value, age and histogram
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def refuse_beyond_memory(
-    settings: Settings, device: torch.device | str = "cpu", *, images: int = 0, training: bool = True
-) -> None:
+def refuse_beyond_memory(settings: Settings, device: torch.device | str = "cpu", *, training: bool = True) -> None:
     """ValueError where the model of `settings` cannot fit on `device`, with the sizes that would be needed.
 
-    `images` are the bytes of the training images. Where `training` is False, the model is only to be looked at.
+    Training images do not count: they may lie in a file that is mapped. Where `training` is False, the model is only
+    to be looked at.
     """
-    needed = _needed(settings, images=images, training=training)
+    needed = _needed(settings, training=training)
     installed = installed_bytes(torch.device(device))
     total = sum(needed.values())
     if installed is None or total <= installed:
@@ -55,7 +54,7 @@ def installed_bytes(device: torch.device) -> int | None:
     return min(limits)
 
 
-def _needed(settings: Settings, *, images: int, training: bool) -> dict[str, int]:
+def _needed(settings: Settings, *, training: bool) -> dict[str, int]:
     """Bytes, by what they are for."""
     memory = settings.memory
     batch = settings.training.batch_size
@@ -76,7 +75,6 @@ def _needed(settings: Settings, *, images: int, training: bool) -> dict[str, int
         * (memory.key_dim * BYTES + PER_SLOT),
         f"{num_weights:,} weights": num_weights * (PER_WEIGHT if training else BYTES),
         f"what the layers make of batches of {batch:,} images": outputs * BYTES,
-        "the training images": images,
         f"{replay:,} old fakes": replay * math.prod(settings.networks.image_shape) if training else 0,
     }
 

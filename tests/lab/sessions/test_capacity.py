@@ -41,12 +41,6 @@ def test_every_preset_fits_into_16_gigabytes(name, monkeypatch):
     refuse_beyond_memory(PRESETS[name])
 
 
-def test_images_count(monkeypatch):
-    refuse_beyond_memory(tiny_settings(), images=10**6)
-    with pytest.raises(ValueError, match="the training images"):
-        refuse_beyond_memory(tiny_settings(), images=10**15)
-
-
 def test_a_look_at_the_sizes_leaves_the_random_state_alone():
     before = torch.get_rng_state()
     refuse_beyond_memory(tiny_settings())
