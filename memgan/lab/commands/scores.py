@@ -4,14 +4,13 @@ import argparse
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from memgan.data import ImageData
 from memgan.gan import AdversarialModel
 from memgan.lab.commands.options import data_of
 from memgan.lab.evaluation import METRICS, Metric, classifier_for
 from memgan.lab.evaluation.classifier import has_classes
-from memgan.lab.evaluation.material import gather
+from memgan.lab.evaluation.material import gather, some_images
 from memgan.lab.evaluation.registry import named
 from memgan.presets import Settings
 
@@ -36,8 +35,8 @@ def scorer(
     with torch.random.fork_rng(devices=[]):
         test = data_of(options, settings, "test")
         classifier = classifier_for(settings.dataset, data=train)
-    some_train = _some(train)
-    some_test = _some(test, at_most=len(some_train.images))
+    some_train = some_images(train, MOST_IMAGES, seed=0)
+    some_test = some_images(test, len(some_train.images), seed=0)
     metrics: list[Metric] = [named(name, METRICS) for name in (*SCORED, *BESIDE)]
 
     def scores(gan: AdversarialModel) -> dict[str, float]:
@@ -47,11 +46,3 @@ def scorer(
         return {name: score.value for name, score in measured.items() if score is not None}
 
     return scores
-
-
-def _some(data: ImageData, at_most: int = MOST_IMAGES) -> ImageData:
-    """At most so many images of a data set, which may be in the order of its classes."""
-    order: Tensor = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(0))
-    chosen = order[:at_most].sort().values
-    source = None if data.source is None else data.source[chosen]
-    return data._replace(images=data.images[chosen], labels=data.labels[chosen], source=source)

@@ -14,7 +14,7 @@ from memgan.lab.evaluation.classifier import Classifier, FeatureExtractor, Say, 
 from memgan.lab.evaluation.old_fakes import OldFakes
 from memgan.lab.evaluation.walks import ROUNDS, SURE, Ends, WalkKind, find_ends, walk_between
 
-__all__ = ["Material", "MissingError", "Sample", "gather", "rejected"]
+__all__ = ["Material", "MissingError", "Sample", "gather", "rejected", "some_images"]
 
 SLOTS = 128  # slots, as the generator draws them
 SAMPLES = 16  # images of each of these slots
@@ -229,6 +229,14 @@ def gather(
         old_fakes=old_fakes,
         seed=seed,
     )
+
+
+def some_images(data: ImageData, at_most: int, *, seed: int) -> ImageData:
+    """At most so many images of a data set, which may be in the order of its classes: they are drawn by `seed`."""
+    order = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(seed))
+    chosen = order[:at_most].sort().values
+    source = None if data.source is None else data.source[chosen]
+    return data._replace(images=data.images[chosen], labels=data.labels[chosen], source=source)
 
 
 # ---------------------------------------------------------------- what is asked of a model

@@ -11,7 +11,7 @@ from torch import Tensor
 from memgan.data import ImageData, as_float
 from memgan.gan import AdversarialModel
 from memgan.lab.evaluation.classifier import Classifier, FeatureExtractor, Say, features_of
-from memgan.lab.evaluation.material import Material, Sample, gather
+from memgan.lab.evaluation.material import Material, Sample, gather, some_images
 from memgan.lab.evaluation.old_fakes import OldFakes
 from memgan.lab.evaluation.registry import COVERED, METRICS, Metric, Scores, measure
 from memgan.lab.evaluation.spread import Interval, bootstrap_mean
@@ -135,7 +135,7 @@ def evaluate(
     _check_what_is_compared(classifier, train, test)
     compared = test
     if len(test.images) > len(train.images):
-        compared = _some(test, len(train.images), seed)
+        compared = some_images(test, len(train.images), seed=seed)
     material = gather(
         gan, classifier, train, compared, seed, old_fakes=old_fakes, labelled=classifier_test or test, say=say
     )
@@ -170,13 +170,6 @@ def _check_what_is_compared(classifier: Classifier | None, train: ImageData, tes
     except RuntimeError as error:  # of a layer, whose weights have another shape
         shape = list(train.images.shape[1:])
         raise ValueError(f"the classifier is none of images {shape}: train one with train_classifier(train)") from error
-
-
-def _some(data: ImageData, number: int, seed: int) -> ImageData:
-    """`number` images of a data set, chosen by `seed`."""
-    order = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(seed))
-    chosen = order[:number].sort().values
-    return data._replace(images=data.images[chosen], labels=data.labels[chosen], source=None)
 
 
 def _moment_by_moment(material: Material) -> list[dict[str, float | None]] | None:
