@@ -37,6 +37,8 @@ BAR_EVERY = 20  # steps between two descriptions beside the bar: each asks the d
 LINES = 10  # of progress where there is no terminal, at least
 TIMED = 20  # steps after which one can tell how long the rest will take
 SILENCE = 30.0  # seconds between two of them, at most
+SHEET_ROWS = 10  # of a sheet of samples, a slot in each
+SHEET_COLUMNS = 10  # images of each slot
 
 
 def to_stderr(text: str) -> None:
@@ -163,11 +165,11 @@ class MetricsLog:
             for name, value in scores.items():
                 self._events.add_scalar(name, value, number)
 
-    def write_images(self, number: int, images: Tensor, columns: int) -> None:
-        """Show a sheet of images in TensorBoard."""
+    def write_sheet(self, number: int, images: Tensor) -> None:
+        """Show the images of `sheet` in TensorBoard."""
         if self._events is None:
             return
-        picture = tile(images, columns)
+        picture = tile(images, SHEET_COLUMNS)
         self._events.add_image("samples", picture, number, dataformats="HW" if picture.ndim == 2 else "HWC")
 
     def close(self) -> None:
@@ -253,17 +255,17 @@ def evaluating(gan: AdversarialModel) -> Iterator[None]:
         gan.train(was_training)
 
 
-def sheet(gan: AdversarialModel, seed: int, rows: int = 10, columns: int = 10) -> Tensor:
-    """A slot in each row, [rows * columns, C, H, W]; from `seed`, so that training's random state is as it was."""
+def sheet(gan: AdversarialModel, seed: int) -> Tensor:
+    """A slot in each row, [SHEET_ROWS * SHEET_COLUMNS, C, H, W]; from `seed`: training's random state is as it was."""
     draw = torch.Generator(gan.device).manual_seed(seed)
     with evaluating(gan):
-        images, _ = gan.sample_slots(rows, columns, generator=draw)
+        images, _ = gan.sample_slots(SHEET_ROWS, SHEET_COLUMNS, generator=draw)
     return images.flatten(0, 1)
 
 
-def write_sheet(path: Path, images: Tensor, columns: int) -> None:
-    """A picture of `images`, whole or not at all."""
-    figure = image_grid(images, columns, column_label="noise z, drawn anew for each image")
+def write_sheet(path: Path, images: Tensor) -> None:
+    """A picture of the images of `sheet`, whole or not at all."""
+    figure = image_grid(images, SHEET_COLUMNS, column_label="noise z, drawn anew for each image")
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as unfinished:
         figure.savefig(unfinished, dpi=150, bbox_inches="tight", format="png")

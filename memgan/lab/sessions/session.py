@@ -69,7 +69,6 @@ __all__ = ["Interrupted", "Session", "SessionOptions", "clear", "fastest_threads
 
 MOMENTS = 10  # of training at which generated images are kept
 OLD_FAKES = 64  # images of each moment
-SHEET_COLUMNS = 10
 LOOK_EVERY = 50  # steps; a look waits for a GPU
 SAVE_EVERY = 500  # steps between checkpoints, unless they would take more than
 SAVE_SHARE = 0.01  # of the time
@@ -405,9 +404,9 @@ class Session:
 
     def _write_samples(self, number: int, log: MetricsLog | None) -> None:
         images = sheet(self.gan, self.seed)
-        write_sheet(self.folder / "samples" / f"step-{number:08}.png", images, SHEET_COLUMNS)
+        write_sheet(self.folder / "samples" / f"step-{number:08}.png", images)
         if log:
-            log.write_images(number, images, SHEET_COLUMNS)
+            log.write_sheet(number, images)
 
     def _save_is_due(self, number: int) -> bool:
         if self.options.checkpoint_every:
