@@ -74,28 +74,21 @@ class Classifier(nn.Module):
 
 
 def train_classifier(
-    data: ImageData,
-    seed: int = 0,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    *,
-    say: Say | None = None,
+    data: ImageData, seed: int = 0, epochs: int | None = None, *, say: Say | None = None
 ) -> Classifier:
     """Train a classifier on one thread: the same bits for the same seed on the same machine.
 
     Fewer than 5,000 images are shown 15 times, in batches of 64, each time shifted by up to a pixel. More images are
     shown as they are, in batches of 128, until some 200,000 were shown. In colour it is some 400,000, shifted as well,
-    and half of the images are mirrored, as is usual for photographs. `epochs` and `batch_size` override that; where
-    there are fewer images than a batch holds, all of them are a batch. `say` is told before each batch how far it is.
-    The global random state is left as it was. It learns under `torch.no_grad` and in inference mode, too. Raises
-    ValueError where there are no classes.
+    and half of the images are mirrored, as is usual for photographs. `epochs` overrides that; where there are
+    fewer images than a batch holds, all of them are a batch. `say` is told before each batch how far it is. The global
+    random state is left as it was. It learns under `torch.no_grad` and in inference mode, too. Raises ValueError where
+    there are no classes.
     """
     number = len(data.images)
     many = number >= _MANY_IMAGES
     in_colour = data.images.shape[1] > 1
-    if batch_size is None:
-        batch_size = 128 if many else 64
-    batch_size = min(batch_size, number)
+    batch_size = min(128 if many else 64, number)
     if epochs is None:
         shown = 400_000 if in_colour else 200_000
         epochs = min(15, max(3, shown // number)) if many else 15
