@@ -67,7 +67,7 @@ def export_network(network: nn.Module, example: Tensor) -> dict[str, Any]:
 
 
 def export_gan(gan: MemoryGAN) -> dict[str, Any]:
-    """The generator of `gan` and its memory, for explorer.js.
+    """The generator of `gan` and its memory, for gan.js.
 
     Raises ValueError for what has no memory.
     """
@@ -86,7 +86,7 @@ def export_gan(gan: MemoryGAN) -> dict[str, Any]:
 
 
 def export_generator(gan: AdversarialModel) -> dict[str, Any]:
-    """The generator of `gan`, baselines included, for explorer.js; its input is `key_dim` numbers of a key, then z.
+    """The generator of `gan`, baselines included, for gan.js; its input is `key_dim` numbers of a key, then z.
 
     Raises ValueError for a generator that is not made of `layers`, the first of them linear.
     """

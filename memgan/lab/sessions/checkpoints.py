@@ -45,8 +45,8 @@ class Checkpoint:
     seconds: float  # of training so far
     trainer: dict[str, Any]  # Trainer.state_dict()
     history: Tensor  # [steps, 4] float32: the numbers of each `Step`
-    old_fakes: Tensor  # [marks, 64, C, H, W] uint8
-    old_steps: Tensor  # [marks] int64, when those were made
+    old_fakes: Tensor  # [moments, 64, C, H, W] uint8
+    old_steps: Tensor  # [moments] int64, when those were made
     data: str = ""  # digest of the training images; "" in a checkpoint of version 1
     init: str = ""  # whose weights the run began with; "" for random ones
     looks: Tensor = field(default_factory=_no_looks)  # [looks, 3] float64: the numbers of each `Look`; older ones: none
