@@ -51,7 +51,6 @@ __all__ = [
     "spectral_bound",
     "train_memory",
     "train_one_hot",
-    "train_plain",
     "training_plain",
 ]
 
@@ -256,13 +255,11 @@ class PlaneMemorySettings(CodeSettings):
     conditional: bool = True  # whether the generator is given a key (MCGN)
 
 
-def train_plain(seed: int, **changes: Any) -> SigmoidGAN:
-    """A plain GAN; `changes` are fields of `PlainSettings`. Seeds PyTorch."""
-    return _last(training_plain(seed, **changes))
-
-
 def training_plain(seed: int, **changes: Any) -> Iterator[tuple[int, SigmoidGAN]]:
-    """The same, handing out the number of steps done, from 0, and the model after each of them."""
+    """Train a plain GAN, handing out the number of steps done, from 0, and the model after each of them.
+
+    `changes` are fields of `PlainSettings`. Seeds PyTorch.
+    """
     settings = PlainSettings(**changes)
     prepare(seed)
     return _training(plain_gan(settings), settings)

@@ -28,7 +28,6 @@ __all__ = [
     "forbidden_region",
     "latent_square",
     "measures_by_kind",
-    "rings",
     "slot_squares",
     "squares_over_time",
 ]
@@ -49,17 +48,6 @@ class Series(NamedTuple):
     marker: str
     label_at: tuple[float, float]  # slope and share at which the label begins
     size: float = 7.5  # of a marker, in points
-
-
-def rings(samples: Mapping[str, tuple[ArrayLike, ArrayLike]], width: float = 3.0) -> Figure:
-    """A panel for each name: points [n, 2] coloured by their mode [n], -1 for a bridge, over the numbered discs."""
-    figure = Figure(figsize=(width * len(samples), width + 0.3), layout="constrained")
-    panels = figure.subplots(1, len(samples), squeeze=False)[0]
-    for axes, (title, sample) in zip(panels, samples.items(), strict=True):
-        points, modes = sample
-        _ring(axes, np.asarray(points), np.asarray(modes))
-        axes.set_title(title, fontsize=10.5)
-    return figure
 
 
 def latent_square(

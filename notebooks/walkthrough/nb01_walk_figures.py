@@ -17,7 +17,6 @@ from torch import Tensor
 from memgan.lab.evaluation.classifier import classify
 from memgan.lab.evaluation.walks import (
     IN_BETWEEN,
-    KINDS,
     LABELS,
     POINTS,
     SURE,
@@ -28,17 +27,14 @@ from memgan.lab.evaluation.walks import (
     find_ends,
     in_between,
     pick,
-    shares,
     walk,
     walk_between,
-    widget_state,
 )
-from memgan.plots import GENERATED, REAL, UNUSED, tile
-from walkthrough.drawing import GREEN, PURPLE, hide_top_and_right
+from memgan.plots import GENERATED, REAL, tile
+from walkthrough.drawing import hide_top_and_right
 
 __all__ = [
     "IN_BETWEEN",
-    "KINDS",
     "LABELS",
     "POINTS",
     "SURE",
@@ -47,24 +43,18 @@ __all__ = [
     "WalkKind",
     "base_rate",
     "classify",
-    "confidence_figure",
     "find_ends",
     "in_between",
     "load_walks",
     "middle_figure",
-    "outcome",
     "pick",
     "samples_figure",
-    "share_figure",
-    "shares",
     "stored_walks_figure",
     "walk",
     "walk_between",
     "walk_figure",
-    "widget_state",
 ]
 
-PALE_BLUE = "#9CC9E3"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -170,51 +160,3 @@ def _bars(axes: Axes, confidence: Tensor, classes: Tensor) -> None:
     axes.set(xlim=(-0.55, points - 0.45), ylim=(0, 1.25), yticks=[0, IN_BETWEEN], xticks=range(points))
     axes.set_ylabel("confidence", fontsize=9)
     hide_top_and_right(axes)
-
-
-def confidence_figure(walks: Mapping[str, Walk]) -> Figure:
-    """The share of images in between at each step of the walks, a line for each entry."""
-    figure = Figure(figsize=(6.5, 3.2 + 0.2 * len(walks)), layout="constrained")
-    axes = figure.subplots()
-    styles = [(GENERATED, "o", "-"), (REAL, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":")]
-    for (name, walked), style in zip(walks.items(), styles, strict=False):
-        colour, marker, line = style
-        share = (walked.confidence < IN_BETWEEN).double().mean(dim=0)
-        axes.plot(np.arange(len(share)), share, color=colour, marker=marker, linestyle=line, label=name)
-    axes.set(xlabel="step of the walk", ylabel=f"share below confidence {IN_BETWEEN}", ylim=(-0.02, None))
-    hide_top_and_right(axes)
-    figure.legend(frameon=False, loc="outside upper left", fontsize=9)
-    return figure
-
-
-def share_figure(rates: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """`rates[model][walk]`, one number for each seed: every seed a dot, the mean a bar, models in groups."""
-    num_rows = sum(len(kinds) for kinds in rates.values())
-    figure = Figure(figsize=(7.5, 0.34 * num_rows + 0.9), layout="constrained")
-    axes = figure.subplots()
-    names: list[str] = []
-    for model, kinds in rates.items():
-        for kind, values in kinds.items():
-            _bar_of_mean(axes, len(names), values, is_walk=kind in LABELS)
-            names.append(f"{model}: {LABELS.get(kind, kind)}")
-    axes.set_yticks(range(num_rows), names, fontsize=9)
-    axes.invert_yaxis()
-    axes.set(xlabel=f"share of images below confidence {IN_BETWEEN}", xlim=(0, None))
-    hide_top_and_right(axes)
-    return figure
-
-
-def _bar_of_mean(axes: Axes, place: int, values: Sequence[float], *, is_walk: bool) -> None:
-    """A dot for each of `values` over a bar of their mean, grey and hatched where they are no walk's."""
-    mean = sum(values) / len(values)
-    if is_walk:
-        axes.barh(place, mean, color=PALE_BLUE, edgecolor="white")
-    else:
-        axes.barh(place, mean, color=UNUSED, hatch="///", edgecolor="white")
-    axes.plot(values, [place] * len(values), "o", color="black", markersize=4)
-    axes.text(1.02, place, f"mean {mean:.2f}", va="center", fontsize=9, transform=axes.get_yaxis_transform())
-
-
-def outcome(rates: Mapping[str, float]) -> str:
-    """The shares as lines of text, in hundredths."""
-    return "\n".join(f"{name:15}{rate:.2f}" for name, rate in rates.items())

@@ -136,11 +136,6 @@ def drift_from_maximum(queries: Tensor, alpha: float, *, writes: int = 1500, see
     return float(torch.rad2deg(torch.acos(cosine)).max())
 
 
-def mean_length(kappa: float, dim: int) -> float:
-    """The length of the mean of a vMF, I_{M/2}(kappa) / I_{M/2-1}(kappa), between 0 and 1."""
-    return float((vmf.log_bessel_i(dim / 2, kappa) - vmf.log_bessel_i(dim / 2 - 1, kappa)).exp())
-
-
 # ---------------------------------------------------------------- queries that drift
 
 

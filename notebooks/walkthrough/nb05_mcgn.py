@@ -207,11 +207,6 @@ def two_signs(kappas: Tensor, true_kappa: float) -> tuple[Tensor, Tensor, float]
     return right, printed, information
 
 
-def tight_kappa(kappas: Tensor, bounds: Tensor) -> float:
-    """The kappa at which a bound is highest."""
-    return float(kappas[bounds.argmax()])
-
-
 # ---------------------------------------------------------------- how hard each bound pulls
 
 

@@ -52,7 +52,7 @@ def test_stored_runs_are_found_by_their_kind():
 
 
 def test_latent_square_says_where_each_noise_goes():
-    gan = plane.train_plain(seed=0, steps=2)
+    *_, (_, gan) = plane.training_plain(seed=0, steps=2)
     square = latent(gan, side=6)
     noise = plane.latent_grid(6)
     assert int(square.modes[1, 4]) == int(plane.mode_of(gan.generator.layers(noise[1, 4])[None])[0])

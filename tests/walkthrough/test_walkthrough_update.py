@@ -136,12 +136,6 @@ def test_single_writes_rest_near_the_maximum_only_with_a_long_memory():
     assert nb04.drift_from_maximum(queries, 0.5) > 45
 
 
-def test_mean_length_is_that_of_scipy_and_of_samples():
-    samples = circle.cluster(0, 8, 100_000, torch.Generator().manual_seed(0))
-    assert nb04.mean_length(8, 2) == pytest.approx(float(samples.mean(dim=0).norm()), abs=2e-3)
-    assert nb04.mean_length(60, 64) == pytest.approx(special.ive(32, 60) / special.ive(31, 60), rel=1e-9)
-
-
 # ---------------------------------------------------------------- drift, batches, labels
 
 

@@ -4,19 +4,17 @@ A walk is a straight line in what the generator is given: noise, and, where ther
 images that the classifier is sure of; the question is what lies between them.
 """
 
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from memgan.gan import AdversarialModel, MemoryGAN
+from memgan.gan import AdversarialModel
 from memgan.lab.evaluation.classifier import Classifier, classify
 
 __all__ = [
     "IN_BETWEEN",
-    "KINDS",
     "LABELS",
     "POINTS",
     "ROUNDS",
@@ -28,19 +26,11 @@ __all__ = [
     "find_ends",
     "in_between",
     "pick",
-    "shares",
     "walk",
     "walk_between",
-    "widget_state",
 ]
 
 WalkKind = Literal["noise", "slot", "switch", "keys"]
-KINDS: dict[WalkKind, str] = {
-    "noise": "noise to noise (there is no key)",
-    "slot": "inside a slot: one key, noise to noise",
-    "switch": "across slots: noise to noise, the key switched half-way",
-    "keys": "between keys: noise to noise and key to key",
-}
 LABELS = {"noise": "noise to noise", "slot": "inside a slot", "switch": "across slots", "keys": "between keys"}
 SURE = 0.95  # confidence of a walk's ends, at least
 IN_BETWEEN = 0.8  # confidence below which an image counts as in between
@@ -130,12 +120,6 @@ def walk(gan: AdversarialModel, classifier: Classifier, kind: WalkKind, pairs: i
     return walk_between(gan, classifier, find_ends(gan, classifier, kind, pairs, seed), kind)
 
 
-def widget_state(gan: MemoryGAN, ends: Ends, index: int) -> dict[str, Any]:
-    """The walk number `index` as `memgan.widgets.Interpolation` names its ends: two slots, and two noises."""
-    slots = [int((gan.memory.keys == key).all(dim=1).nonzero()[0]) for key in ends.keys[:, index]]
-    return {"slots": slots, "noises": ends.noise[:, index].tolist()}
-
-
 def in_between(walk: Walk) -> float:
     """Share of the interior images of all walks that the classifier is not sure of: confidence below IN_BETWEEN."""
     return float((walk.confidence[:, 1:-1] < IN_BETWEEN).double().mean())
@@ -147,14 +131,6 @@ def base_rate(gan: AdversarialModel, classifier: Classifier, samples: int = 1500
     images = gan.generate(samples, generator=torch.Generator().manual_seed(seed)).images
     confidence, _ = classify(classifier, images)
     return float((confidence < IN_BETWEEN).double().mean())
-
-
-def shares(gan: AdversarialModel, classifier: Classifier, kinds: Sequence[WalkKind], seed: int = 0) -> dict[str, float]:
-    """`in_between` of each kind of walk, and under "random samples" the base rate."""
-    rates = {"random samples": base_rate(gan, classifier, seed=seed)}
-    for kind in kinds:
-        rates[kind] = in_between(walk(gan, classifier, kind, seed=seed))
-    return rates
 
 
 def pick(walk: Walk, quantile: float = 0.5) -> int:
