@@ -91,7 +91,8 @@ def scores_of(gan: MemoryGAN, settings: Settings, design: nb05.Design, name: str
     }
     for score in SCORES:
         row[score] = getattr(result, score)
-        row[f"{score}_real"] = getattr(result, f"{score}_real", None) if score != "slots_in_use" else None
+        if score not in ("slot_purity", "slots_in_use"):  # which real images have not
+            row[f"{score}_real"] = getattr(result, f"{score}_real")
     return row | measures_of(gan, design, as_float(train_data.images), train_data.labels)
 
 
@@ -120,16 +121,12 @@ def measures_of(gan: MemoryGAN, design: nb05.Design, real: torch.Tensor, labels:
     return {
         "class_from_slot": nb05.shared_information(design.classes),
         "class_from_noise": nb05.shared_information(design.classes.T),
-        "same_slot": nb05.agreement(design.classes),
-        "same_noise": nb05.agreement(design.classes.T),
         "variance_slot": slot,
         "variance_noise": noise,
         "variance_both": both,
         "variety": nb05.variety(design.images, real, labels),
         "cosine": float(cosine.mean()),
-        "cosine_real": nb05.cosine_of_real(gan, real[:1000]),
         "bound": nb05.information_bound(gan.memory, slots, design.queries.flatten(0, 1)),
-        "entropy": nb05.entropy(nb05.usage(gan.memory)),
     }
 
 

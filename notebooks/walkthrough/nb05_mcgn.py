@@ -27,14 +27,12 @@ from walkthrough.lesson import Mistake, Wrong, answered, attempt
 __all__ = [
     "Design",
     "Pulls",
-    "agreement",
     "run_table",
     "check_density_loss",
     "check_key_share",
     "check_posterior_loss",
     "check_probabilities",
     "check_sample",
-    "cosine_of_real",
     "crossed",
     "information_bound",
     "k_means",
@@ -141,15 +139,6 @@ def shares_of_variance(values: Tensor) -> tuple[float, float, float]:
     return float(slot), float(noise), float(1 - slot - noise)
 
 
-def agreement(classes: Tensor) -> float:
-    """Probability that two images of the same row of `classes` [rows, columns] are seen as the same class."""
-    counts = F.one_hot(classes).sum(dim=1).double()
-    columns = classes.shape[1]
-    equal_pairs = (counts * (counts - 1)).sum(dim=1)
-    all_pairs = columns * (columns - 1)
-    return float((equal_pairs / all_pairs).mean())
-
-
 def shared_information(classes: Tensor) -> float:
     """I(class; row) / H(class), 0 to 1, of `classes` [rows, columns], each row as probable as the others."""
     joint = F.one_hot(classes).double().mean(dim=1) / len(classes)
@@ -165,16 +154,6 @@ def variety(images: Tensor, real: Tensor, labels: Tensor) -> float:
     """
     of_classes = [real[labels == label].var(dim=0, correction=0).mean() for label in labels.unique()]
     return float(images.var(dim=1, correction=0).mean() / torch.stack(of_classes).mean())
-
-
-@torch.no_grad()
-def cosine_of_real(gan: MemoryGAN, images: Tensor) -> float:
-    """The mean cosine between the query of a real image and the key of its most probable real slot."""
-    memory = gan.memory
-    queries = gan.inference(images)
-    scores = memory.kappa * queries @ memory.keys.T + memory.slot_probabilities().log().to(queries.dtype)
-    best = scores.argmax(dim=1)
-    return float((queries * memory.keys[best]).sum(dim=1).mean())
 
 
 def k_means(points: Tensor, number: int, steps: int = 10) -> Tensor:

@@ -75,11 +75,6 @@ def test_shares_of_variance_are_those_of_a_design_built_from_known_parts():
     assert alone == pytest.approx((0, 0, 1), abs=1e-6)
 
 
-def test_agreement_counts_pairs():
-    classes = torch.tensor([[0, 0, 1, 1], [2, 2, 2, 2]])
-    assert mcgn.agreement(classes) == pytest.approx((2 / 6 + 1) / 2)
-
-
 def test_shared_information_is_that_of_scikit_learn():
     classes = torch.randint(0, 4, (7, 9), generator=torch.Generator().manual_seed(1)) + torch.arange(7).unsqueeze(1) % 2
     rows = torch.arange(7).unsqueeze(1).expand(7, 9)
@@ -96,17 +91,6 @@ def test_variety_is_one_for_slots_that_vary_as_classes_do():
     assert mcgn.variety(slots, real, labels) == pytest.approx(1.0)
     assert mcgn.variety(slots / 2, real, labels) == pytest.approx(0.25)
     assert mcgn.variety(slots[:, :1].expand_as(slots), real, labels) == pytest.approx(0.0)
-
-
-def test_cosine_of_real_images_is_that_to_their_most_probable_real_slot():
-    gan = tiny_gan().eval()
-    images = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    memory = gan.memory
-    cosines = []
-    for query in gan.inference(images).detach():
-        scores = memory.kappa * memory.keys @ query + (memory.histogram * memory.values).log()
-        cosines.append(float(memory.keys[int(scores.argmax())] @ query))
-    assert mcgn.cosine_of_real(gan, images) == pytest.approx(sum(cosines) / 6, abs=1e-5)
 
 
 def test_pulls_are_the_gradients_on_paper():
