@@ -38,15 +38,16 @@ PAPERS_RULE = [
 ]
 DENSITY = "training.information=density"
 PAPERS_NUMBERS = ["memory.kappa=1", "memory.alpha=0.5", "networks.noise_dim=2"]  # Fashion-MNIST and affine-MNIST there
-RUNS: dict[str, tuple[list[str], tuple[int, ...]]] = {  # what is changed, and the seeds
-    "posterior": ([], (0,)),
-    "density": ([DENSITY, "training.mi_weight=0.02"], (0,)),
-    "no term": (["training.mi_weight=0"], (0,)),
-    "density, Z 4": ([DENSITY, "training.mi_weight=0.02", "networks.noise_dim=4"], (0,)),
-    "density, Z 4, lambda 0.1": ([DENSITY, "training.mi_weight=0.1", "networks.noise_dim=4"], (0,)),
-    "density, Z 2, lambda .01": ([DENSITY, "training.mi_weight=0.01", "networks.noise_dim=2"], (0,)),
-    "paper, density": ([DENSITY, "training.mi_weight=0.01", *PAPERS_NUMBERS], (0,)),
-    "paper, posterior": (PAPERS_NUMBERS, (0,)),
+SEED = 0
+RUNS: dict[str, list[str]] = {  # what is changed
+    "posterior": [],
+    "density": [DENSITY, "training.mi_weight=0.02"],
+    "no term": ["training.mi_weight=0"],
+    "density, Z 4": [DENSITY, "training.mi_weight=0.02", "networks.noise_dim=4"],
+    "density, Z 4, lambda 0.1": [DENSITY, "training.mi_weight=0.1", "networks.noise_dim=4"],
+    "density, Z 2, lambda .01": [DENSITY, "training.mi_weight=0.01", "networks.noise_dim=2"],
+    "paper, density": [DENSITY, "training.mi_weight=0.01", *PAPERS_NUMBERS],
+    "paper, posterior": PAPERS_NUMBERS,
 }
 SHEET_OF = {"posterior": "bound-posterior.png", "density": "bound-density.png", "no term": "bound-none.png"}
 PICTURES = tuple(SHEET_OF.values())
@@ -55,27 +56,26 @@ SCORES = ("inception_score", "frechet_distance", "recall", "slot_purity", "slots
 
 def settings_of(name: str) -> Settings:
     """The preset with the paper's rule and with what the run `name` changes."""
-    changes, _ = RUNS[name]
-    return PRESETS["mnist-5k"].changed([f"training.steps={STEPS}", *PAPERS_RULE, *changes])
+    return PRESETS["mnist-5k"].changed([f"training.steps={STEPS}", *PAPERS_RULE, *RUNS[name]])
 
 
-def measure(name: str, seed: int) -> dict[str, Any]:
-    """Train one run and measure it; draw its sheet where it has one and `seed` is 0."""
+def measure(name: str) -> dict[str, Any]:
+    """Train one run and measure it; draw its sheet where it has one."""
     settings = settings_of(name)
     train_data = load_dataset(settings.dataset)
-    prepare(seed)
+    prepare(SEED)
     gan = build(settings)
     started = time.process_time()
     Trainer(gan, train_data, settings.training).run()
     seconds = time.process_time() - started
     gan.eval()
     design = nb05.crossed(gan, classifier_for(settings.dataset))
-    if seed == 0 and name in SHEET_OF:
+    if name in SHEET_OF:
         draw_sheet(gan, SHEETS / SHEET_OF[name])
-    return {**scores_of(gan, settings, design, name, seed), "seconds": round(seconds, 1)}
+    return {**scores_of(gan, settings, design, name), "seconds": round(seconds, 1)}
 
 
-def scores_of(gan: MemoryGAN, settings: Settings, design: nb05.Design, name: str, seed: int) -> dict[str, Any]:
+def scores_of(gan: MemoryGAN, settings: Settings, design: nb05.Design, name: str) -> dict[str, Any]:
     """The row of a run: its settings, the scores of `memgan evaluate` that the notebook shows, and its own measures."""
     train_data = load_dataset(settings.dataset)
     test_data = load_dataset(settings.dataset, split="test")
@@ -83,7 +83,7 @@ def scores_of(gan: MemoryGAN, settings: Settings, design: nb05.Design, name: str
     result = evaluate(gan, classifier_for(settings.dataset), train_data, test_data, metrics=metrics)
     row: dict[str, Any] = {
         "run": name,
-        "seed": seed,
+        "seed": SEED,
         "commit": commit(),
         "information": settings.training.information,
         "lambda": settings.training.mi_weight,
@@ -100,7 +100,7 @@ def measure_pretrained() -> dict[str, Any]:
     """The same measures of the model that comes with the package, and its least pure slots."""
     gan, settings = load_pretrained("mnist-5k")
     design = nb05.crossed(gan, classifier_for(settings.dataset))
-    return {**scores_of(gan, settings, design, "pretrained", 0), "least_pure": least_pure(design)}
+    return {**scores_of(gan, settings, design, "pretrained"), "least_pure": least_pure(design)}
 
 
 def least_pure(design: nb05.Design) -> list[dict[str, Any]]:
@@ -151,18 +151,16 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help=f"run only these of {', '.join(RUNS)}")
     names = parser.parse_args().names or [*RUNS, "pretrained"]
     rows = json.loads(RESULT.read_text(encoding="utf-8"))["runs"] if RESULT.exists() else []
-    seeds_of = {name: RUNS[name][1] if name in RUNS else (0,) for name in names}
-    in_order = [(name, seed) for seed in (0, 1) for name in names if seed in seeds_of[name]]
-    done = {(row["run"], row["seed"]) for row in rows}
-    for name, seed in in_order:
-        if (name, seed) in done:
+    done = {row["run"] for row in rows}
+    for name in names:
+        if name in done:
             continue
-        row = measure_pretrained() if name == "pretrained" else measure(name, seed)
+        row = measure_pretrained() if name == "pretrained" else measure(name)
         rows.append(row)
         text = json.dumps({"steps": STEPS, "runs": rows}, indent=1)
         RESULT.write_text(text + "\n", encoding="utf-8")
         scores = {key: round(value, 3) for key, value in row.items() if isinstance(value, float)}
-        print(name, seed, scores, flush=True)
+        print(name, scores, flush=True)
 
 
 if __name__ == "__main__":
