@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 
 __all__ = ["Mistake", "Wrong", "answered", "attempt", "png", "show", "source"]
 
-PIXELS_PER_INCH = 96  # on the page; drawn at 1.5 times that, so that it stays sharp
+PIXELS_PER_INCH = 96  # on the page
+SHARP = 1.5 * PIXELS_PER_INCH  # what figures are drawn at
 
 
-def png(figure: Figure) -> bytes:
-    """`figure` as a PNG file, 1.5 pixels for each pixel of the page."""
+def png(figure: Figure, dpi: float = SHARP) -> bytes:
+    """`figure` as a PNG file of `dpi` pixels an inch, by default 1.5 for each pixel of the page."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=1.5 * PIXELS_PER_INCH, facecolor="white", metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 

@@ -1,7 +1,6 @@
 """Memory film: a memory on a circle as it is written, one write after another."""
 
 import copy
-import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from memgan.memory import VMFMemory
 from memgan.widgets.base import PictureWidget, script
 from walkthrough.circle import draw
+from walkthrough.lesson import png
 
 __all__ = ["MemoryFilm"]
 
@@ -64,9 +64,7 @@ class MemoryFilm(PictureWidget):
         figure = Figure(figsize=(3.4, 3.4))
         axes = figure.add_axes((0, 0, 1, 1))
         draw(axes, self.frames[self.write], self.frames[max(0, self.write - 1)])
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=100, facecolor="white", metadata={"Software": None})
-        return buffer.getvalue()
+        return png(figure, dpi=100)
 
     def __repr__(self) -> str:
         writes = len(self.frames) - 1

@@ -1,6 +1,5 @@
 """Posterior explorer: Bayes' rule over slots on a circle or a sphere, exact and over the k best."""
 
-import io
 import math
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 from memgan.memory import VMFMemory
 from memgan.plots import GENERATED, REAL, UNUSED
 from memgan.widgets.base import PictureWidget, script
+from walkthrough.lesson import png
 
 __all__ = ["PosteriorExplorer"]
 
@@ -150,9 +150,7 @@ class PosteriorExplorer(PictureWidget):
         else:  # a sphere is seen from above
             circle = figure.subplots()
         self._draw_slots(circle)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=100, facecolor="white", metadata={"Software": None})
-        return buffer.getvalue()
+        return png(figure, dpi=100)
 
     def _draw_slots(self, axes: Axes) -> None:
         """The slots on their circle, blue discs real and orange squares generated, and the query as an arrow."""
