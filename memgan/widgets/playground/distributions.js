@@ -83,8 +83,6 @@ const BUILT_IN = {
     ),
 };
 
-export const NAMES = Object.keys(BUILT_IN);
-
 // The distribution of a state: a built-in one by its name, or "painted", the cells of its `painted`.
 export function distributionOf({ distribution, painted }) {
   return distribution === "painted" ? paintedDistribution(cellsOf(painted)) : BUILT_IN[distribution]();
