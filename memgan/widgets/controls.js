@@ -10,6 +10,13 @@ export function element(tag, properties = {}, ...children) {
   return node;
 }
 
+export function svg(tag, attributes = {}, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
 // The widget's outermost element. Keys that it uses do not reach the notebook around it.
 export function root(el, name, ...children) {
   const node = element("div", { className: "memgan", role: "group", "aria-label": name }, ...children);

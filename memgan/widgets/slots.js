@@ -1,5 +1,5 @@
 // A slot picked from a sheet, from a map of the keys or by a draw: its counts, real images near it, and its samples.
-import { announce, button, element, follow, menu, paint, picture, root, set } from "./controls.js";
+import { announce, button, element, follow, menu, paint, picture, root, set, svg } from "./controls.js";
 import { live, percent, slotPicker } from "./gan.js";
 
 const COLUMNS = 12; // of the sheet
@@ -143,19 +143,12 @@ function makeSheet(model, gan, table) {
   return { node: element("figure", {}, box, says), stop };
 }
 
-function drawing(tag, attributes, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
 // Every slot that can be drawn as a dot where Python put its key; number and colour are its class.
 function makeMap(model, gan, table) {
-  const dots = drawing("g", {});
-  const rings = ["rim", "ring"].map((name) => drawing("circle", { class: name }));
-  const svg = drawing("svg", { viewBox: `0 0 ${MAP[0]} ${MAP[1]}`, "aria-hidden": "true" }, dots, ...rings);
-  const box = element("div", { className: "map", tabIndex: 0, role: "application" }, svg);
+  const dots = svg("g");
+  const rings = ["rim", "ring"].map((name) => svg("circle", { class: name }));
+  const drawing = svg("svg", { viewBox: `0 0 ${MAP[0]} ${MAP[1]}`, "aria-hidden": "true" }, dots, ...rings);
+  const box = element("div", { className: "map", tabIndex: 0, role: "application" }, drawing);
   const says = element("figcaption");
   let places = new Map(); // [x, y, radius] by slot
 
@@ -172,8 +165,8 @@ function makeMap(model, gan, table) {
     const dot = ([slot, [x, y, r]]) => {
       const name = of("classes", slot);
       const fill = name === undefined ? "var(--real)" : CLASS_COLOURS[name % CLASS_COLOURS.length];
-      const circle = drawing("circle", { cx: x, cy: y, r, style: `fill: ${fill}` });
-      return name === undefined ? [circle] : [circle, drawing("text", { x, y: y + 3.2 }, String(name))];
+      const circle = svg("circle", { cx: x, cy: y, r, style: `fill: ${fill}` });
+      return name === undefined ? [circle] : [circle, svg("text", { x, y: y + 3.2 }, String(name))];
     };
     dots.replaceChildren(...[...places].flatMap(dot));
     says.textContent = `map of the keys (t-SNE: close keys lie close); the larger, the more used${classes ? "; number and colour: class" : ""}`;
@@ -199,7 +192,7 @@ function makeMap(model, gan, table) {
     if (best !== null) set(model, { slot: best });
   };
   box.addEventListener("click", (event) => {
-    const area = svg.getBoundingClientRect();
+    const area = drawing.getBoundingClientRect();
     const at = [((event.clientX - area.left) / area.width) * MAP[0], ((event.clientY - area.top) / area.height) * MAP[1]];
     least(at, (dx, dy) => dx * dx + dy * dy);
   });

@@ -1,11 +1,5 @@
-// What the widgets on a circle or a sphere draw with: SVG, the sign of a slot, hatching for what is generated.
-
-export function svg(tag, attributes = {}, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
+// What the widgets on a circle or a sphere draw with: the sign of a slot, texts, paths and angles.
+import { svg } from "memgan/controls.js";
 
 // A drawing from -size to size with y upward: `flip` what is put in with its numbers negated.
 export function canvasOf(size, label) {

@@ -1,6 +1,6 @@
 // A memory on a circle, write by write: slots born, moving, decaying, replaced. It plays only when asked to.
-import { element, follow, player, root } from "memgan/controls.js";
-import { canvasOf, countText, kindOf, pathOf, pointAt, radiusOf, slotSign, svg, textAt, turnOf } from "./circle.js";
+import { element, follow, player, root, svg } from "memgan/controls.js";
+import { canvasOf, countText, kindOf, pathOf, pointAt, radiusOf, slotSign, textAt, turnOf } from "./circle.js";
 
 const PAUSE = 1200; // milliseconds for each write while it plays
 const GLIDE = 350; // of which keys take this many to turn

@@ -1,6 +1,6 @@
 // Bayes' rule over slots on a circle or a sphere: all slots beside the k most probable ones.
-import { button, element, follow, menu, root, set, slider } from "memgan/controls.js";
-import { canvasOf, countText, degrees, kindOf, pathOf, pointAt, radiusOf, slotSign, svg, textAt, turnOf } from "./circle.js";
+import { button, element, follow, menu, root, set, slider, svg } from "memgan/controls.js";
+import { canvasOf, countText, degrees, kindOf, pathOf, pointAt, radiusOf, slotSign, textAt, turnOf } from "./circle.js";
 
 const SIZE = 1.7; // half the side of the drawing; the radius of circle and sphere is 1
 const WALL = 0.62; // height of the highest wall around the circle
