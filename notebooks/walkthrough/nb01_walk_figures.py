@@ -14,47 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from memgan.lab.evaluation.classifier import classify
-from memgan.lab.evaluation.walks import (
-    IN_BETWEEN,
-    LABELS,
-    POINTS,
-    SURE,
-    Ends,
-    Walk,
-    WalkKind,
-    base_rate,
-    find_ends,
-    in_between,
-    pick,
-    walk,
-    walk_between,
-)
+from memgan.lab.evaluation.walks import IN_BETWEEN, POINTS, Walk
 from memgan.plots import GENERATED, REAL, tile
 from walkthrough.drawing import hide_top_and_right
 
-__all__ = [
-    "IN_BETWEEN",
-    "LABELS",
-    "POINTS",
-    "SURE",
-    "Ends",
-    "Walk",
-    "WalkKind",
-    "base_rate",
-    "classify",
-    "find_ends",
-    "in_between",
-    "load_walks",
-    "middle_figure",
-    "pick",
-    "samples_figure",
-    "stored_walks_figure",
-    "walk",
-    "walk_between",
-    "walk_figure",
-]
+__all__ = ["LABELS", "load_walks", "middle_figure", "samples_figure", "stored_walks_figure", "walk_figure"]
 
+LABELS = {"noise": "noise to noise", "slot": "inside a slot", "switch": "across slots", "keys": "between keys"}
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -1,28 +1,31 @@
 """Walks: straight, between ends that the classifier is sure of, and counted as a plain loop counts."""
 
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 import torch
 import torch.nn.functional as F
 from gan_builders import unit_rows
 
-from walkthrough.nb01_walk_figures import (
+from memgan.lab.evaluation.walks import (
     IN_BETWEEN,
-    LABELS,
     SURE,
     Ends,
     Walk,
+    WalkKind,
     base_rate,
     find_ends,
     in_between,
-    load_walks,
-    middle_figure,
     pick,
-    samples_figure,
-    stored_walks_figure,
     walk,
     walk_between,
+)
+from walkthrough.nb01_walk_figures import (
+    load_walks,
+    middle_figure,
+    samples_figure,
+    stored_walks_figure,
     walk_figure,
 )
 
@@ -76,7 +79,7 @@ def ends_of_two():
     return Ends(keys, noise)
 
 
-@pytest.mark.parametrize("kind", sorted(LABELS))
+@pytest.mark.parametrize("kind", get_args(WalkKind))
 def test_walk_goes_straight_through_the_noise_and_stops_at_both_ends(kind):
     ends = ends_of_two()
     images = walk_between(ToyGAN(), by_key, ends, kind, points=7).images
@@ -109,6 +112,10 @@ def test_shares_by_plain_counting():
 def test_base_rate_is_the_share_of_slots_that_show_nothing():
     """A third of the toy's samples are of the undecided slot."""
     assert base_rate(ToyGAN(), by_key, samples=3000) == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_images_are_in_between_on_walks_from_key_to_key_and_not_inside_a_slot():
+    assert in_between(walk(ToyGAN(), by_key, "slot")) == 0 < in_between(walk(ToyGAN(), by_key, "keys"))
 
 
 def test_same_seed_gives_the_same_walks_and_the_global_state_is_left_alone():

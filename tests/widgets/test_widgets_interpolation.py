@@ -1,4 +1,4 @@
-"""Interpolation: its walks are those of the walkthrough, and the page shows PyTorch's images and probabilities."""
+"""Interpolation: its walks are those of the evaluation, and the page shows PyTorch's images and probabilities."""
 
 import base64
 
@@ -11,13 +11,13 @@ from torch import nn
 from memgan.data import load_dataset
 from memgan.lab.baselines.models import build_model
 from memgan.lab.evaluation.classifier import Classifier, train_classifier
+from memgan.lab.evaluation.walks import IN_BETWEEN, Ends, walk_between
 from memgan.presets import PRESETS
 from memgan.runs import build
 from memgan.widgets import Interpolation
 from memgan.widgets.base import script
 from memgan.widgets.export import export_network
 from tests.browser import chromium, opened, pixels, write_page
-from walkthrough.nb01_walk_figures import IN_BETWEEN, Ends, walk_between
 
 END_TO_END = 4e-3  # of a probability: 2e-3 each for a generator and a classifier with weights in float16
 

@@ -15,7 +15,6 @@ from memgan.lab.evaluation.classifier import Classifier, classify
 
 __all__ = [
     "IN_BETWEEN",
-    "LABELS",
     "POINTS",
     "ROUNDS",
     "SURE",
@@ -31,7 +30,6 @@ __all__ = [
 ]
 
 WalkKind = Literal["noise", "slot", "switch", "keys"]
-LABELS = {"noise": "noise to noise", "slot": "inside a slot", "switch": "across slots", "keys": "between keys"}
 SURE = 0.95  # confidence of a walk's ends, at least
 IN_BETWEEN = 0.8  # confidence below which an image counts as in between
 PAIRS = 150  # walks
