@@ -11,7 +11,7 @@ UV := $(shell command -v uv 2>/dev/null)
 OLDEST_PYTHON := $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
 # Each worker takes one core; a whole file goes to one worker, as the cells of a notebook must.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
-# What takes no second, starts no other process and opens no browser
+# What takes about a second at most and opens no browser
 UNIT := not slow and not thorough and not browser and not wheel
 
 .DEFAULT_GOAL := help

@@ -15,7 +15,10 @@ from memgan.distributed import checksum, own_rows, share_of_batch
 from memgan.training import Trainer, TrainingSettings
 from tests.ranks import on_ranks
 
-pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="PyTorch has no gloo here")
+pytestmark = [
+    pytest.mark.skipif(not dist.is_gloo_available(), reason="PyTorch has no gloo here"),
+    pytest.mark.thorough,  # the ranks are processes
+]
 
 STEPS = 20
 SETTINGS = TrainingSettings(
@@ -132,7 +135,6 @@ def what_a_memory_says(name):
     return said
 
 
-@pytest.mark.thorough
 def test_replicas_that_do_not_begin_alike_are_refused_on_every_rank():
     first, second = on_ranks(2, of_ranks_that_begin_apart)
     assert first == second
@@ -144,7 +146,6 @@ def two_ranks():
     return on_ranks(2, as_a_rank)
 
 
-@pytest.mark.thorough
 def test_two_ranks_train_the_model_that_one_process_trains(two_ranks):
     gan, losses, _ = trained()
     for name, expected in gan.state_dict().items():
