@@ -6,7 +6,6 @@ waits for the device.
 """
 
 import itertools
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,11 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from memgan.data import ImageData, batch_of
+from memgan.data.images import check_values, warn_of_values
 
 __all__ = ["Batches", "LoadedBatches", "StagedBatches", "StoredBatches", "batches_from", "placed"]
-
-_LOOKED_AT = 1000  # images that are looked at in search of truth values
-TOLERANCE = 1e-3  # by which resized images may leave [-1, 1]
 
 
 class StoredBatches:
@@ -132,7 +129,8 @@ class LoadedBatches:
     """The batches of a DataLoader, epoch after epoch, as images or as pairs of images and labels.
 
     Batches of another size than the first one, such as an incomplete last one, are left out. The order of the images
-    is the loader's, and no part of the state.
+    is the loader's, and no part of the state. The values of each batch are looked at, unless that means to wait for a
+    GPU, on which a loader may put its batches.
     """
 
     def __init__(self, loader: DataLoader[Any], device: torch.device) -> None:
@@ -208,6 +206,8 @@ def _images_of(batch: Any) -> Tensor:
     images = batch[0] if isinstance(batch, (tuple, list)) else batch
     if not isinstance(images, Tensor):
         raise TypeError(f"the DataLoader must give images or (images, labels), got {type(images).__name__}")
+    if images.device.type == "cpu":
+        check_values(images)
     return images
 
 
@@ -255,27 +255,12 @@ def batches_from(
 def _check_images(images: Tensor, image_shape: tuple[int, ...], dtype: torch.dtype) -> None:
     if len(images) == 0:
         raise ValueError("training needs at least a batch of images, got none")
-    if tuple(images.shape[1:]) != image_shape:
+    if tuple(images.shape[1:]) != tuple(image_shape):
         raise ValueError(f"expected images of shape {list(image_shape)}, got {list(images.shape[1:])}")
-    if images.dtype == torch.uint8:
-        if int(images[:_LOOKED_AT].amax()) <= 1:
-            warnings.warn(
-                "no byte is above 1, and bytes are read as 0..255: are the images truth values?", stacklevel=3
-            )
-        return
-    if images.dtype not in (torch.float32, dtype):
+    if images.dtype not in (torch.uint8, torch.float32, dtype):
         raise TypeError(f"expected images of torch.uint8 in 0..255 or of {dtype} in [-1, 1], got {images.dtype}")
-    least = float(images.amin())
-    most = float(images.amax())
-    is_inside = least >= -1 - TOLERANCE and most <= 1 + TOLERANCE  # False for NaN
-    if not is_inside:
-        raise ValueError(f"floating-point images must lie in [-1, 1], got values from {least:g} to {most:g}")
-    if least >= 0:
-        warnings.warn(
-            f"the images have values from {least:g} to {most:g}, and the generator's lie in [-1, 1]: "
-            "if yours lie in [0, 1], as torchvision's ToTensor makes them, give 2 * images - 1",
-            stacklevel=3,
-        )
+    check_values(images)
+    warn_of_values(images, stacklevel=4)
 
 
 def _described(data: Any) -> str:

@@ -209,7 +209,7 @@ class MemoryGAN(AdversarialModel):
         self.noise_dim = noise_dim_of(generator) if noise_dim is None else operator.index(noise_dim)
         if self.noise_dim < 0:
             raise ValueError(f"noise_dim must be at least 0, got {self.noise_dim}")
-        self.image_shape = image_shape
+        self.image_shape = None if image_shape is None else tuple(image_shape)
 
     @classmethod
     def from_settings(

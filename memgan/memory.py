@@ -36,7 +36,7 @@ from memgan.engines import (
     rows_at_once,
     scores_of,
 )
-from memgan.engines.precision import exact_dtype, first_dtype, full_precision
+from memgan.engines.precision import clipped, exact_dtype, first_dtype, full_precision
 from memgan.fields import number, truth_value, whole_number
 
 __all__ = ["MemorySettings", "VMFMemory"]
@@ -44,6 +44,8 @@ __all__ = ["MemorySettings", "VMFMemory"]
 Touch = Literal["best", "all"]
 
 _FIRST_COUNT = 1e-5  # of every slot's histogram, as in the authors' code
+_LARGEST_KAPPA = 1e6  # slots would be narrower than float32 tells cosines apart, which it rounds by 6e-8
+_LARGEST_BETA = 1e30  # times N slots, float32 ends at 3e38
 _UNIT = 1e-2  # by how much the length of a key may differ from 1: what bfloat16 leaves of one is unit by that
 
 
@@ -61,7 +63,8 @@ class MemorySettings:
     correct_in_top: int = 1  # how many of the nearest slots may vouch for a label; k is the paper's text
     touch: Touch = "best"  # which slots EM makes young: the best match (Kaiser et al.) or all k (authors' code)
     replace_within_label: bool = True  # overwrite the oldest slot of the sample's own label: no label takes over
-    epsilon: float = 1e-3  # D(x) is clipped to [epsilon, 1 - epsilon], so that its logarithm stays finite
+    epsilon: float = 1e-3  # D(x) is clipped to [epsilon, 1 - epsilon], so that its logarithm stays finite; where
+    # epsilon is below the precision of D, which is 6e-8 in float32, that takes its place
 
     def __post_init__(self) -> None:
         for name in ("num_slots", "key_dim", "top_k", "em_steps", "correct_in_top"):
@@ -75,12 +78,12 @@ class MemorySettings:
             raise ValueError(f"key_dim must be at least 2, got {self.key_dim}")
         if not 1 <= self.top_k <= self.num_slots:
             raise ValueError(f"top_k must be in 1..num_slots = {self.num_slots}, got {self.top_k}")
-        if not 0 < self.kappa < float("inf"):
-            raise ValueError(f"kappa must be positive and finite, got {self.kappa}")
+        if not 0 < self.kappa <= _LARGEST_KAPPA:
+            raise ValueError(f"kappa must be in (0, {_LARGEST_KAPPA:,.0f}], got {self.kappa}")
         if not 0 < self.alpha <= 1:
             raise ValueError(f"alpha must be in (0, 1], got {self.alpha}")
-        if not 0 < self.beta < float("inf"):
-            raise ValueError(f"beta must be positive and finite, got {self.beta}")
+        if not 0 < self.beta <= _LARGEST_BETA:
+            raise ValueError(f"beta must be in (0, {_LARGEST_BETA:g}], got {self.beta}")
         if self.em_steps < 1:
             raise ValueError(f"em_steps must be at least 1, got {self.em_steps}")
         if not 1 <= self.correct_in_top <= self.top_k:
@@ -310,7 +313,7 @@ class VMFMemory(nn.Module):
     def _probability_real(self, queries: Tensor, nearest: Candidates) -> Tensor:
         """D(x), [B], given S: the posterior mean of v over S, clipped. (6)"""
         probability = expected_value(queries, self.keys, nearest, self.values, self._log_prior(), self.kappa)
-        return probability.clamp(self.epsilon, 1 - self.epsilon)
+        return clipped(probability, self.epsilon)
 
     def log_posterior_of(
         self, slots: Int[Tensor, " batch"], queries: Float[Tensor, "batch key_dim"]

@@ -13,9 +13,11 @@ from memgan.data import as_float
 from memgan.extras import required
 
 with required("lab", "memgan.plots"):
+    import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties, findfont, get_font
 
-__all__ = ["GENERATED", "REAL", "UNUSED", "image_grid", "legible", "tile"]
+__all__ = ["GENERATED", "REAL", "UNUSED", "drawable", "image_grid", "legible", "tile"]
 
 REAL = "#0072B2"
 GENERATED = "#E69F00"
@@ -30,6 +32,16 @@ def legible(name: str) -> str:
     Python holds such a byte as a lone surrogate, by which it finds the file.
     """
     return name.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def drawable(name: str) -> str:
+    """`legible`, and also "?" for each character that matplotlib's fonts lack, such as those of Chinese in its own."""
+    fonts = [get_font(findfont(FontProperties(family=[family]))) for family in matplotlib.rcParams["font.family"]]
+    shown = ""
+    for character in legible(name):
+        known = any(font.get_char_index(ord(character)) for font in fonts)
+        shown += character if known else "?"
+    return shown
 
 
 def tile(images: Tensor, columns: int, gap: int = 1) -> np.ndarray:
@@ -90,12 +102,12 @@ def image_grid(
     axes = figure.subplots()
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
-    axes.set_xlabel(legible(column_label), parse_math=False)
+    axes.set_xlabel(drawable(column_label), parse_math=False)
     if row_labels:
         rows = -(-len(images) // columns)
         pitch = (picture.shape[0] + 1) / rows
         middles = [pitch * (row + 0.5) - 1 for row in range(rows)]
-        axes.set_yticks(middles, [legible(label) for label in row_labels], parse_math=False)
+        axes.set_yticks(middles, [drawable(label) for label in row_labels], parse_math=False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return figure

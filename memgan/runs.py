@@ -33,6 +33,7 @@ __all__ = [
     "step_of",
     "stored_model",
     "without_compiled_names",
+    "write_run",
 ]
 
 # What the folder of a run holds
@@ -40,6 +41,7 @@ SETTINGS = "settings.json"
 MODEL = "model.pt"
 HISTORY = "history.json"
 CHECKPOINTS = "checkpoints"
+OLD_FAKES = "old_fakes.pt"
 
 CHECKPOINT_FORMAT = "memgan checkpoint"
 CHECKPOINT_VERSION = 3  # 1 had no digest of the data, 2 no looks at the memory
@@ -60,20 +62,25 @@ def build(settings: Settings, device: torch.device | str = "cpu") -> MemoryGAN:
 def save_run(folder: Path | str, gan: AdversarialModel, settings: Settings, history: dict[str, Any]) -> None:
     """Write a run, each file whole or not at all. Raises OSError where the folder cannot be written.
 
-    Networks that `torch.compile` wraps are stored as they were before. A model whose networks are not those of
-    `settings` is stored, too; `load_run` then needs a `build` that makes it. Raises ValueError where the memory has
-    other settings than `settings`, and where the folder holds checkpoints of more steps than `settings` have:
-    `load_run` would take the run for one that is not finished. Raises TypeError for a history that JSON cannot hold.
-    Nothing is written then.
+    A model that was saved there before is replaced. Networks that `torch.compile` wraps are stored as they were before.
+    A model whose networks are not those of `settings` is stored, too; `load_run` then needs a `build` that makes it.
+    Raises ValueError where the memory has other settings than `settings`, and where the folder holds checkpoints or old
+    fakes, which are those of another training and would be taken for this one's. Raises TypeError for a history that
+    JSON cannot hold. Nothing is written then.
     """
     folder = Path(folder)
-    _check_memory_settings(gan, settings)
-    beyond = [path for path in saved_checkpoints(folder) if step_of(path) > settings.training.steps]
-    if beyond:
+    left = [str(folder / name) for name in (CHECKPOINTS, OLD_FAKES) if (folder / name).exists()]
+    if left:
         raise ValueError(
-            f"{folder} holds a longer run: {beyond[-1].name} is beyond the {settings.training.steps} steps of these "
-            "settings; choose another folder, or delete its checkpoints"
+            f"{folder} holds a run of memgan train, to which this model does not belong: choose another folder, or "
+            f"delete {' and '.join(left)}"
         )
+    write_run(folder, gan, settings, history)
+
+
+def write_run(folder: Path, gan: AdversarialModel, settings: Settings, history: dict[str, Any]) -> None:
+    """`save_run` beside the checkpoints and the old fakes of the same training."""
+    _check_memory_settings(gan, settings)
     history_text = json.dumps(history) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     weights = without_compiled_names(gan.state_dict())
@@ -161,9 +168,13 @@ def rebuilt(
     device: torch.device | str = "cpu",
     build: Callable[[Settings, torch.device | str], AdversarialModel] = build,
 ) -> AdversarialModel:
-    """The model in evaluation mode. Raises ValueError where the weights are those of other settings."""
+    """The model in evaluation mode; what was stored in float64 is float64.
+
+    Raises ValueError where the weights are those of other settings.
+    """
     _check_memory(stored)  # before a memory is allocated that may be beyond any machine
     gan = build(stored.settings, device)
+    _widen(gan, stored.weights)
     try:
         load_weights(gan, stored.weights)
     except (RuntimeError, TypeError, AttributeError) as error:  # names, shapes, or what is no weight at all
@@ -174,6 +185,14 @@ def rebuilt(
             "Python, by load_run(folder, build=...) with a function that makes the model"
         ) from error
     return gan.eval()
+
+
+def _widen(gan: AdversarialModel, weights: dict[str, Tensor]) -> None:
+    """Turn what was stored in float64 into float64: loading would round it to the precision of a new model."""
+    for name, own in without_compiled_names({**dict(gan.named_parameters()), **dict(gan.named_buffers())}).items():
+        stored = weights.get(name)
+        if torch.is_tensor(stored) and stored.dtype == torch.float64:
+            own.data = own.data.double()
 
 
 def _check_memory(stored: StoredModel) -> None:

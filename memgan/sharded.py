@@ -45,7 +45,7 @@ from memgan.engines import (
     scores_of,
     with_derivative,
 )
-from memgan.engines.precision import exact_dtype, first_dtype, full_precision
+from memgan.engines.precision import clipped, exact_dtype, first_dtype, full_precision
 from memgan.memory import MemorySettings, VMFMemory, _check_number_of_samples
 
 __all__ = ["ShardedVMFMemory"]
@@ -322,7 +322,7 @@ class ShardedVMFMemory(VMFMemory):
                 return derivative_with_keys(queries, keys, best.values, log_prior, self.kappa)
 
             mean = with_derivative(queries, mean, derivative, derivative_at, written=self.ages)
-        return mean.clamp(self.epsilon, 1 - self.epsilon)
+        return clipped(mean, self.epsilon)
 
     @torch.no_grad()
     def _weighted_keys(self, found: Candidates, best: _Best, weights: Tensor) -> Tensor:

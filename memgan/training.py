@@ -297,8 +297,8 @@ class Trainer:
     brought to the device. Other data, such as vectors [n, D] in [-1, 1], are taken in the same way. Images on the CPU
     are good for a model on a GPU, too: each batch is copied when its turn comes, so that images that do not fit into
     the GPU's memory, or into any (mapped from a file), can be trained on.
-    `optimisers` are those of mu and of G, by default Adam at the rates of `settings`. `decay_from` lowers the rates of
-    your own optimisers, too, unless it is 1.
+    `optimisers` are those of mu and of G, in this order, by default Adam at the rates of `settings`. `decay_from`
+    lowers the rates of your own optimisers, too, unless it is 1.
 
     When there are no steps left, the memory counts anew which slots the images are from (`settings.recount`). It does
     so after the last step was handed out: if you stop iterating there, the counts stay as that step left them.
@@ -312,8 +312,8 @@ class Trainer:
     first rank are given to all, and stay bitwise equal. A DataLoader gives each rank its own part of the batch. Steps
     are not recorded as a graph then.
 
-    Raises TypeError and ValueError for images that are not as said, and for fewer than a batch; FloatingPointError
-    where a loss is not finite.
+    Raises TypeError and ValueError for images that are not as said, for fewer than a batch, and for optimisers that do
+    not hold the weights of their networks; FloatingPointError where a loss is not finite.
     """
 
     def __init__(
@@ -350,7 +350,7 @@ class Trainer:
         self._records = self._device.type == "cuda" and settings.cuda_graph and self._group is None
         if optimisers is None:
             optimisers = adam_optimisers(gan, settings, capturable=self._records)
-        self.optimisers = Optimisers(*optimisers)
+        self.optimisers = _checked_optimisers(optimisers, gan)
         self._trained = gan if self._group is None else self._shared(self._group)
         self._trainable = self._requires_grad()
         self._has_counted = False
@@ -544,6 +544,36 @@ def _check_kinds(gan: Any, settings: Any) -> None:
     if not isinstance(settings, TrainingSettings):
         hint = ": give its `training`" if hasattr(settings, "training") else ""
         raise TypeError(f"settings must be TrainingSettings, got {type(settings).__name__}{hint}")
+
+
+def _checked_optimisers(optimisers: Any, gan: AdversarialModel) -> Optimisers:
+    """The optimisers of mu and of G. TypeError for what they are not, ValueError for those of other weights."""
+    are_two = isinstance(optimisers, Sequence) and len(optimisers) == 2
+    if not are_two or not all(isinstance(optimiser, Optimizer) for optimiser in optimisers):
+        given = [type(part).__name__ for part in optimisers] if isinstance(optimisers, Sequence) else optimisers
+        raise TypeError(f"expected optimisers=(of gan.inference, of gan.generator), got {given}")
+    checked = Optimisers(*optimisers)
+    _check_weights("first", checked.discriminator, ("inference", gan.inference), ("generator", gan.generator))
+    _check_weights("second", checked.generator, ("generator", gan.generator), ("inference", gan.inference))
+    return checked
+
+
+def _check_weights(
+    place: str, optimiser: Optimizer, own: tuple[str, torch.nn.Module], other: tuple[str, torch.nn.Module]
+) -> None:
+    """ValueError for an optimiser that steps no weight of its own network, or one of the other's."""
+    name, network = own
+    other_name, other_network = other
+    held = {id(weight) for group in optimiser.param_groups for weight in group["params"]}
+    weights = {id(weight) for weight in network.parameters()}
+    others = {id(weight) for weight in other_network.parameters()} - weights
+    if held & others:
+        wrong = f"some of gan.{other_name}"
+    elif weights and not held & weights:
+        wrong = "none of them"
+    else:
+        return
+    raise ValueError(f"the {place} of the two optimisers must hold the weights of gan.{name}, it holds {wrong}")
 
 
 def _check_that_images_can_be_varied(shape: tuple[int, ...], settings: TrainingSettings) -> None:

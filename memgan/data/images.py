@@ -1,6 +1,7 @@
 """Images with their labels, and batches of them, each image changed at random as asked."""
 
 import operator
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,10 @@ from torch import Tensor
 
 from memgan.data.affine import move_at_random
 
-__all__ = ["ImageData", "as_bytes", "as_float", "batch_of"]
+__all__ = ["ImageData", "as_bytes", "as_float", "batch_of", "check_values", "warn_of_values"]
+
+TOLERANCE = 1e-3  # by which resized images may leave [-1, 1]
+_LOOKED_AT = 1000  # images that are looked at in search of truth values
 
 
 class ImageData(NamedTuple):
@@ -50,6 +54,38 @@ def as_bytes(images: Tensor) -> Tensor:
 def _check_bytes(images: Tensor) -> None:
     if images.dtype != torch.uint8:
         raise TypeError(f"expected images of torch.uint8 in 0..255 or floating point in [-1, 1], got {images.dtype}")
+
+
+def check_values(images: Tensor) -> None:
+    """TypeError for images that are neither bytes nor floating point, ValueError for such outside [-1, 1] or NaN."""
+    if not images.is_floating_point():
+        _check_bytes(images)
+    elif images.numel() > 0:
+        least, most = images.aminmax()
+        if not bool((least >= -1 - TOLERANCE) & (most <= 1 + TOLERANCE)):  # False for NaN
+            raise ValueError(
+                f"floating-point images must lie in [-1, 1], got values from {float(least):g} to {float(most):g}"
+            )
+
+
+def warn_of_values(images: Tensor, stacklevel: int = 2) -> None:
+    """Warn of images whose values are allowed, and probably not meant: bytes of 0 and 1, and numbers in [0, 1]."""
+    if images.numel() == 0:
+        return
+    if images.dtype == torch.uint8:
+        if int(images[:_LOOKED_AT].amax()) <= 1:
+            warnings.warn(
+                "no byte is above 1, and bytes are read as 0..255: are the images truth values?",
+                stacklevel=stacklevel + 1,
+            )
+        return
+    least, most = (float(value) for value in images.aminmax())
+    if least >= 0:
+        warnings.warn(
+            f"the images have values from {least:g} to {most:g}, and the generator's lie in [-1, 1]: "
+            "if yours lie in [0, 1], as torchvision's ToTensor makes them, give 2 * images - 1",
+            stacklevel=stacklevel + 1,
+        )
 
 
 def batch_of(data: ImageData, index: Tensor, *, flip: bool = False, brightness: float = 0.0, shift: int = 0) -> Tensor:

@@ -33,7 +33,7 @@ def load_mnist_5k(split: str) -> ImageData:
     place_in_class = torch.arange(len(labels)) % OF_EACH_CLASS
     is_for_testing = place_in_class >= OF_EACH_CLASS - TEST_OF_EACH_CLASS
     chosen = is_for_testing if split == "test" else ~is_for_testing
-    return ImageData(images[chosen], labels[chosen])
+    return ImageData(images[chosen], labels[chosen], class_names=tuple("0123456789"))
 
 
 @functools.cache

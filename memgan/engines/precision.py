@@ -6,8 +6,9 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
-__all__ = ["exact_dtype", "first_dtype", "full_precision"]
+__all__ = ["clipped", "exact_dtype", "first_dtype", "full_precision"]
 
 
 @contextmanager
@@ -73,3 +74,12 @@ def first_dtype() -> torch.dtype:
 def exact_dtype(device: torch.device) -> torch.dtype:
     """float64, where the device has it; Apple's GPUs do not."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def clipped(probability: Tensor, epsilon: float) -> Tensor:
+    """`probability` within [epsilon, 1 - epsilon], so that its logarithm and that of its complement are finite.
+
+    Where 1 - epsilon would be rounded to 1, the precision of `probability` takes the place of epsilon.
+    """
+    epsilon = max(epsilon, torch.finfo(probability.dtype).eps / 2)  # below 1, numbers are half as far apart
+    return probability.clamp(epsilon, 1 - epsilon)

@@ -344,3 +344,25 @@ def test_samples_are_copies_that_a_later_write_does_not_move():
     before = keys.clone()
     memory.write(queries_for(memory), torch.ones(B, dtype=torch.long))
     assert torch.equal(keys, before)
+
+
+@pytest.mark.parametrize("epsilon", [1e-8, 1e-12, 1e-300])
+def test_the_loss_is_finite_however_small_epsilon_is(epsilon):
+    """1 - 1e-8 is 1 in float32, and the logarithm of 1 - D would be infinite."""
+    memory = VMFMemory(64, 8, 4, kappa=200, epsilon=epsilon)
+    memory.values.fill_(1)
+    queries = memory.keys.clone()
+    d = memory.read(queries)
+    assert float(d.max()) < 1 and bool((1 - d).log().isfinite().all())
+    memory.values.fill_(0)
+    assert float(memory.read(queries).min()) > 0
+
+
+def test_the_largest_kappa_and_beta_read_and_write_finite_numbers():
+    for settings in ({"kappa": 1e6}, {"beta": 1e30}):
+        memory = VMFMemory(64, 8, 4, **settings)
+        queries = torch.randn(16, 8, requires_grad=True)
+        d = memory.read_write(queries, torch.arange(16) % 2)
+        d.log().sum().backward()
+        assert bool(d.isfinite().all()) and bool(queries.grad.isfinite().all())
+        assert bool(memory.keys.isfinite().all()) and bool(memory.log_likelihood(queries.detach()).isfinite().all())

@@ -276,8 +276,8 @@ def test_a_concentration_that_is_not_positive_and_finite_is_refused(kappa):
 
 
 def test_a_bessel_function_beyond_its_range_is_refused():
-    for x in (0.0, -1.0, math.inf, math.nan):
-        with pytest.raises(ValueError, match=rf"x must be positive and finite, got {x}"):
+    for x in (0.0, -1.0, 1.1e7, math.inf, math.nan):
+        with pytest.raises(ValueError, match=rf"x must be in \(0, 1e\+07\], got {x}"):
             vmf.log_bessel_i(0.5, x)
     with pytest.raises(ValueError, match="order must be at least 0, got -1"):
         vmf.log_bessel_i(-1.0, 2.0)

@@ -1,5 +1,6 @@
 """A run on disk: what comes back, what is refused, and what a crash leaves behind."""
 
+import copy
 import errno
 import io
 import json
@@ -56,6 +57,17 @@ def test_a_run_comes_back_bitwise_with_its_memory_and_settings(run, lived_in, se
     assert same_state(gan, state_of(lived_in))
     assert gan.memory.ages.max() == 3 and gan.memory.kappa == 13.0
     assert json.loads((run / "history.json").read_text(encoding="utf-8")) == HISTORY
+
+
+@pytest.mark.parametrize("part", ["", "memory"])
+def test_what_was_saved_in_float64_comes_back_in_it(tmp_path, lived_in, settings, part):
+    double = copy.deepcopy(lived_in)
+    double.get_submodule(part).double()
+    save_run(tmp_path / "double", double, settings, HISTORY)
+    gan, _ = load_run(tmp_path / "double")
+    found, expected = gan.state_dict(), double.state_dict()
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor)
 
 
 def test_a_run_comes_back_ready_for_use(run, lived_in):
@@ -332,16 +344,23 @@ def test_a_link_leads_to_the_file_that_is_written(tmp_path):
     assert [path.name for path in target.parent.iterdir()] == ["file"]
 
 
-def test_a_run_is_not_saved_among_the_checkpoints_of_a_longer_one(run, lived_in, settings):
-    """`load_run` would take it for one that is not finished, and give the model of the last checkpoint."""
-    (run / "checkpoints").mkdir()
-    (run / "checkpoints" / "step-00000003.pt").touch()
-    save_run(run, lived_in, settings, HISTORY)
-    (run / "checkpoints" / "step-00000004.pt").touch()
-    before = (run / "model.pt").read_bytes()
-    with pytest.raises(ValueError, match="holds a longer run: step-00000004.pt is beyond the 3 steps"):
+@pytest.mark.parametrize("left", ["checkpoints/step-00000003.pt", "old_fakes.pt"])
+def test_a_model_is_not_saved_among_what_another_training_left(run, lived_in, settings, left):
+    """`load_run` would give a checkpoint of the other one, and an evaluation measure its old fakes."""
+    before = contents(run)
+    (run / left).parent.mkdir(exist_ok=True)
+    (run / left).touch()
+    with pytest.raises(ValueError, match=f"holds a run of memgan train.*delete .*{left.partition('/')[0]}"):
         save_run(run, lived_in, settings, {"other": 1})
-    assert (run / "model.pt").read_bytes() == before
+    assert {name: (run / name).read_bytes() for name in before} == before
+
+
+def test_a_model_is_saved_again_in_the_place_of_the_earlier_one(run, lived_in, settings):
+    later = copy.deepcopy(lived_in)
+    with torch.no_grad():
+        next(later.parameters()).add_(1)
+    save_run(run, later, settings, HISTORY)
+    assert same_state(load_run(run)[0], state_of(later))
 
 
 def test_a_crash_in_a_new_folder_leaves_no_run(tmp_path, lived_in, settings, monkeypatch):

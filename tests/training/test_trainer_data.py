@@ -10,6 +10,7 @@ from gan_builders import TINY_TRAINING, random_images, tiny_gan, tiny_settings
 from torch.utils.data import DataLoader, TensorDataset
 
 import memgan.training
+from memgan import MemoryGAN
 from memgan.data import ImageData
 from memgan.training import Trainer, TrainingSettings, prepare
 
@@ -136,6 +137,13 @@ def test_loaders_that_give_no_batches_of_images_are_refused(loader, kind, messag
         Trainer(tiny_gan(), loader, settings_with())
 
 
+@pytest.mark.parametrize("wrong", [127.5, torch.nan])
+def test_every_batch_of_a_loader_is_looked_at(wrong):
+    trainer = Trainer(tiny_gan(), loader_of(random_images(7), random_images(7) * wrong), settings_with())
+    with pytest.raises(ValueError, match=r"must lie in \[-1, 1\], got values from"):
+        list(trainer)
+
+
 def test_a_loader_that_changes_its_mind_is_refused():
     trainer = Trainer(tiny_gan(), loader_of(random_images(7), random_images(7).double()), settings_with())
     with pytest.raises(ValueError, match=r"began with .* of torch.float32, now it gives .* of torch.float64"):
@@ -177,6 +185,14 @@ def test_a_tensor_trains_as_the_image_data_that_holds_it():
 
 
 # ---------------------------------------------------------------- the shape of an image
+
+
+def test_the_shape_of_an_image_may_be_a_list():
+    whole = tiny_gan()
+    gan = MemoryGAN(whole.memory, whole.inference, whole.generator, image_shape=[3, 4, 4])
+    assert gan.image_shape == (3, 4, 4)
+    gan.image_shape = [3, 4, 4]
+    assert len(list(Trainer(gan, random_images(23), settings_with(steps=2)))) == 2
 
 
 def test_shape_that_nobody_gave_is_that_of_what_the_generator_makes():

@@ -578,6 +578,36 @@ def test_optimisers_of_ones_own_step_the_networks():
         assert trainer.number == done + 1
 
 
+def adam(*networks):
+    return torch.optim.Adam([weight for network in networks for weight in network.parameters()])
+
+
+@pytest.mark.parametrize(
+    ("optimisers", "kind", "message"),
+    [
+        (lambda gan: (adam(gan.generator), adam(gan.inference)), ValueError, "first .*inference, .*some of gan.gener"),
+        (lambda gan: [adam(gan.inference)] * 2, ValueError, "second .* gan.generator, it holds some of gan.inference"),
+        (lambda gan: [adam(gan)] * 2, ValueError, "first .* gan.inference, it holds some of gan.generator"),
+        (lambda gan: (adam(tiny_gan().inference), adam(gan.generator)), ValueError, "first .* it holds none of them"),
+        (lambda gan: (adam(gan.inference),), TypeError, r"\(of gan.inference, of gan.generator\), got \['Adam'\]"),
+        (lambda gan: {"of_inference": adam(gan.inference)}, TypeError, "of gan.inference, of gan.generator"),
+        (lambda gan: adam(gan), TypeError, "of gan.inference, of gan.generator"),
+        (lambda gan: (gan.inference, gan.generator), TypeError, "got .*InferenceNetwork"),
+    ],
+)
+def test_optimisers_of_other_weights_are_refused(optimisers, kind, message):
+    gan = tiny_gan()
+    with pytest.raises(kind, match=message):
+        Trainer(gan, random_images(23), settings_with(), optimisers(gan))
+
+
+def test_an_optimiser_may_step_some_of_a_networks_weights_and_others_beside_them():
+    gan, scale = tiny_gan(), torch.nn.Parameter(torch.ones(()))
+    of_g = torch.optim.SGD([next(gan.generator.parameters()), scale], lr=0.1)
+    optimisers = (torch.optim.SGD(gan.inference.parameters(), lr=0.1), of_g)
+    assert len(list(Trainer(gan, random_images(23), settings_with(steps=2), optimisers))) == 2
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_default_type_and_device_do_not_matter(precision):
     """A default device where nothing has a value: whatever is made there by mistake cannot be used."""

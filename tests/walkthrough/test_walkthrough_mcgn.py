@@ -21,7 +21,7 @@ def said(capsys):
 
 def test_crossed_design_has_one_noise_in_each_column_and_one_slot_in_each_row():
     gan = tiny_gan().eval()
-    classifier = Classifier(3, 4, 10).eval()
+    classifier = Classifier(3, (4, 4), 10).eval()
     design = mcgn.crossed(gan, classifier, num_slots=5, num_noises=3)
     assert design.images.shape == (5, 3, 3, 4, 4)
     assert len(design.slots.unique()) == 5

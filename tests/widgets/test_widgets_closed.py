@@ -45,7 +45,7 @@ def made(name):
         memory = VMFMemory(SLOTS, 2, 4)
         return walkthrough.widgets.PosteriorExplorer(memory, queries), [memory]
     gan = a_gan()
-    classifier = Classifier(1, 16, 10).eval()
+    classifier = Classifier(1, (16, 16), 10).eval()
     if name == "LatentExplorer":
         return LatentExplorer(gan), [gan]
     if name == "SlotExplorer":

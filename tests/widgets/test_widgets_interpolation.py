@@ -47,7 +47,7 @@ def make(channels=1, **state):
     gan = with_contrast(build(settings))
     gan.memory.histogram.copy_(torch.rand(40) + 0.1)
     baseline = with_contrast(build_model(settings.changed(["model=dcgan", "networks.noise_dim=7"])))
-    classifier = Classifier(channels, 16, 5).eval()
+    classifier = Classifier(channels, (16, 16), 5).eval()
     with torch.no_grad():
         logits = classifier(gan.generate(64).images)
         classifier.head.bias -= logits.mean(dim=0)

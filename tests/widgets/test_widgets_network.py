@@ -103,7 +103,7 @@ def test_generator_of_each_baseline_draws_what_pytorch_draws(page, name):
 def test_classifier_answers_as_pytorch_answers(page, channels, size):
     torch.manual_seed(0)
     images = torch.rand(32, channels, size, size) * 2 - 1
-    classifier = lived_in(Classifier(channels, size, 10), images)
+    classifier = lived_in(Classifier(channels, (size, size), 10), images)
     expected = classifier(images[:4])
     answers, _ = in_page(
         page, export_network(nn.Sequential(classifier.features, classifier.head), images[:1]), images[:4]

@@ -64,7 +64,7 @@ def test_names_that_are_not_utf_8_can_be_stored(gan):
     name = b"caf\xe9 $".decode("utf-8", "surrogateescape")
     widgets = {
         name: LatentExplorer(gan),
-        "slots": SlotExplorer(gan, classifier=Classifier(1, 16, 2).eval(), class_names=[name, "other"]),
+        "slots": SlotExplorer(gan, classifier=Classifier(1, (16, 16), 2).eval(), class_names=[name, "other"]),
         "walks": Interpolation(gan, class_names=[name, "other"]),
     }
     text = page(name, name, widgets).encode().decode()

@@ -32,7 +32,7 @@ def make_gan(channels=1):
 
 def make_classifier(channels=1):
     torch.manual_seed(1)
-    classifier = Classifier(channels, 16, NUM_CLASSES)
+    classifier = Classifier(channels, (16, 16), NUM_CLASSES)
     with torch.no_grad():  # so that its answers differ
         logits = classifier.eval()(torch.rand(64, channels, 16, 16) * 2 - 1)
         classifier.head.bias -= logits.mean(dim=0)

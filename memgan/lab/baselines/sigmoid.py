@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from memgan.engines.precision import clipped
 from memgan.gan import AdversarialModel, Generated, Information, noise_dim_of
 from memgan.memory import MemorySettings
 from memgan.networks import Generator, InferenceNetwork, NetworkSettings
@@ -57,7 +58,7 @@ class SigmoidGAN(AdversarialModel):
         num_codes: int = 0,
         continuous: int = 0,
         noise_dim: int | None = None,
-        epsilon: float = 1e-7,  # with which 1 - epsilon is below 1 in float32
+        epsilon: float = 1e-7,
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__()
@@ -70,7 +71,7 @@ class SigmoidGAN(AdversarialModel):
         self.epsilon = epsilon
         self.inference = inference
         self.generator = generator
-        self.image_shape = image_shape
+        self.image_shape = None if image_shape is None else tuple(image_shape)
         self.register_buffer("one_hot", torch.eye(max(num_codes, 1))[:, :num_codes], persistent=False)
 
     @classmethod
@@ -100,7 +101,7 @@ class SigmoidGAN(AdversarialModel):
 
     def read(self, queries: Float[Tensor, "batch scores"]) -> Float[Tensor, " batch"]:
         """The sigmoid of the first score, clipped."""
-        return queries[:, 0].sigmoid().clamp(self.epsilon, 1 - self.epsilon)
+        return clipped(queries[:, 0].sigmoid(), self.epsilon)
 
     def read_write(
         self, queries: Float[Tensor, "batch scores"], labels: Int[Tensor, " batch"]

@@ -67,10 +67,15 @@ class _Real(NamedTuple):
 
 
 def _real(options: argparse.Namespace, settings: Settings, not_kept: list[str]) -> _Real:
-    """The real images, and their classes if they have any; nothing where the data set is missing."""
+    """The real images, and their classes if they have any; nothing where the data set is missing.
+
+    Raises ValueError where `--dataset` names what cannot be read.
+    """
     try:
         data = data_of(options, settings)
     except ValueError as error:
+        if options.dataset is not None:
+            raise
         to_stderr(f"without real images and classes: {error}")
         return _Real()
     if not has_classes(data):

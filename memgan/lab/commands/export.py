@@ -22,6 +22,7 @@ from memgan.lab.commands.options import (
     seed,
 )
 from memgan.lab.commands.progress import Progress
+from memgan.lab.evaluation.material import some_images
 from memgan.lab.sessions import load_model
 from memgan.lab.sessions.progress import to_stderr
 
@@ -38,7 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--number", type=int, metavar="N", help=number_help)
     real_help = "write the images that the run was trained on instead, as its networks see them"
     parser.add_argument("--real", action="store_true", help=real_help)
-    parser.add_argument("--seed", type=seed, default=0, help="of the generated images: fewer are the first of more")
+    parser.add_argument("--seed", type=seed, default=0, help="of which images are drawn")
     add_checkpoint(parser)
     add_dataset(parser)
     add_data(parser)
@@ -49,16 +50,19 @@ def run(options: argparse.Namespace) -> None:
     """Write the images."""
     if options.number is not None and options.number < 1:
         raise ValueError(f"expected at least one image, got --number {options.number}")
+    if options.dataset is not None and not options.real:
+        raise ValueError("--dataset says where the real images are: give --real as well, to write those")
     _refuse_used(options.out)
     device = device_of(options.device)
     loaded = load_model(options.folder, device, checkpoint=options.checkpoint)
     if options.real:
         dataset = options.dataset or loaded.settings.dataset
-        real = data_of(options, replace(loaded.settings, dataset=dataset)).images
-        number = len(real) if options.number is None else options.number
-        if number > len(real):
-            raise ValueError(f"{dataset} has {len(real):,} training images, got --number {number}")
-        parts = iter(real[:number].split(AT_ONCE))
+        real = data_of(options, replace(loaded.settings, dataset=dataset))
+        there = len(real.images)
+        number = there if options.number is None else options.number
+        if number > there:
+            raise ValueError(f"{dataset} has {there:,} training images, got --number {number}")
+        parts = iter(some_images(real, number, seed=options.seed).images.split(AT_ONCE))
     else:
         number = 10_000 if options.number is None else options.number
         parts = _drawn(loaded.gan, number, torch.Generator(device).manual_seed(options.seed))

@@ -140,7 +140,6 @@ def data_of(options: argparse.Namespace, settings: Settings, split: str = "train
     found = data.images.shape[1]
     expected = settings.networks.channels
     if found != expected:
-        raise ValueError(
-            f"{settings.dataset} has {found} channels, the networks {expected}: set networks.channels={found}"
-        )
+        remedy = f": --set networks.channels={found}" if hasattr(options, "set") else ""  # not all train a new model
+        raise ValueError(f"{settings.dataset} has {found} channels, the networks {expected}{remedy}")
     return data

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from memgan.data import ImageData, as_float, batch_of, load_dataset
+from memgan.data.images import check_values
 from memgan.files import cache_folder, written_whole
 from memgan.runs import read_tensors, serialised
 
@@ -49,23 +50,24 @@ class FeatureExtractor(Protocol):
 class Classifier(nn.Module):
     """A small convolutional classifier; `features` gives the 64 numbers that its last layer sees.
 
+    `image_size` is the height and the width of an image, each at least 4 pixels.
     Photographs are harder to tell apart than digits or clothes, so images in colour have two more convolutions.
     """
 
-    def __init__(self, channels: int, image_size: int, num_classes: int) -> None:
+    def __init__(self, channels: int, image_size: tuple[int, int], num_classes: int) -> None:
         super().__init__()
         layers = [*_convolution(channels, 32), nn.MaxPool2d(2), *_convolution(32, 64)]
-        width, side = 64, image_size // 2
+        features, height, width = 64, image_size[0] // 2, image_size[1] // 2
         if channels > 1:
             layers += _convolution(64, 64)
-            if side >= 4:  # so that no map between the convolutions is a single number
+            if min(height, width) >= 4:  # so that no map between the convolutions is a single number
                 layers.append(nn.MaxPool2d(2))
-                side //= 2
+                height, width = height // 2, width // 2
             layers += _convolution(64, 128)
-            width = 128
+            features = 128
         layers.append(nn.MaxPool2d(2))
-        side //= 2
-        layers += [nn.Flatten(), nn.Dropout(0.3), nn.Linear(width * side**2, 64), nn.ReLU()]
+        numbers = features * (height // 2) * (width // 2)
+        layers += [nn.Flatten(), nn.Dropout(0.3), nn.Linear(numbers, 64), nn.ReLU()]
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(64, num_classes)
 
@@ -82,9 +84,11 @@ def train_classifier(
     shown as they are, in batches of 128, until some 200,000 were shown. In colour it is some 400,000, shifted as well,
     and half of the images are mirrored, as is usual for photographs. `epochs` overrides that; where there are
     fewer images than a batch holds, all of them are a batch. `say` is told before each batch how far it is. The global
-    random state is left as it was. It learns under `torch.no_grad` and in inference mode, too. Raises ValueError where
-    there are no classes.
+    random state is left as it was. It learns under `torch.no_grad` and in inference mode, too. Raises TypeError for
+    what is no `ImageData`, and ValueError for images outside [-1, 1], for labels that are no classes, and where there
+    is one class only.
     """
+    _check(data)
     number = len(data.images)
     many = number >= _MANY_IMAGES
     in_colour = data.images.shape[1] > 1
@@ -137,8 +141,8 @@ def classifier_for(
     if say is None:
         model = train_classifier(data)
     else:
-        number, _, side, _ = data.images.shape
-        say(f"training a classifier of {dataset} on {number:,} images of {side} x {side} pixels")
+        number, _, height, width = data.images.shape
+        say(f"training a classifier of {dataset} on {number:,} images of {width} x {height} pixels")
         model = train_classifier(data, say=say)
     try:
         path = cache_path(dataset, data, folder)
@@ -213,17 +217,38 @@ def has_classes(data: ImageData) -> bool:
     return data.labels.unique().numel() > 1
 
 
+def _check(data: ImageData) -> None:
+    """TypeError and ValueError for what a classifier cannot learn from."""
+    if not isinstance(data, ImageData):
+        raise TypeError(f"expected ImageData(images, labels), got {type(data).__name__}")
+    if data.images.ndim != 4:
+        raise ValueError(f"expected images [n, C, H, W], got {list(data.images.shape)}")
+    check_values(data.images)
+    labels = data.labels
+    if labels.shape != data.images.shape[:1] or labels.dtype != torch.int64:
+        raise ValueError(
+            f"expected a label of torch.int64 for each of {len(data.images):,} images, got {labels.dtype} of shape "
+            f"{list(labels.shape)}"
+        )
+    if len(labels) > 0 and int(labels.min()) < 0:
+        raise ValueError(f"labels count the classes from 0, got {int(labels.min())}")
+
+
 def _untrained(data: ImageData) -> Classifier:
-    """A classifier for images of this size. Raises ValueError where there are no classes."""
+    """A classifier for images of this size, and for their classes. Raises ValueError where there are none.
+
+    A class that has a name may have no training images.
+    """
     if not has_classes(data):
         raise ValueError(
             "a classifier needs images of two classes or more, and these are of one: in a folder, each subfolder is "
             "a class; or have `memgan evaluate` use the classifier of another data set (--classifier)"
         )
-    _, channels, size, _ = data.images.shape
-    if size < 4:
-        raise ValueError(f"a classifier needs images of 4 pixels a side or more, got {size}")
-    model = Classifier(channels, size, int(data.labels.max()) + 1)
+    _, channels, height, width = data.images.shape
+    if min(height, width) < 4:
+        raise ValueError(f"a classifier needs images of 4 pixels a side or more, got {min(height, width)}")
+    num_classes = max(int(data.labels.max()) + 1, len(data.class_names or ()))
+    model = Classifier(channels, (height, width), num_classes)
     if len(data.images) >= _MANY_IMAGES:
         return model.to(memory_format=torch.channels_last)  # three times as fast on a CPU
     return model

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from memgan.lab.evaluation.registry import Metric
 from memgan.lab.evaluation.report import Evaluation
 from memgan.lab.evaluation.spread import Interval
-from memgan.plots import GENERATED, REAL, UNUSED, legible, tile
+from memgan.plots import GENERATED, REAL, UNUSED, drawable, legible, tile
 
 __all__ = ["evaluation_figure"]
 
@@ -83,7 +83,7 @@ def _classes(axes: Axes, result: Evaluation) -> None:
     step = 1 + (number - 1) // 20
     axes.set(xlabel="class, as the classifier sees it", ylabel="share of images", xticks=range(0, number, step))
     if result.class_names is not None and len(result.class_names) == number:
-        names = [textwrap.shorten(legible(name), 12, placeholder="...") for name in result.class_names[::step]]
+        names = [_class_label(place, result.class_names[place]) for place in range(0, number, step)]
         upright = max(len(name) for name in names) <= 2
         axes.set_xticks(
             range(0, number, step),
@@ -93,6 +93,14 @@ def _classes(axes: Axes, result: Evaluation) -> None:
             parse_math=False,  # a class may be called "$"
         )
     _without_frame(axes)
+
+
+def _class_label(number: int, name: str) -> str:
+    """The beginning of the name of a class; its number where the name cannot be drawn."""
+    shown = drawable(name)
+    if shown != legible(name):
+        return str(number)
+    return textwrap.shorten(shown, 12, placeholder="...")
 
 
 def _copies(axes: Axes, result: Evaluation) -> None:
@@ -160,6 +168,9 @@ def _old_fakes(axes: Axes, result: Evaluation) -> None:
 def _closest(axes: Axes, result: Evaluation) -> None:
     """The images most likely to be copies, over what they might be copies of."""
     number = result.closest.shape[1]
+    if result.closest.ndim != 5 or result.closest.shape[2] not in (1, 3):
+        _says(axes, "the data are no images in grey or in colour")
+        return
     picture = tile(result.closest.flatten(0, 1), columns=number)
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     height = picture.shape[0]

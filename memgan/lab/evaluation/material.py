@@ -1,6 +1,5 @@
 """What are the scores computed from? The images of one model beside real ones, and what several scores need of them."""
 
-import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,6 +12,7 @@ from memgan.lab.evaluation import metrics
 from memgan.lab.evaluation.classifier import Classifier, FeatureExtractor, Say, features_of
 from memgan.lab.evaluation.old_fakes import OldFakes
 from memgan.lab.evaluation.walks import ROUNDS, SURE, Ends, WalkKind, find_ends, walk_between
+from memgan.networks import detached_copy
 
 __all__ = ["Material", "MissingError", "Sample", "gather", "rejected", "some_images"]
 
@@ -87,7 +87,7 @@ class Material:
     measured: Sample  # generated images, or test images in their place
     training: Sample
     test: Sample
-    gan: AdversarialModel  # a copy, in evaluation mode, on the CPU
+    gan: AdversarialModel  # a copy, in evaluation mode and float32, on the CPU
     slot_images: Tensor  # [SLOTS, SAMPLES, C, H, W], of slots as the generator draws them
     classifier: Classifier | None  # None where no data set has classes
     labelled: ImageData  # test images of the classifier's own data set
@@ -201,21 +201,21 @@ def gather(
 ) -> Material:
     """Draw as many images as there are training images, and images of slots, by a copy of the model.
 
-    They are drawn where the model is; all else happens on the CPU. `say` is told how far the drawing is. Raises
-    ValueError where the images are not finite.
+    They are drawn where the model is and in its precision; all else happens on the CPU and in float32. `say` is told
+    how far the drawing is. Raises ValueError where the images are not finite.
     """
-    gan = copy.deepcopy(gan).eval()
+    gan = detached_copy(gan).eval()
     generator = torch.Generator(gan.device).manual_seed(seed)
     parts = []
     number = len(train.images)
     for part in torch.arange(number).split(_DRAWN_AT_ONCE):
         say(f"drawing images: {int(part[0]):,} of {number:,}")
-        parts.append(gan.generate(len(part), generator=generator).images.cpu())
+        parts.append(gan.generate(len(part), generator=generator).images.cpu().float())
     images = torch.cat(parts)
     slot_images, _ = gan.sample_slots(SLOTS, SAMPLES, generator=generator)
     if not bool(images.isfinite().all()):
         raise ValueError("the generator makes numbers that are not finite: there is nothing to evaluate")
-    gan = gan.cpu()
+    gan = gan.cpu().float()
     if isinstance(gan, MemoryGAN):
         gan.memory.validate = False  # an untrained model's queries may have no direction, which is no reason to stop
     return Material(
@@ -223,7 +223,7 @@ def gather(
         training=Sample.of_data(train.images, classifier, seed),
         test=Sample.of_data(test.images, classifier, seed),
         gan=gan,
-        slot_images=slot_images.cpu(),
+        slot_images=slot_images.cpu().float(),
         classifier=classifier,
         labelled=labelled or test,
         old_fakes=old_fakes,

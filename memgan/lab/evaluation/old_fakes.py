@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from memgan.gan import AdversarialModel
-from memgan.runs import read_tensors
+from memgan.runs import OLD_FAKES, read_tensors
 
 __all__ = ["OldFakes", "old_fakes_of"]
 
@@ -24,7 +24,7 @@ def old_fakes_of(run: Path, gan: AdversarialModel) -> OldFakes | None:
 
     Raises ValueError for a damaged file and for images of another shape than the model's.
     """
-    path = run / "old_fakes.pt"
+    path = run / OLD_FAKES
     if not path.is_file():
         return None
     try:

@@ -125,23 +125,28 @@ def _recall(material: Material) -> Interval:
 
 def _ms_ssim(material: Material) -> Interval:
     """Of pairs that have no image in common."""
+    if not _have_structure(material.measured.images[0]):
+        raise MissingError("structure needs images of four pixels a side")
     images = as_float(material.measured.images[material.measured.order[: 2 * PAIRS]])
     pairs = len(images) // 2
     if pairs == 0:
         raise MissingError("a pair needs two images")
-    if min(images.shape[-2:]) < 2:
-        raise MissingError("structure needs images of two pixels a side")
     return bootstrap_mean(ms_ssim(images[:pairs], images[pairs : 2 * pairs]))
 
 
 def _ms_ssim_in_slots(material: Material) -> Interval | None:
     """Of pairs of one slot that have no image in common; what varies is the slot."""
-    if not material.has_slots or min(material.slot_images.shape[-2:]) < 2:
+    if not material.has_slots or not _have_structure(material.slot_images[0, 0]):
         return None
     first = material.slot_images[:, ::2]
     second = material.slot_images[:, 1::2]
     similarity = ms_ssim(first.flatten(0, 1), second.flatten(0, 1))
     return bootstrap_mean(similarity.view(first.shape[:2]))
+
+
+def _have_structure(image: Tensor) -> bool:
+    """Whether it is an image [C, H, W], and no vector, and as large as half of the window of a similarity."""
+    return image.ndim == 3 and min(image.shape[1:]) >= 4
 
 
 def _nearest_training_distance(material: Material) -> Interval:

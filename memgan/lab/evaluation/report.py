@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.data import ImageData, as_float
+from memgan.data.images import check_values, warn_of_values
 from memgan.gan import AdversarialModel
 from memgan.lab.evaluation.classifier import Classifier, FeatureExtractor, Say, features_of
 from memgan.lab.evaluation.material import Material, Sample, gather, some_images
@@ -130,15 +131,18 @@ def evaluate(
     may be no `classifier`: what needs them is None then. `classifier_test` are labelled images for the classifier's
     accuracy, where `test` is not of its data set. `inception` adds the scores that features give on its own. `metrics`
     says what is measured, and `say` is told how far it is. Raises TypeError for images that are no `ImageData`, and
-    ValueError for a classifier of images of another shape.
+    ValueError for images outside [-1, 1], of another shape than the model's, and for a classifier of other ones.
     """
-    _check_what_is_compared(classifier, train, test)
+    train, test = _checked("train", train), _checked("test", test)
+    _check_shapes(gan, classifier, train, test)
     compared = test
     if len(test.images) > len(train.images):
         compared = some_images(test, len(train.images), seed=seed)
     material = gather(
         gan, classifier, train, compared, seed, old_fakes=old_fakes, labelled=classifier_test or test, say=say
     )
+    if not train.images.is_floating_point() or bool((material.measured.images < 0).any()):
+        warn_of_values(train.images, stacklevel=3)
     on_inception = None
     if inception is not None:
         of_features = tuple(metric for metric in metrics if metric.features)
@@ -156,19 +160,31 @@ def evaluate(
     )
 
 
-def _check_what_is_compared(classifier: Classifier | None, train: ImageData, test: ImageData) -> None:
-    for name, data in (("train", train), ("test", test)):
-        if not isinstance(data, ImageData):
-            raise TypeError(
-                f"{name} must be ImageData(images, labels), got {type(data).__name__}; labels of images without "
-                "classes are zeros"
-            )
+def _checked(name: str, data: ImageData) -> ImageData:
+    """The images as bytes or in float32, after a look at their values."""
+    if not isinstance(data, ImageData):
+        raise TypeError(
+            f"{name} must be ImageData(images, labels), got {type(data).__name__}; labels of images without "
+            "classes are zeros"
+        )
+    check_values(data.images)
+    return data._replace(images=data.images.float()) if data.images.is_floating_point() else data
+
+
+def _check_shapes(gan: AdversarialModel, classifier: Classifier | None, train: ImageData, test: ImageData) -> None:
+    """ValueError where the model, the images and the classifier do not belong together."""
+    if len(train.images) == 0:
+        raise ValueError("expected training images to compare with, got none")
+    shape = list(train.images.shape[1:])
+    if gan.image_shape is not None and list(gan.image_shape) != shape:
+        raise ValueError(f"the model makes images {list(gan.image_shape)}, the training images are {shape}")
+    if len(test.images) > 0 and list(test.images.shape[1:]) != shape:
+        raise ValueError(f"the training images are {shape}, the test images {list(test.images.shape[1:])}")
     if classifier is None:
         return
     try:
         features_of(classifier, train.images[:1])
     except RuntimeError as error:  # of a layer, whose weights have another shape
-        shape = list(train.images.shape[1:])
         raise ValueError(f"the classifier is none of images {shape}: train one with train_classifier(train)") from error
 
 

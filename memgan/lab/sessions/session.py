@@ -55,26 +55,27 @@ from memgan.runs import (
     CHECKPOINTS,
     HISTORY,
     MODEL,
+    OLD_FAKES,
     SETTINGS,
     load_weights,
-    save_run,
     saved_checkpoints,
     serialised,
     step_of,
     without_compiled_names,
+    write_run,
 )
 from memgan.training import Step, StepNumbers, Trainer, prepare
 
 __all__ = ["Interrupted", "Session", "SessionOptions", "clear", "fastest_threads", "num_cores", "resume"]
 
 MOMENTS = 10  # of training at which generated images are kept
-OLD_FAKES = 64  # images of each moment
+IMAGES_OF_A_MOMENT = 64
 LOOK_EVERY = 50  # steps; a look waits for a GPU
 SAVE_EVERY = 500  # steps between checkpoints, unless they would take more than
 SAVE_SHARE = 0.01  # of the time
 THREADED = 2**21  # weights from which several threads of a CPU can pay
 HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
-MADE_BY_TRAINING = (CHECKPOINTS, "samples", "old_fakes.pt", SCORES, SETTINGS, MODEL, HISTORY)
+MADE_BY_TRAINING = (CHECKPOINTS, "samples", OLD_FAKES, SCORES, SETTINGS, MODEL, HISTORY)
 TRIES = 4  # steps for each number of threads that is tried; the first of them is not timed
 
 
@@ -167,7 +168,9 @@ class Session:
         self.seconds = 0.0
         self._history: list[list[float]] = []
         self._pending: list[Step] = []  # not yet in the history: a look at their numbers waits for a GPU
-        self._old_fakes = torch.zeros(0, OLD_FAKES, *settings.networks.image_shape, dtype=torch.uint8, device="cpu")
+        self._old_fakes = torch.zeros(
+            0, IMAGES_OF_A_MOMENT, *settings.networks.image_shape, dtype=torch.uint8, device="cpu"
+        )
         self._old_steps = torch.zeros(0, dtype=torch.int64, device="cpu")
         self._watch = Watch(gan, settings)
         self._last_save = 0.0  # when it ended
@@ -321,7 +324,9 @@ class Session:
             raise ValueError(f"the run was begun on {earlier.device}, it cannot go on on {self.device.type}")
         images = earlier.old_fakes
         if images.shape[1:] != self._old_fakes.shape[1:] or images.dtype != torch.uint8:
-            raise ValueError(f"old fakes have shape {list(images.shape)}, expected [..., {OLD_FAKES}, C, H, W] bytes")
+            raise ValueError(
+                f"old fakes have shape {list(images.shape)}, expected [..., {IMAGES_OF_A_MOMENT}, C, H, W] bytes"
+            )
         if earlier.looks.ndim != 2 or earlier.looks.shape[1] != len(Look._fields):
             raise ValueError(f"looks have shape {list(earlier.looks.shape)}, expected [..., {len(Look._fields)}]")
         if not self.options.other_data:
@@ -329,8 +334,9 @@ class Session:
         checkpoints.restore(self.trainer, earlier, other_data=self.options.other_data)
         self._history = earlier.history.tolist()
         self.seconds = earlier.seconds
-        self._old_fakes = images
-        self._old_steps = earlier.old_steps
+        kept = self._moments_to_keep(earlier)
+        self._old_fakes = images[kept]
+        self._old_steps = earlier.old_steps[kept]
         self._watch.looks = [Look(int(step), real, in_use) for step, real, in_use in earlier.looks.tolist()]
 
     def _steps(self) -> Iterator[Step]:
@@ -391,6 +397,14 @@ class Session:
         moments_before = (number - 1) * MOMENTS // total
         return moments_by_now > moments_before
 
+    def _moments_to_keep(self, earlier: Checkpoint) -> list[int]:
+        """Which of its moments a run keeps that now has another length: for each of the new ones, the nearest."""
+        there = earlier.old_steps
+        if earlier.settings.training.steps == self.settings.training.steps or len(there) == 0:
+            return list(range(len(there)))
+        moments = [step for step in range(1, earlier.number + 1) if self._is_moment(step)]
+        return sorted({int((there - moment).abs().argmin()) for moment in moments})
+
     def _measure(self, number: int, log: MetricsLog | None) -> bool:
         """Have the model scored and write it down; returns whether it is the best so far."""
         if self._score is None or not self._writes:
@@ -418,7 +432,7 @@ class Session:
     def _keep_old_fakes(self, number: int) -> None:
         draw = torch.Generator(self.device).manual_seed(number)
         with evaluating(self.gan):
-            images = self.gan.generate(OLD_FAKES, generator=draw).images
+            images = self.gan.generate(IMAGES_OF_A_MOMENT, generator=draw).images
         self._old_fakes = torch.cat([self._old_fakes, as_bytes(images).cpu().unsqueeze(0)])
         self._old_steps = torch.cat([self._old_steps, torch.tensor([number], device="cpu")])
 
@@ -456,7 +470,7 @@ class Session:
         )
 
     def _finish(self) -> None:
-        with written_whole(self.folder / "old_fakes.pt") as path:
+        with written_whole(self.folder / OLD_FAKES) as path:
             path.write_bytes(serialised({"images": self._old_fakes, "steps": self._old_steps}))
         columns = [list(column) for column in zip(*self.history, strict=True)]
         history: dict[str, Any] = dict(zip(StepNumbers._fields, columns, strict=True))
@@ -467,7 +481,7 @@ class Session:
         history["data"] = self._digest
         if self.init_name:
             history["init"] = self.init_name
-        save_run(self.folder, self.gan, self.settings, history)
+        write_run(self.folder, self.gan, self.settings, history)
 
 
 def resume(folder: Path, settings: Settings, data: ImageData, **arguments: Any) -> Session:

@@ -42,8 +42,26 @@ def test_fewer_images_are_the_first_of_more(tmp_path, trained):
 
 def test_the_training_images_are_exported_as_the_networks_see_them(tmp_path, trained):
     assert main(["export", str(trained), "--real", "--number", "20", "--out", str(tmp_path / "real")]) == 0
-    real = load_dataset("digits").images[:20, 0]
-    np.testing.assert_allclose(pixels_in(tmp_path / "real"), (real.numpy() + 1) * 127.5, atol=0.51)
+    real = (load_dataset("digits").images[:, 0].numpy() + 1) * 127.5
+    for image in pixels_in(tmp_path / "real"):
+        assert np.abs(real - image).max(axis=(1, 2)).min() <= 0.51
+
+
+def test_some_of_the_training_images_are_of_all_classes(tmp_path, trained, monkeypatch):
+    """Data may be in the order of their classes: the first ones would be of a single one."""
+    data = load_dataset("digits")
+    order = data.labels.argsort(stable=True)
+    in_order = data._replace(images=data.images[order], labels=data.labels[order])
+    monkeypatch.setattr("memgan.lab.commands.options.load_dataset", lambda *_, **__: in_order)
+    assert main(["export", str(trained), "--real", "--number", "140", "--out", str(tmp_path / "real")]) == 0
+    exported = torch.from_numpy(pixels_in(tmp_path / "real").copy()).flatten(1) / 127.5 - 1
+    classes = in_order.labels[torch.cdist(exported, in_order.images.flatten(1)).argmin(dim=1)]
+    assert classes.unique().tolist() == list(range(10))
+
+
+def test_a_data_set_without_the_word_that_its_images_are_meant_is_refused(tmp_path, capsys, trained):
+    assert "--real" in fails(capsys, "export", trained, "--dataset", "digits", "--out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path, capsys, trained):

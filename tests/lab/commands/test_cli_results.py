@@ -153,6 +153,9 @@ def test_a_run_whose_images_were_moved_is_evaluated_and_explored_where_they_are_
     assert content["asked"]["against"] == f"folder:{moved}" and content["classes"] == 2
     assert main(["explore", str(run), "--dataset", f"folder:{moved}"]) == 0
     assert "without real images" not in capsys.readouterr().err
+    page = (run / "explore.html").read_bytes()
+    assert "nowhere" in fails(capsys, "explore", run, "--dataset", "folder:/nowhere")
+    assert (run / "explore.html").read_bytes() == page
 
 
 @pytest.mark.thorough

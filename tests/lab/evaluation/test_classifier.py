@@ -172,7 +172,7 @@ def test_the_classifier_of_the_digits_is_right_on_unseen_writers(tmp_path):
 
 
 def test_classifier_features_are_what_its_head_sees():
-    model = Classifier(channels=3, image_size=8, num_classes=7).eval()
+    model = Classifier(channels=3, image_size=(8, 8), num_classes=7).eval()
     images = torch.rand(5, 3, 8, 8)
     assert model.features(images).shape == (5, 64) and model(images).shape == (5, 7)
     torch.testing.assert_close(model.head(model.features(images)), model(images))
@@ -182,7 +182,7 @@ def test_classifier_features_are_what_its_head_sees():
 @pytest.mark.parametrize("side", [4, 7, 8, 20])
 def test_a_classifier_takes_images_of_every_size_from_four_pixels(channels, side):
     """And it learns from batches of one, where batch normalisation must not meet a single number."""
-    model = Classifier(channels, side, num_classes=3)
+    model = Classifier(channels, (side, side), num_classes=3)
     assert model(torch.zeros(1, channels, side, side)).shape == (1, 3)
     assert model.eval()(torch.zeros(2, channels, side, side)).shape == (2, 3)
 
@@ -199,6 +199,48 @@ def test_in_colour_images_are_mirrored_while_the_classifier_learns(monkeypatch):
     for channels in (1, 3):
         train_classifier(stripes(64, channels=channels), epochs=1)
     assert mirrored == [False, True]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("height", "width"), [(4, 9), (12, 8), (16, 5)])
+def test_images_need_not_be_square(channels, height, width):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(20, channels, height, width, generator=generator) * 2 - 1
+    model = train_classifier(ImageData(images, torch.arange(20) % 2), epochs=1)
+    assert model(images).shape == (20, 2)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "kind", "message"),
+    [
+        (torch.zeros(4, 1, 8, 8), torch.tensor([0, 1, 2, -1]), ValueError, "count the classes from 0, got -1"),
+        (
+            torch.zeros(4, 1, 8, 8),
+            torch.tensor([0.0, 1, 2, 3]),
+            ValueError,
+            "label of torch.int64 .* got torch.float32",
+        ),
+        (torch.zeros(4, 1, 8, 8), torch.tensor([0, 1, 2]), ValueError, r"each of 4 images, got .* \[3\]"),
+        (torch.zeros(4, 8, 8), torch.arange(4), ValueError, r"expected images \[n, C, H, W\], got \[4, 8, 8\]"),
+        (torch.full((4, 1, 8, 8), 255.0), torch.arange(4), ValueError, r"must lie in \[-1, 1\]"),
+        (torch.zeros(4, 1, 8, 8, dtype=torch.int32), torch.arange(4), TypeError, "got torch.int32"),
+    ],
+)
+def test_what_a_classifier_cannot_learn_from_is_refused(images, labels, kind, message):
+    with pytest.raises(kind, match=message):
+        train_classifier(ImageData(images, labels))
+
+
+def test_what_is_no_data_is_refused():
+    with pytest.raises(TypeError, match=r"expected ImageData\(images, labels\), got Tensor"):
+        train_classifier(torch.zeros(4, 1, 8, 8))
+
+
+def test_a_class_without_training_images_is_a_class_all_the_same():
+    """Such as a folder in `test` alone: else the classifier's answers and the names would not belong together."""
+    data = stripes(64)._replace(class_names=("across", "down", "spotted"))
+    model = train_classifier(data, epochs=1)
+    assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
 
 
 # ---------------------------------------------------------------- any data set
@@ -236,7 +278,7 @@ def test_the_digits_classifier_is_trained_as_a_plain_loop_says():
     data = some_digits(200)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        model = Classifier(1, 16, 10)
+        model = Classifier(1, (16, 16), 10)
         optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=6)
         for _ in range(2):

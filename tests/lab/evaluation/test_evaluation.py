@@ -17,7 +17,7 @@ from gan_builders import same_state, state_of, tiny_gan, tiny_settings
 from matplotlib.axes import Axes
 from torch import nn
 
-from memgan import MemoryGAN
+from memgan import MemoryGAN, VMFMemory
 from memgan.data import ImageData, as_float, load_dataset
 from memgan.lab.baselines.models import as_model, build_model
 from memgan.lab.commands.cli import main
@@ -606,6 +606,15 @@ def test_figure_shows_classes_of_any_name(result):
     assert shown == ["$", "x$^$", "$\\nothing$", "caf?", *"456789"]
 
 
+def test_a_class_whose_name_cannot_be_drawn_has_its_number(result):
+    """matplotlib's own font has no Chinese; drawing it would warn of each character."""
+    names = ["狗", "chat", "狗 b", *"3456789"]
+    figure = evaluation_figure(replace(result, class_names=tuple(names)))
+    figure.draw_without_rendering()
+    (axes,) = [axes for axes in figure.findobj(Axes) if axes.get_title() == "Are all classes there?"]
+    assert [label.get_text() for label in axes.get_xticklabels()][:3] == ["0", "chat", "2"]
+
+
 # ---------------------------------------------------------------- the command
 
 
@@ -733,4 +742,103 @@ def test_what_is_no_data_and_a_classifier_of_other_images_are_refused_in_words()
     with pytest.raises(TypeError, match=r"train must be ImageData\(images, labels\), got Tensor"):
         evaluate(gan, None, digits.images, digits)
     with pytest.raises(ValueError, match=r"the classifier is none of images \[1, 16, 16\]"):
-        evaluate(gan, Classifier(1, 28, 10), digits, digits)
+        evaluate(gan, Classifier(1, (28, 28), 10), digits, digits)
+
+
+def test_images_of_other_values_are_refused_and_probable_mistakes_warned_of(digits):
+    train, test = digits
+    gan = build(PRESETS["digits"])
+    for images, message in (
+        (train.images * 127.5 + 127.5, r"must lie in \[-1, 1\], got values from 0 to 255"),
+        (train.images * torch.nan, "got values from nan"),
+    ):
+        for data in ((train._replace(images=images), test), (train, test._replace(images=images))):
+            with pytest.raises(ValueError, match=message):
+                evaluate(gan, None, *data, metrics=())
+    with pytest.raises(TypeError, match="got torch.int64"):
+        evaluate(gan, None, train._replace(images=train.images.long()), test)
+    half = [data._replace(images=(data.images + 1) / 2) for data in digits]
+    with pytest.warns(UserWarning, match=r"give 2 \* images - 1"):
+        evaluate(gan, None, *half, metrics=())
+
+
+def test_images_of_another_shape_than_the_models_are_refused(digits):
+    train, test = digits
+    gan = build(PRESETS["digits"])
+    small = test._replace(images=test.images[:, :, :8, :8])
+    with pytest.raises(ValueError, match=r"the training images are \[1, 16, 16\], the test images \[1, 8, 8\]"):
+        evaluate(gan, None, train, small)
+    with pytest.raises(ValueError, match=r"the model makes images \[1, 16, 16\], the training images are \[1, 8, 8\]"):
+        evaluate(gan, None, small, small)
+    with pytest.raises(ValueError, match="expected training images to compare with, got none"):
+        evaluate(gan, None, train._replace(images=train.images[:0], labels=train.labels[:0]), test)
+
+
+def test_a_model_in_float64_has_the_scores_of_the_same_one_in_float32(classifier, digits):
+    gan = digits_gan()
+    expected = evaluate(gan, classifier, *digits)
+    doubled = [data._replace(images=data.images.double()) for data in digits]
+    found = evaluate(copy.deepcopy(gan).double(), classifier, *doubled)
+    for name in ("slots_in_use", "classes_covered", "ms_ssim_real", "real_rejected"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-4)
+    assert math.isfinite(found.frechet_distance)
+
+
+def test_a_model_whose_weights_are_made_by_hooks_is_evaluated_and_stays_as_it_is(digits):
+    """The hooks of `torch.nn.utils` keep a tensor with a history, which `copy.deepcopy` refuses to copy."""
+    gan = digits_gan()
+    for module in gan.generator.modules():
+        if isinstance(module, nn.ConvTranspose2d):
+            nn.utils.spectral_norm(module)
+    gan.train()
+    gan.generate(8)
+    before = state_of(gan)
+    assert evaluate(gan, None, *digits).ms_ssim is not None
+    assert gan.training and same_state(gan, before)
+
+
+class Decoder(nn.Module):
+    """Keys and noise to data of any shape."""
+
+    noise_dim = 4
+
+    def __init__(self, shape):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(36, math.prod(shape)), nn.Tanh(), nn.Unflatten(1, shape))
+
+    def forward(self, keys, noise):
+        return self.layers(torch.cat([keys, noise], dim=1))
+
+
+@pytest.mark.parametrize("shape", [(16,), (2, 5), (1, 1, 1), (1, 3, 3), (1, 8, 12), (3, 12, 8)])
+def test_data_of_any_shape_are_measured_by_what_there_is_of_them(shape):
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 32), nn.BatchNorm1d(32, affine=False))
+    gan = MemoryGAN(VMFMemory(64, 32, 8), encoder, Decoder(shape))
+    data = ImageData(torch.rand(60, *shape) * 2 - 1, torch.arange(60) % 3)
+    are_images = len(shape) == 3 and min(shape[1:]) >= 4
+    result = evaluate(gan, train_classifier(data, epochs=1) if are_images else None, data, data)
+    assert result.nearest_training_distance > 0 and result.slots_in_use > 1
+    assert (result.ms_ssim is not None) == (result.recall is not None) == are_images
+    assert str(result) and json.dumps(result.to_dict())
+    evaluation_figure(result).draw_without_rendering()
+
+
+class Coordinates(nn.Module):
+    """Features of vectors: the vectors themselves; their classes: which coordinate is the largest."""
+
+    def features(self, images):
+        return images
+
+    def head(self, features):
+        return 10 * features
+
+
+def test_features_of_ones_own_give_scores_of_data_that_are_no_images():
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Linear(6, 32), nn.BatchNorm1d(32, affine=False))
+    gan = MemoryGAN(VMFMemory(64, 32, 8), encoder, Decoder((6,)))
+    data = ImageData(torch.rand(200, 6) * 2 - 1, torch.zeros(200, dtype=torch.int64))
+    scores = evaluate(gan, None, data, data, inception=Coordinates()).inception_v3
+    assert scores["frechet_distance_real"].value < 1e-5 < scores["frechet_distance"].value
+    assert scores["precision_real"].value == scores["recall_real"].value == 1

@@ -313,6 +313,16 @@ def test_a_run_that_is_made_longer_goes_on_from_what_its_last_step_left(tmp_path
     assert same_state(found, state_of(expected))
 
 
+@pytest.mark.parametrize(("first", "then"), [(20, 30), (20, 200), (100, 130), (7, 100)])
+def test_a_run_of_another_length_keeps_about_ten_moments_evenly(tmp_path, first, then):
+    resume(tmp_path, tiny_settings(training={"steps": first}), data_of()).run()
+    resume(tmp_path, tiny_settings(training={"steps": then}), data_of()).run()
+    steps = torch.load(tmp_path / "old_fakes.pt", weights_only=True)["steps"]
+    assert steps[-1] == then and len(steps) <= 10
+    gaps = steps.diff(prepend=torch.tensor([0]))
+    assert gaps.max() <= 2 * then / 10 and gaps.min() > 0
+
+
 def test_a_run_whose_counting_failed_can_go_on_without(tmp_path, monkeypatch):
     settings = tiny_settings(training={"steps": 13})
     session = resume(tmp_path, settings, data_of())
