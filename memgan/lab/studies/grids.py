@@ -114,6 +114,18 @@ def _memory_size(preset: Settings) -> Grid:
     return grid
 
 
+def _top_k(preset: Settings) -> Grid:
+    """A quarter of the preset's k to four times as many. Where all k may vouch, they still do."""
+    memory = preset.memory
+    grid: Grid = {}
+    for top_k in (max(1, memory.top_k // 4), memory.top_k, min(4 * memory.top_k, memory.num_slots)):
+        changes = [f"memory.top_k={top_k}"]
+        if memory.correct_in_top == memory.top_k:
+            changes.append(f"memory.correct_in_top={top_k}")
+        grid[f"k {top_k}"] = changes
+    return grid
+
+
 def _collisions(preset: Settings) -> Grid:
     return {
         "summed in a batch": [],
@@ -253,6 +265,7 @@ STUDIES = {
     "penalty": Study("Who is ahead where R1 calms every discriminator?", _penalty, candidates=candidate_rates),
     "kappa": Study("How sharply should a slot look? At kappa = 1 its likelihood spans only e^2.", _kappa),
     "memory-size": Study("How many slots does it take, with k in proportion?", _memory_size),
+    "top-k": Study("How many slots should a query be compared with?", _top_k),
     "collisions": Study("What if several samples of a batch write to one slot?", _collisions),
     "forgetting": Study(
         "Are old fakes still rejected at the end?",

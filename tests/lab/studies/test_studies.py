@@ -116,7 +116,7 @@ def test_a_stop_before_the_first_result_names_the_folder_that_holds_the_work(
 # ---------------------------------------------------------------- the grids
 
 
-NEVER_THE_PRESET_FIRST = ("length", "penalty", "kappa", "memory-size", "information", "weight", "rule")
+NEVER_THE_PRESET_FIRST = ("length", "penalty", "kappa", "memory-size", "top-k", "information", "weight", "rule")
 
 
 @pytest.mark.parametrize("preset", ["digits", "fashion-mnist", "fashion-mnist-slim", "cifar10-slim", "cifar10"])
