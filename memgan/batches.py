@@ -129,8 +129,8 @@ class LoadedBatches:
     """The batches of a DataLoader, epoch after epoch, as images or as pairs of images and labels.
 
     Batches of another size than the first one, such as an incomplete last one, are left out. The order of the images
-    is the loader's, and no part of the state. The values of each batch are looked at, unless that means to wait for a
-    GPU, on which a loader may put its batches.
+    is the loader's, and no part of the state. The values of each batch are looked at, unless the loader has put it on
+    a GPU, where a look would wait.
     """
 
     def __init__(self, loader: DataLoader[Any], device: torch.device) -> None:
@@ -159,6 +159,7 @@ class LoadedBatches:
         for batch in itertools.islice(self._loader, max(1, number // len(self.index))):
             images = _images_of(batch)
             if images.shape == self.data.images.shape and images.dtype == self.data.images.dtype:
+                _check_on_cpu(images)
                 self.data.images.copy_(images, non_blocking=True)
                 yield batch_of(self.data, self.index)
 
@@ -188,6 +189,7 @@ class LoadedBatches:
                     f"now it gives {found}"
                 )
             if len(images) == len(expected):
+                _check_on_cpu(images)
                 return images
 
     def _from_loader(self) -> Tensor:
@@ -206,9 +208,13 @@ def _images_of(batch: Any) -> Tensor:
     images = batch[0] if isinstance(batch, (tuple, list)) else batch
     if not isinstance(images, Tensor):
         raise TypeError(f"the DataLoader must give images or (images, labels), got {type(images).__name__}")
+    return images
+
+
+def _check_on_cpu(images: Tensor) -> None:
+    """Look at the values, unless that means to wait for a GPU."""
     if images.device.type == "cpu":
         check_values(images)
-    return images
 
 
 Batches = StoredBatches | LoadedBatches

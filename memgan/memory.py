@@ -63,8 +63,8 @@ class MemorySettings:
     correct_in_top: int = 1  # how many of the nearest slots may vouch for a label; k is the paper's text
     touch: Touch = "best"  # which slots EM makes young: the best match (Kaiser et al.) or all k (authors' code)
     replace_within_label: bool = True  # overwrite the oldest slot of the sample's own label: no label takes over
-    epsilon: float = 1e-3  # D(x) is clipped to [epsilon, 1 - epsilon], so that its logarithm stays finite; where
-    # epsilon is below the precision of D, which is 6e-8 in float32, that takes its place
+    epsilon: float = 1e-3  # D(x) is clipped to [epsilon, 1 - epsilon], so that its logarithm stays finite; in
+    # float32 it also stays 6e-8 below 1, however small epsilon is
 
     def __post_init__(self) -> None:
         for name in ("num_slots", "key_dim", "top_k", "em_steps", "correct_in_top"):

@@ -39,7 +39,7 @@ def drawable(name: str) -> str:
     fonts = [get_font(findfont(FontProperties(family=[family]))) for family in matplotlib.rcParams["font.family"]]
     shown = ""
     for character in legible(name):
-        known = any(font.get_char_index(ord(character)) for font in fonts)
+        known = character.isspace() or any(font.get_char_index(ord(character)) for font in fonts)
         shown += character if known else "?"
     return shown
 

@@ -218,7 +218,7 @@ def paper_memory(num_slots: int, key_dim: int, top_k: int) -> MemorySettings:
 _DIGITS_MEMORY = MemorySettings(num_slots=512, key_dim=64, top_k=32, correct_in_top=2)
 _MNIST_5K_MEMORY = MemorySettings(num_slots=2048, key_dim=64, top_k=32, kappa=15.0, alpha=0.95, correct_in_top=2)
 _SLIM_MEMORY = MemorySettings(num_slots=1024, key_dim=64, top_k=32, correct_in_top=2)
-_FASHION_SLIM_MEMORY = replace(_SLIM_MEMORY, kappa=15.0, alpha=0.95)
+_FASHION_SLIM_MEMORY = replace(_SLIM_MEMORY, top_k=128, kappa=15.0, alpha=0.95)
 _CIFAR10_SLIM_MEMORY = replace(_SLIM_MEMORY, kappa=15.0)
 _MNIST_MEMORY = MemorySettings(num_slots=4096, key_dim=256, top_k=128, correct_in_top=2)
 _CIFAR10_MEMORY = MemorySettings(num_slots=16384, key_dim=512, top_k=256, correct_in_top=2)
@@ -277,7 +277,7 @@ _MNIST_5K_TRAINING = TrainingSettings(
 )
 _SLIM_TRAINING = replace(_DIGITS_TRAINING, steps=15_000, decay_from=0.25)
 _FASHION_SLIM_TRAINING = TrainingSettings(
-    steps=15_000, generator_lr=1.6e-3, discriminator_lr=8e-4, information="posterior", mi_weight=1.0
+    steps=15_000, generator_lr=3.2e-3, discriminator_lr=1.6e-3, information="posterior", mi_weight=1.0
 )
 # In colour a larger lambda makes slots purer and costs variety (docs/studies.md)
 _CIFAR10_SLIM_TRAINING = TrainingSettings(

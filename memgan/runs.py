@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from memgan.engines.precision import exact_dtype
 from memgan.files import written_whole
 from memgan.gan import AdversarialModel, MemoryGAN
 from memgan.presets import Settings
@@ -62,17 +63,20 @@ def build(settings: Settings, device: torch.device | str = "cpu") -> MemoryGAN:
 def save_run(folder: Path | str, gan: AdversarialModel, settings: Settings, history: dict[str, Any]) -> None:
     """Write a run, each file whole or not at all. Raises OSError where the folder cannot be written.
 
-    A model that was saved there before is replaced. Networks that `torch.compile` wraps are stored as they were before.
-    A model whose networks are not those of `settings` is stored, too; `load_run` then needs a `build` that makes it.
-    Raises ValueError where the memory has other settings than `settings`, and where the folder holds checkpoints or old
-    fakes, which are those of another training and would be taken for this one's. Raises TypeError for a history that
+    A model that was saved there before is replaced; evaluations of it stay where they are. Networks that
+    `torch.compile` wraps are stored as they were before. A model whose networks are not those of `settings` is stored,
+    too; `load_run` then needs a `build` that makes it. Raises ValueError where the memory has other settings than
+    `settings`, and where the folder holds checkpoints or old fakes, which may be those of another training and would
+    be taken for this one's. Raises TypeError for a history that
     JSON cannot hold. Nothing is written then.
     """
     folder = Path(folder)
-    left = [str(folder / name) for name in (CHECKPOINTS, OLD_FAKES) if (folder / name).exists()]
+    left = [str(folder / CHECKPOINTS)] if saved_checkpoints(folder) else []
+    if (folder / OLD_FAKES).exists():
+        left.append(str(folder / OLD_FAKES))
     if left:
         raise ValueError(
-            f"{folder} holds a run of memgan train, to which this model does not belong: choose another folder, or "
+            f"{folder} holds a run of memgan train, to which this model may not belong: choose another folder, or "
             f"delete {' and '.join(left)}"
         )
     write_run(folder, gan, settings, history)
@@ -174,7 +178,7 @@ def rebuilt(
     """
     _check_memory(stored)  # before a memory is allocated that may be beyond any machine
     gan = build(stored.settings, device)
-    _widen(gan, stored.weights)
+    gan = _widened(gan, stored.weights)
     try:
         load_weights(gan, stored.weights)
     except (RuntimeError, TypeError, AttributeError) as error:  # names, shapes, or what is no weight at all
@@ -187,12 +191,20 @@ def rebuilt(
     return gan.eval()
 
 
-def _widen(gan: AdversarialModel, weights: dict[str, Tensor]) -> None:
-    """Turn what was stored in float64 into float64: loading would round it to the precision of a new model."""
+def _widened(gan: AdversarialModel, weights: dict[str, Tensor]) -> AdversarialModel:
+    """`gan` with float64 where the weights have it: loading would round them to the precision of a new model."""
+    stored = {
+        name: weight for name, weight in weights.items() if torch.is_tensor(weight) and weight.is_floating_point()
+    }
+    are_double = {name for name, weight in stored.items() if weight.dtype == torch.float64}
+    if not are_double or exact_dtype(gan.device) != torch.float64:
+        return gan
+    if len(are_double) == len(stored):
+        return gan.double()  # with buffers that are not stored
     for name, own in without_compiled_names({**dict(gan.named_parameters()), **dict(gan.named_buffers())}).items():
-        stored = weights.get(name)
-        if torch.is_tensor(stored) and stored.dtype == torch.float64:
+        if name in are_double:
             own.data = own.data.double()
+    return gan
 
 
 def _check_memory(stored: StoredModel) -> None:

@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
@@ -548,11 +548,11 @@ def _check_kinds(gan: Any, settings: Any) -> None:
 
 def _checked_optimisers(optimisers: Any, gan: AdversarialModel) -> Optimisers:
     """The optimisers of mu and of G. TypeError for what they are not, ValueError for those of other weights."""
-    are_two = isinstance(optimisers, Sequence) and len(optimisers) == 2
-    if not are_two or not all(isinstance(optimiser, Optimizer) for optimiser in optimisers):
-        given = [type(part).__name__ for part in optimisers] if isinstance(optimisers, Sequence) else optimisers
-        raise TypeError(f"expected optimisers=(of gan.inference, of gan.generator), got {given}")
-    checked = Optimisers(*optimisers)
+    given = (optimisers,) if isinstance(optimisers, (Mapping, Optimizer)) else tuple(optimisers)
+    if len(given) != 2 or not all(isinstance(optimiser, Optimizer) for optimiser in given):
+        kinds = ", ".join(type(part).__name__ for part in given)
+        raise TypeError(f"expected optimisers=(of gan.inference, of gan.generator), got ({kinds})")
+    checked = Optimisers(*given)
     _check_weights("first", checked.discriminator, ("inference", gan.inference), ("generator", gan.generator))
     _check_weights("second", checked.generator, ("generator", gan.generator), ("inference", gan.inference))
     return checked
@@ -565,8 +565,8 @@ def _check_weights(
     name, network = own
     other_name, other_network = other
     held = {id(weight) for group in optimiser.param_groups for weight in group["params"]}
-    weights = {id(weight) for weight in network.parameters()}
-    others = {id(weight) for weight in other_network.parameters()} - weights
+    weights = {id(weight) for weight in network.parameters() if weight.requires_grad}  # others may be in none
+    others = {id(weight) for weight in other_network.parameters()} - {id(weight) for weight in network.parameters()}
     if held & others:
         wrong = f"some of gan.{other_name}"
     elif weights and not held & weights:

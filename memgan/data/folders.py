@@ -29,7 +29,7 @@ from memgan.extras import required
 
 __all__ = ["load_folder", "typical_side"]
 
-RECIPE = 2  # part of the name of stored images: to be raised with every change that moves a pixel or a label
+RECIPE = 3  # part of the name of stored images: to be raised with every change that moves a pixel or a label
 TEST_SHARE = 10  # one in so many images is for testing, where a folder does not say which
 IN_MEMORY = 2**30  # bytes of images that are held in memory; more are kept in a file
 LOOKED_AT = 100  # images whose size is looked at for the typical one
@@ -262,7 +262,7 @@ def _layout(names: list[Path]) -> _Layout:
     """Where the splits and the classes are.
 
     The splits lie in the folder (train/cat/1.png), in the only folder in it (pets/train/cat/1.png), or in the classes
-    (cat/train/1.png). Where "train" is all that there is, it holds the images of both splits.
+    (cat/train/1.png). Where one split is all that there is, it holds the images of both.
     """
     folders = [name.parts[:-1] for name in names]
     depth = 0
@@ -278,12 +278,12 @@ def _layout(names: list[Path]) -> _Layout:
 
 
 def _is_wrapped(folders: list[tuple[str, ...]], depth: int) -> bool:
-    """Whether all images lie in a single folder at this depth which is no class: "train", or one that holds splits."""
+    """Whether all images lie in a single folder at this depth which is no class: a split, or one that holds splits."""
     names = _names_at(folders, depth)
     if len(names) != 1 or "" in names:
         return False
-    is_train = names.pop().lower() in TRAINING
-    return is_train or bool(_splits(_names_at(folders, depth + 1)))
+    is_split = names.pop().lower() in SPLITS
+    return is_split or bool(_splits(_names_at(folders, depth + 1)))
 
 
 def _names_at(folders: list[tuple[str, ...]], depth: int) -> set[str]:

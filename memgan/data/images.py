@@ -57,7 +57,9 @@ def _check_bytes(images: Tensor) -> None:
 
 
 def check_values(images: Tensor) -> None:
-    """TypeError for images that are neither bytes nor floating point, ValueError for such outside [-1, 1] or NaN."""
+    """TypeError for what are no bytes and no floating-point numbers, ValueError for such outside [-1, 1] or NaN."""
+    if not isinstance(images, Tensor):
+        raise TypeError(f"expected images as a tensor, got {type(images).__name__}: use torch.from_numpy for an array")
     if not images.is_floating_point():
         _check_bytes(images)
     elif images.numel() > 0:

@@ -79,7 +79,8 @@ def exact_dtype(device: torch.device) -> torch.dtype:
 def clipped(probability: Tensor, epsilon: float) -> Tensor:
     """`probability` within [epsilon, 1 - epsilon], so that its logarithm and that of its complement are finite.
 
-    Where 1 - epsilon would be rounded to 1, the precision of `probability` takes the place of epsilon.
+    Where 1 - epsilon would be rounded to 1, or epsilon to 0, the precision of `probability` says how near it may come.
     """
-    epsilon = max(epsilon, torch.finfo(probability.dtype).eps / 2)  # below 1, numbers are half as far apart
-    return probability.clamp(epsilon, 1 - epsilon)
+    limits = torch.finfo(probability.dtype)
+    most = 1 - max(epsilon, limits.eps / 2)  # below 1, numbers are half as far apart as above
+    return probability.clamp(max(epsilon, limits.tiny), most)

@@ -17,6 +17,7 @@ import torch
 from gan_builders import random_images, same_state, state_of, tiny_settings
 
 from memgan.files import written_whole
+from memgan.lab.baselines.models import as_model, build_model
 from memgan.presets import Settings
 from memgan.runs import build, load_run, save_run
 from memgan.training import train
@@ -68,6 +69,14 @@ def test_what_was_saved_in_float64_comes_back_in_it(tmp_path, lived_in, settings
     found, expected = gan.state_dict(), double.state_dict()
     for name, tensor in expected.items():
         assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor)
+
+
+def test_a_baseline_in_float64_draws_when_it_comes_back(tmp_path, settings):
+    """Its keys are a buffer that is not stored."""
+    infogan = as_model(settings, "infogan:10+1")
+    save_run(tmp_path / "double", build_model(infogan).double(), infogan, HISTORY)
+    gan, _ = load_run(tmp_path / "double", build=build_model)
+    assert gan.generate(4).images.dtype == torch.float64
 
 
 def test_a_run_comes_back_ready_for_use(run, lived_in):
@@ -350,9 +359,16 @@ def test_a_model_is_not_saved_among_what_another_training_left(run, lived_in, se
     before = contents(run)
     (run / left).parent.mkdir(exist_ok=True)
     (run / left).touch()
-    with pytest.raises(ValueError, match=f"holds a run of memgan train.*delete .*{left.partition('/')[0]}"):
+    with pytest.raises(
+        ValueError, match=f"holds a run of memgan train.*may not belong.*delete .*{left.partition('/')[0]}"
+    ):
         save_run(run, lived_in, settings, {"other": 1})
     assert {name: (run / name).read_bytes() for name in before} == before
+
+
+def test_a_model_is_saved_beside_an_empty_folder_of_checkpoints(run, lived_in, settings):
+    (run / "checkpoints").mkdir()
+    save_run(run, lived_in, settings, HISTORY)
 
 
 def test_a_model_is_saved_again_in_the_place_of_the_earlier_one(run, lived_in, settings):

@@ -144,6 +144,12 @@ def test_every_batch_of_a_loader_is_looked_at(wrong):
         list(trainer)
 
 
+def test_a_batch_that_is_left_out_is_not_looked_at():
+    nothing = torch.full((3, 3, 4, 4), torch.nan)
+    trainer = Trainer(tiny_gan(), loader_of(random_images(7), nothing), settings_with(steps=4))
+    assert len(list(trainer)) == 4
+
+
 def test_a_loader_that_changes_its_mind_is_refused():
     trainer = Trainer(tiny_gan(), loader_of(random_images(7), random_images(7).double()), settings_with())
     with pytest.raises(ValueError, match=r"began with .* of torch.float32, now it gives .* of torch.float64"):

@@ -39,7 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--number", type=int, metavar="N", help=number_help)
     real_help = "write the images that the run was trained on instead, as its networks see them"
     parser.add_argument("--real", action="store_true", help=real_help)
-    parser.add_argument("--seed", type=seed, default=0, help="of which images are drawn")
+    parser.add_argument("--seed", type=seed, default=0, help="decides which images are drawn, or chosen")
     add_checkpoint(parser)
     add_dataset(parser)
     add_data(parser)

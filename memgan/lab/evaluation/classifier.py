@@ -24,6 +24,7 @@ __all__ = [
     "FeatureExtractor",
     "accuracy",
     "cache_path",
+    "checked",
     "classifier_for",
     "classify",
     "features_of",
@@ -50,14 +51,15 @@ class FeatureExtractor(Protocol):
 class Classifier(nn.Module):
     """A small convolutional classifier; `features` gives the 64 numbers that its last layer sees.
 
-    `image_size` is the height and the width of an image, each at least 4 pixels.
+    `image_size` is the height and the width of an image, or one number for both, at least 4 pixels.
     Photographs are harder to tell apart than digits or clothes, so images in colour have two more convolutions.
     """
 
-    def __init__(self, channels: int, image_size: tuple[int, int], num_classes: int) -> None:
+    def __init__(self, channels: int, image_size: int | tuple[int, int], num_classes: int) -> None:
         super().__init__()
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         layers = [*_convolution(channels, 32), nn.MaxPool2d(2), *_convolution(32, 64)]
-        features, height, width = 64, image_size[0] // 2, image_size[1] // 2
+        features, height, width = 64, height // 2, width // 2
         if channels > 1:
             layers += _convolution(64, 64)
             if min(height, width) >= 4:  # so that no map between the convolutions is a single number
@@ -88,7 +90,9 @@ def train_classifier(
     what is no `ImageData`, and ValueError for images outside [-1, 1], for labels that are no classes, and where there
     is one class only.
     """
-    _check(data)
+    data = checked("data", data)
+    if data.images.ndim != 4:
+        raise ValueError(f"expected images [n, C, H, W], got {list(data.images.shape)}")
     number = len(data.images)
     many = number >= _MANY_IMAGES
     in_colour = data.images.shape[1] > 1
@@ -217,21 +221,29 @@ def has_classes(data: ImageData) -> bool:
     return data.labels.unique().numel() > 1
 
 
-def _check(data: ImageData) -> None:
-    """TypeError and ValueError for what a classifier cannot learn from."""
+def checked(name: str, data: ImageData) -> ImageData:
+    """The data with images as bytes or in float32, and labels in int64.
+
+    Raises TypeError for what is no `ImageData` and for types that mean nothing, and ValueError for images outside
+    [-1, 1] and for labels that are no classes.
+    """
     if not isinstance(data, ImageData):
-        raise TypeError(f"expected ImageData(images, labels), got {type(data).__name__}")
-    if data.images.ndim != 4:
-        raise ValueError(f"expected images [n, C, H, W], got {list(data.images.shape)}")
-    check_values(data.images)
-    labels = data.labels
-    if labels.shape != data.images.shape[:1] or labels.dtype != torch.int64:
-        raise ValueError(
-            f"expected a label of torch.int64 for each of {len(data.images):,} images, got {labels.dtype} of shape "
-            f"{list(labels.shape)}"
+        raise TypeError(
+            f"{name} must be ImageData(images, labels), got {type(data).__name__}; labels of images without classes "
+            "are zeros"
         )
+    images, labels = data.images, data.labels
+    check_values(images)
+    if not torch.is_tensor(labels) or labels.is_floating_point():
+        kind = labels.dtype if torch.is_tensor(labels) else type(labels).__name__
+        raise TypeError(f"the labels of {name} must be a tensor of whole numbers, got {kind}")
+    if labels.shape != images.shape[:1]:
+        raise ValueError(f"expected a label for each of the {len(images):,} images of {name}, got {list(labels.shape)}")
     if len(labels) > 0 and int(labels.min()) < 0:
-        raise ValueError(f"labels count the classes from 0, got {int(labels.min())}")
+        raise ValueError(f"the labels of {name} count the classes from 0, got {int(labels.min())}")
+    if images.is_floating_point():
+        images = images.float()
+    return data._replace(images=images, labels=labels.long())
 
 
 def _untrained(data: ImageData) -> Classifier:

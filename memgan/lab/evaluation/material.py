@@ -202,7 +202,8 @@ def gather(
     """Draw as many images as there are training images, and images of slots, by a copy of the model.
 
     They are drawn where the model is and in its precision; all else happens on the CPU and in float32. `say` is told
-    how far the drawing is. Raises ValueError where the images are not finite.
+    how far the drawing is. Raises ValueError where the images are not finite, and where they have another shape than
+    the training images.
     """
     gan = detached_copy(gan).eval()
     generator = torch.Generator(gan.device).manual_seed(seed)
@@ -210,12 +211,18 @@ def gather(
     number = len(train.images)
     for part in torch.arange(number).split(_DRAWN_AT_ONCE):
         say(f"drawing images: {int(part[0]):,} of {number:,}")
-        parts.append(gan.generate(len(part), generator=generator).images.cpu().float())
+        drawn = gan.generate(len(part), generator=generator).images
+        shape, expected = list(drawn.shape[1:]), list(train.images.shape[1:])
+        if shape != expected:
+            raise ValueError(f"the model makes images {shape}, the training images are {expected}")
+        parts.append(drawn.cpu().float())
     images = torch.cat(parts)
     slot_images, _ = gan.sample_slots(SLOTS, SAMPLES, generator=generator)
     if not bool(images.isfinite().all()):
         raise ValueError("the generator makes numbers that are not finite: there is nothing to evaluate")
-    gan = gan.cpu().float()
+    gan = gan.cpu()
+    if slot_images.dtype != torch.float32:
+        gan = gan.float()
     if isinstance(gan, MemoryGAN):
         gan.memory.validate = False  # an untrained model's queries may have no direction, which is no reason to stop
     return Material(

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.data import ImageData, as_float
-from memgan.data.images import check_values, warn_of_values
+from memgan.data.images import warn_of_values
 from memgan.gan import AdversarialModel
-from memgan.lab.evaluation.classifier import Classifier, FeatureExtractor, Say, features_of
+from memgan.lab.evaluation.classifier import Classifier, FeatureExtractor, Say, checked, features_of
 from memgan.lab.evaluation.material import Material, Sample, gather, some_images
 from memgan.lab.evaluation.old_fakes import OldFakes
 from memgan.lab.evaluation.registry import COVERED, METRICS, Metric, Scores, measure
@@ -131,10 +131,13 @@ def evaluate(
     may be no `classifier`: what needs them is None then. `classifier_test` are labelled images for the classifier's
     accuracy, where `test` is not of its data set. `inception` adds the scores that features give on its own. `metrics`
     says what is measured, and `say` is told how far it is. Raises TypeError for images that are no `ImageData`, and
-    ValueError for images outside [-1, 1], of another shape than the model's, and for a classifier of other ones.
+    ValueError for images outside [-1, 1] or of another shape than the model's, for labels that are no classes, and for
+    a classifier of images of another shape.
     """
-    train, test = _checked("train", train), _checked("test", test)
-    _check_shapes(gan, classifier, train, test)
+    train, test = checked("train", train), checked("test", test)
+    if classifier_test is not None:
+        classifier_test = checked("classifier_test", classifier_test)
+    _check_shapes(classifier, train, test)
     compared = test
     if len(test.images) > len(train.images):
         compared = some_images(test, len(train.images), seed=seed)
@@ -160,24 +163,11 @@ def evaluate(
     )
 
 
-def _checked(name: str, data: ImageData) -> ImageData:
-    """The images as bytes or in float32, after a look at their values."""
-    if not isinstance(data, ImageData):
-        raise TypeError(
-            f"{name} must be ImageData(images, labels), got {type(data).__name__}; labels of images without "
-            "classes are zeros"
-        )
-    check_values(data.images)
-    return data._replace(images=data.images.float()) if data.images.is_floating_point() else data
-
-
-def _check_shapes(gan: AdversarialModel, classifier: Classifier | None, train: ImageData, test: ImageData) -> None:
-    """ValueError where the model, the images and the classifier do not belong together."""
+def _check_shapes(classifier: Classifier | None, train: ImageData, test: ImageData) -> None:
+    """ValueError where the images and the classifier do not belong together."""
     if len(train.images) == 0:
         raise ValueError("expected training images to compare with, got none")
     shape = list(train.images.shape[1:])
-    if gan.image_shape is not None and list(gan.image_shape) != shape:
-        raise ValueError(f"the model makes images {list(gan.image_shape)}, the training images are {shape}")
     if len(test.images) > 0 and list(test.images.shape[1:]) != shape:
         raise ValueError(f"the training images are {shape}, the test images {list(test.images.shape[1:])}")
     if classifier is None:
@@ -185,7 +175,9 @@ def _check_shapes(gan: AdversarialModel, classifier: Classifier | None, train: I
     try:
         features_of(classifier, train.images[:1])
     except RuntimeError as error:  # of a layer, whose weights have another shape
-        raise ValueError(f"the classifier is none of images {shape}: train one with train_classifier(train)") from error
+        raise ValueError(
+            f"the classifier is none of images {shape} in float32: train one with train_classifier(train)"
+        ) from error
 
 
 def _moment_by_moment(material: Material) -> list[dict[str, float | None]] | None:

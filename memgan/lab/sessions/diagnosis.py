@@ -7,6 +7,8 @@ to try. Slots that have fallen out of use are only worth a warning at the end: a
 import math
 from typing import NamedTuple
 
+import torch
+
 from memgan.gan import AdversarialModel
 from memgan.lab.baselines.sigmoid import SigmoidGAN
 from memgan.memory import VMFMemory
@@ -140,7 +142,8 @@ class Watch:
 
     def _clip(self) -> float:
         """The least D that the model gives."""
-        return self._gan.epsilon if isinstance(self._gan, SigmoidGAN) else self._settings.memory.epsilon
+        epsilon = self._gan.epsilon if isinstance(self._gan, SigmoidGAN) else self._settings.memory.epsilon
+        return max(epsilon, torch.finfo(torch.float32).tiny)
 
     def _dead_clip(self, history: History) -> str:
         dead_steps = self._dead_steps(history)

@@ -217,10 +217,10 @@ def test_images_need_not_be_square(channels, height, width):
         (
             torch.zeros(4, 1, 8, 8),
             torch.tensor([0.0, 1, 2, 3]),
-            ValueError,
-            "label of torch.int64 .* got torch.float32",
+            TypeError,
+            "tensor of whole numbers, got torch.float32",
         ),
-        (torch.zeros(4, 1, 8, 8), torch.tensor([0, 1, 2]), ValueError, r"each of 4 images, got .* \[3\]"),
+        (torch.zeros(4, 1, 8, 8), torch.tensor([0, 1, 2]), ValueError, r"each of the 4 images of data, got \[3\]"),
         (torch.zeros(4, 8, 8), torch.arange(4), ValueError, r"expected images \[n, C, H, W\], got \[4, 8, 8\]"),
         (torch.full((4, 1, 8, 8), 255.0), torch.arange(4), ValueError, r"must lie in \[-1, 1\]"),
         (torch.zeros(4, 1, 8, 8, dtype=torch.int32), torch.arange(4), TypeError, "got torch.int32"),
@@ -231,8 +231,17 @@ def test_what_a_classifier_cannot_learn_from_is_refused(images, labels, kind, me
         train_classifier(ImageData(images, labels))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_images_of_any_precision_and_labels_of_any_whole_numbers_are_taken(dtype):
+    images = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    labels = torch.arange(20) % 2
+    expected = train_classifier(ImageData(images.to(dtype).float(), labels), epochs=1)
+    found = train_classifier(ImageData(images.to(dtype), labels.to(torch.uint8)), epochs=1)
+    assert same_state(found, state_of(expected))
+
+
 def test_what_is_no_data_is_refused():
-    with pytest.raises(TypeError, match=r"expected ImageData\(images, labels\), got Tensor"):
+    with pytest.raises(TypeError, match=r"data must be ImageData\(images, labels\), got Tensor"):
         train_classifier(torch.zeros(4, 1, 8, 8))
 
 

@@ -24,7 +24,7 @@ from memgan.lab.commands.cli import main
 from memgan.lab.evaluation import METRICS, Classifier, Metric, OldFakes, evaluate, old_fakes_of, train_classifier
 from memgan.lab.evaluation.figure import evaluation_figure
 from memgan.lab.evaluation.inception import WEIGHTS, InceptionV3
-from memgan.lab.evaluation.metrics import ms_ssim, precision_recall
+from memgan.lab.evaluation.metrics import frechet_distance, ms_ssim, precision_recall
 from memgan.lab.evaluation.spread import Interval, bootstrap_mean
 from memgan.lab.evaluation.walks import in_between, walk
 from memgan.lab.studies import comparison
@@ -757,6 +757,12 @@ def test_images_of_other_values_are_refused_and_probable_mistakes_warned_of(digi
                 evaluate(gan, None, *data, metrics=())
     with pytest.raises(TypeError, match="got torch.int64"):
         evaluate(gan, None, train._replace(images=train.images.long()), test)
+    with pytest.raises(TypeError, match="got ndarray: use torch.from_numpy"):
+        evaluate(gan, None, train._replace(images=train.images.numpy()), test)
+    with pytest.raises(ValueError, match=r"a label for each of the .* images of classifier_test, got \[3\]"):
+        evaluate(gan, None, train, test, classifier_test=test._replace(labels=test.labels[:3]))
+    with pytest.raises(ValueError, match="labels of test count the classes from 0, got -1"):
+        evaluate(gan, None, train, test._replace(labels=test.labels - 1))
     half = [data._replace(images=(data.images + 1) / 2) for data in digits]
     with pytest.warns(UserWarning, match=r"give 2 \* images - 1"):
         evaluate(gan, None, *half, metrics=())
@@ -768,6 +774,7 @@ def test_images_of_another_shape_than_the_models_are_refused(digits):
     small = test._replace(images=test.images[:, :, :8, :8])
     with pytest.raises(ValueError, match=r"the training images are \[1, 16, 16\], the test images \[1, 8, 8\]"):
         evaluate(gan, None, train, small)
+    gan.image_shape = None  # as that of networks of one's own may be
     with pytest.raises(ValueError, match=r"the model makes images \[1, 16, 16\], the training images are \[1, 8, 8\]"):
         evaluate(gan, None, small, small)
     with pytest.raises(ValueError, match="expected training images to compare with, got none"):
@@ -782,6 +789,23 @@ def test_a_model_in_float64_has_the_scores_of_the_same_one_in_float32(classifier
     for name in ("slots_in_use", "classes_covered", "ms_ssim_real", "real_rejected"):
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-4)
     assert math.isfinite(found.frechet_distance)
+
+
+class DoubleInside(nn.Module):
+    """An encoder of images in float32 that computes in float64."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(256, 7).double()
+
+    def forward(self, images):
+        return self.layer(images.flatten(1).double()).float()
+
+
+def test_a_model_that_computes_in_float64_inside_is_evaluated(digits):
+    gan = digits_gan()
+    gan.inference = DoubleInside()
+    assert evaluate(gan, None, *digits).new_fakes_rejected is not None
 
 
 def test_a_model_whose_weights_are_made_by_hooks_is_evaluated_and_stays_as_it_is(digits):
@@ -820,7 +844,8 @@ def test_data_of_any_shape_are_measured_by_what_there_is_of_them(shape):
     result = evaluate(gan, train_classifier(data, epochs=1) if are_images else None, data, data)
     assert result.nearest_training_distance > 0 and result.slots_in_use > 1
     assert (result.ms_ssim is not None) == (result.recall is not None) == are_images
-    assert str(result) and json.dumps(result.to_dict())
+    print(result)
+    json.dumps(result.to_dict(), allow_nan=False)
     evaluation_figure(result).draw_without_rendering()
 
 
@@ -838,7 +863,8 @@ def test_features_of_ones_own_give_scores_of_data_that_are_no_images():
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Linear(6, 32), nn.BatchNorm1d(32, affine=False))
     gan = MemoryGAN(VMFMemory(64, 32, 8), encoder, Decoder((6,)))
-    data = ImageData(torch.rand(200, 6) * 2 - 1, torch.zeros(200, dtype=torch.int64))
-    scores = evaluate(gan, None, data, data, inception=Coordinates()).inception_v3
-    assert scores["frechet_distance_real"].value < 1e-5 < scores["frechet_distance"].value
-    assert scores["precision_real"].value == scores["recall_real"].value == 1
+    train, test = (ImageData(torch.rand(200, 6) * 2 - 1, torch.zeros(200, dtype=torch.int64)) for _ in range(2))
+    scores = evaluate(gan, None, train, test, inception=Coordinates()).inception_v3
+    expected = frechet_distance(test.images, train.images)  # features are the data themselves
+    assert scores["frechet_distance_real"].value == pytest.approx(expected)
+    assert scores["frechet_distance"].value > 2 * expected

@@ -198,7 +198,7 @@ def test_published_choices_are_taken_alone_and_together():
     assert set.union(*grid.values()) == together == without_kappa | {("memory", "kappa")}
     published = settings_of(preset, plan.grid["all of these"])
     assert differing(published, PRESETS["fashion-mnist-paper"]) == {
-        *(("memory", size) for size in ("num_slots", "key_dim", "top_k", "correct_in_top")),  # k of them
+        *(("memory", size) for size in ("num_slots", "key_dim")),  # k is the same
         *(("training", name) for name in ("steps", "recount")),
     }
     assert published.memory.correct_in_top == published.memory.top_k
@@ -216,6 +216,14 @@ def test_memory_sizes_keep_the_share_of_slots_that_are_considered():
     assert [memory.num_slots for memory in sizes] == [512, 1024, 2048, 4096, 8192]
     assert sizes[2] == preset.memory
     assert all(memory.num_slots == 64 * memory.top_k for memory in sizes)
+
+
+def test_k_grows_and_all_may_vouch_where_they_could():
+    for preset, vouching in (("mnist-5k", [2, 2, 2]), ("paper", [32, 128, 512])):
+        grid = STUDIES["top-k"].grid(PRESETS[preset])
+        sizes = [settings_of(PRESETS[preset], changes).memory for changes in grid.values()]
+        assert [memory.top_k for memory in sizes] == ([8, 32, 128] if preset == "mnist-5k" else [32, 128, 512])
+        assert [memory.correct_in_top for memory in sizes] == vouching
 
 
 @pytest.mark.parametrize(
