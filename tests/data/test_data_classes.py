@@ -159,9 +159,10 @@ def test_of_three_splits_the_one_for_testing_counts_and_the_other_is_named(tmp_p
     assert f"1 image in {tmp_path / 'val'}" in capsys.readouterr().err
 
 
-def test_a_training_folder_alone_holds_both_splits(pets):
+@pytest.mark.parametrize("split", ["train", "Test", "val"])
+def test_the_folder_of_one_split_alone_holds_both(pets, split):
     (pets.parent / "set").mkdir()
-    pets.rename(pets.parent / "set" / "train")
+    pets.rename(pets.parent / "set" / split)
     assert of_both(pets.parent / "set") == PETS
 
 

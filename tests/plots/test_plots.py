@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import memgan.plots
-from memgan.plots import GENERATED, REAL, UNUSED, image_grid, legible, tile
+from memgan.plots import GENERATED, REAL, UNUSED, drawable, image_grid, legible, tile
 from walkthrough.nb06_full_training import training_curves
 
 PALETTE = {REAL: "blue", GENERATED: "orange", UNUSED: "grey"}
@@ -98,7 +98,13 @@ def test_a_byte_that_is_no_text_becomes_a_question_mark_and_other_names_stay_as_
         assert legible(name) == name
 
 
-@pytest.mark.parametrize("name", ["$", "x$^$", "$\\nothing$", "dear $$$", "caf\udce9"])
+def test_what_the_font_has_no_sign_for_becomes_a_question_mark():
+    assert drawable("\u732b cat") == "? cat"
+    for name in ("", "caf\u00e9 5 \u03bb", "two\nlines", "$x^$"):
+        assert drawable(name) == name
+
+
+@pytest.mark.parametrize("name", ["$", "x$^$", "$\\nothing$", "dear $$$", "caf\udce9", "two\nlines"])
 def test_any_name_can_label_a_sheet(name):
     figure = image_grid(random_images(2), 1, row_labels=[name, "other"], column_label=name)
     figure.draw_without_rendering()

@@ -182,7 +182,7 @@ def test_classifier_features_are_what_its_head_sees():
 @pytest.mark.parametrize("side", [4, 7, 8, 20])
 def test_a_classifier_takes_images_of_every_size_from_four_pixels(channels, side):
     """And it learns from batches of one, where batch normalisation must not meet a single number."""
-    model = Classifier(channels, (side, side), num_classes=3)
+    model = Classifier(channels, side, num_classes=3)
     assert model(torch.zeros(1, channels, side, side)).shape == (1, 3)
     assert model.eval()(torch.zeros(2, channels, side, side)).shape == (2, 3)
 
