@@ -124,11 +124,14 @@ def percent(share: float) -> str:
 
 
 def compared(preset: str) -> DataFrame:
-    """The models of the study of ablations; those that the study of rivals has are from there, tuned more widely."""
-    rivals = load(f"study-rivals-{preset}.json")["runs"]
-    whole = {run["configuration"] for run in rivals}
-    parts = [run for run in load(f"study-ablation-{preset}.json")["runs"] if run["configuration"] not in whole]
-    return DataFrame(rivals + parts)
+    """Each model's runs: of the study of rivals, which was tuned most widely, or of the newest study of ablations."""
+    runs: list[dict[str, Any]] = []
+    for study in ("rivals", "parts", "ablation"):
+        path = RESULTS / f"study-{study}-{preset}.json"
+        known = {run["configuration"] for run in runs}
+        if path.exists():
+            runs += [run for run in load(path.name)["runs"] if run["configuration"] not in known]
+    return DataFrame(runs)
 
 
 def results() -> str:

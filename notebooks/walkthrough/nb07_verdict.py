@@ -66,9 +66,12 @@ def published_choices() -> dict[str, list[Run]]:
 
 
 def load_compared(preset: str) -> dict[str, list[Run]]:
-    """The models of the study of ablations; those that the study of rivals has are from there, tuned more widely."""
-    models = of_model(load_runs(f"ablation-{preset}"))
-    return models | of_model(load_runs(f"rivals-{preset}"))
+    """Each model's runs: of the study of rivals, which was tuned most widely, or of the newest study of ablations."""
+    models: dict[str, list[Run]] = {}
+    for study in ("ablation", "parts", "rivals"):
+        if (RESULTS / f"study-{study}-{preset}.json").exists():
+            models |= of_model(load_runs(f"{study}-{preset}"))
+    return models
 
 
 def choices_table(choices: Mapping[str, Sequence[Run]]) -> str:
