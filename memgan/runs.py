@@ -67,8 +67,7 @@ def save_run(folder: Path | str, gan: AdversarialModel, settings: Settings, hist
     `torch.compile` wraps are stored as they were before. A model whose networks are not those of `settings` is stored,
     too; `load_run` then needs a `build` that makes it. Raises ValueError where the memory has other settings than
     `settings`, and where the folder holds checkpoints or old fakes, which may be those of another training and would
-    be taken for this one's. Raises TypeError for a history that
-    JSON cannot hold. Nothing is written then.
+    be taken for this one's. Raises TypeError for a history that JSON cannot hold. Nothing is written then.
     """
     folder = Path(folder)
     left = [str(folder / CHECKPOINTS)] if saved_checkpoints(folder) else []

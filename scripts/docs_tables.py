@@ -168,6 +168,7 @@ def fashion() -> str:
         ("study-rivals-fashion-mnist-slim-long.json", MODELS, ", 16 epochs, tuned more widely"),
         ("study-ablation-fashion-mnist-slim.json", MODELS, ", 4 epochs"),
         ("study-rivals-fashion-mnist-slim.json", MODELS, ", 4 epochs, tuned more widely"),
+        ("study-parts-fashion-mnist-slim.json", MODELS, ", 4 epochs, today's memory"),
         ("study-seeds-fashion-mnist-slim-density.json", MODELS, ", the paper's term, 50 epochs"),
     ]
     measures = {"inception_score": 2, "frechet_distance": 1, "precision": 2, "recall": 2, "slot_purity": 2}
