@@ -132,8 +132,10 @@ def _dcgan_inference(settings: NetworkSettings, key_dim: int) -> nn.Sequential:
     channels = settings.channels
     for stage in range(settings.stages):
         is_first = stage == 0
+        is_last = stage == settings.stages - 1
         channels_after = settings.width * 2**stage
-        layers.append(nn.Conv2d(channels, channels_after, kernel_size=4, stride=2, padding=1, bias=is_first))
+        convolution = ContiguousConv2d if is_last else nn.Conv2d
+        layers.append(convolution(channels, channels_after, kernel_size=4, stride=2, padding=1, bias=is_first))
         if not is_first:  # as in DCGAN, the layer on the images themselves is not normalised
             layers.append(nn.BatchNorm2d(channels_after))
         layers.append(nn.LeakyReLU(0.2))
@@ -171,6 +173,18 @@ def _dcgan_generator(settings: NetworkSettings, num_inputs: int) -> nn.Sequentia
     layers.append(ImageConvTranspose2d(channels, settings.channels))
     layers.append(nn.Tanh())
     return nn.Sequential(*layers)
+
+
+class ContiguousConv2d(nn.Conv2d):
+    """`Conv2d` whose features lie in memory channel by channel, whatever the layout of the images.
+
+    For features that are flattened later: flattening hands its gradient back in this layout. Batch normalisation and
+    activations are slow on a CPU where the gradient has another layout than the features.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The convolution of `images` [B, in_channels, H, W]."""
+        return super().forward(images).contiguous()
 
 
 class ImageConvTranspose2d(nn.ConvTranspose2d):

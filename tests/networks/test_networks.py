@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from gan_builders import random_images, unit_rows
 
-from memgan.networks import Generator, InferenceNetwork, NetworkSettings, ResidualBlock, detached_copy
+from memgan.networks import ContiguousConv2d, Generator, InferenceNetwork, NetworkSettings, ResidualBlock, detached_copy
 from memgan.presets import PRESETS
 
 # METHOD.md, section 6: pixels, channels, M, Z, width, units of the fully connected layer
@@ -263,6 +263,47 @@ def test_the_layer_that_makes_images_of_one_channel_is_a_transposed_convolution_
         results.append([made, *first, *second])
     for found, wanted in zip(*results, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+# ---------------------------------------------------------------- layouts
+
+
+@pytest.mark.parametrize("name", ["two stages", "three stages"])
+def test_gradients_come_to_each_layer_of_a_dcgan_encoder_in_the_layout_of_its_features(name):
+    """Where the layouts differ, activations are up to 30 times as slow on a CPU."""
+    settings = SIZES[name]
+    encoder = InferenceNetwork(settings, key_dim=5).to(memory_format=torch.channels_last)
+    layouts = []
+
+    def note_layouts(layer, inputs, features):
+        features.register_hook(lambda gradient: layouts.append((type(layer), features.stride(), gradient.stride())))
+
+    slow = (torch.nn.BatchNorm2d, torch.nn.LeakyReLU)
+    for layer in encoder.layers:
+        if isinstance(layer, slow):
+            layer.register_forward_hook(note_layouts)
+    images = images_for(settings, 4).contiguous(memory_format=torch.channels_last)
+    encoder(images).square().sum().backward(retain_graph=True)
+    assert len(layouts) == sum(isinstance(layer, slow) for layer in encoder.layers)
+    for layer, of_features, of_gradient in layouts:
+        assert of_gradient == of_features, layer
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_layer_before_features_are_flattened_is_a_convolution_with_all_its_derivatives(layout):
+    layer = ContiguousConv2d(3, 5, kernel_size=4, stride=2, padding=1).double().to(memory_format=layout)
+    convolution = functools.partial(F.conv2d, weight=layer.weight, bias=layer.bias, stride=2, padding=1)
+    images = torch.randn(2, 3, 8, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    images = images.contiguous(memory_format=layout).requires_grad_()
+    results = []
+    for compute in (layer, convolution):
+        features = compute(images)
+        first = torch.autograd.grad(features.pow(3).sum(), [images, layer.weight], create_graph=True)
+        second = torch.autograd.grad(first[0].square().sum(), [images, layer.weight])
+        results.append([features, *first, *second])
+    for found, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    assert results[0][0].is_contiguous()
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "residual"])

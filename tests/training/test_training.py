@@ -2,6 +2,9 @@
 
 import copy
 import itertools
+import platform
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -512,6 +515,36 @@ def test_bfloat16_stays_within_the_networks(monkeypatch, name):
     assert len(seen) == 2
     for dtype, off, autocast in seen:
         assert dtype == torch.float32 and off < 1e-6 and not autocast
+
+
+FRESH_PAGES = """
+import resource, sys, torch
+from memgan.training import prepare
+
+if sys.argv[1] == "prepared":
+    prepare(seed=0)
+
+def use_a_large_tensor():
+    torch.ones(10_000_000)  # more bytes than glibc keeps by itself
+
+for _ in range(5):
+    use_a_large_tensor()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    use_a_large_tensor()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked to keep freed memory")
+@pytest.mark.thorough
+def test_the_memory_that_a_large_tensor_leaves_is_used_again_without_fresh_pages():
+    pages = {}
+    for how in ("plain", "prepared"):
+        command = [sys.executable, "-c", FRESH_PAGES, how]
+        finished = subprocess.run(command, capture_output=True, text=True, check=True)
+        pages[how] = int(finished.stdout)
+    assert pages["prepared"] < pages["plain"] / 20
 
 
 def test_large_networks_give_the_same_numbers_as_if_they_were_small(monkeypatch):
