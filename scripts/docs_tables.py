@@ -15,6 +15,7 @@ from pandas import DataFrame, Series
 from memgan.presets import PRESETS
 from memgan.widgets.playground.settings import DISTRIBUTIONS, PRESETS as PLAYGROUND_PRESETS
 from scripts.benchmark_sharded import computed_bytes
+from walkthrough.nb07_verdict import load_compared
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -124,14 +125,8 @@ def percent(share: float) -> str:
 
 
 def compared(preset: str) -> DataFrame:
-    """Each model's runs: of the study of rivals, which was tuned most widely, or of the newest study of ablations."""
-    runs: list[dict[str, Any]] = []
-    for study in ("rivals", "parts", "ablation"):
-        path = RESULTS / f"study-{study}-{preset}.json"
-        known = {run["configuration"] for run in runs}
-        if path.exists():
-            runs += [run for run in load(path.name)["runs"] if run["configuration"] not in known]
-    return DataFrame(runs)
+    """Each model's runs, as notebook 7 compares them."""
+    return DataFrame([run for runs in load_compared(preset).values() for run in runs])
 
 
 def results() -> str:

@@ -4,13 +4,14 @@ import base64
 import inspect
 import io
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
-__all__ = ["Mistake", "Wrong", "answered", "attempt", "png", "show", "source"]
+__all__ = ["Mistake", "Wrong", "answered", "attempt", "png", "refuse_mistakes", "show", "source"]
 
 PIXELS_PER_INCH = 96  # on the page
 SHARP = 1.5 * PIXELS_PER_INCH  # what figures are drawn at
@@ -52,6 +53,17 @@ class Mistake(NamedTuple):
 
     result: Any  # a number or a tensor, as the answer is
     reason: str  # why it is wrong, for the reader
+
+
+def refuse_mistakes(
+    given: Any, mistakes: Sequence[Mistake], opening: str = "", *, rtol: float = 1e-5, atol: float = 1e-8
+) -> None:
+    """Raise `Wrong`, with `opening` and the reason, where `given` is what one of the `mistakes` makes of an exercise."""
+    numbers = torch.as_tensor(given).detach().double()
+    for mistake in mistakes:
+        result = torch.as_tensor(mistake.result).detach().double()
+        if numbers.shape == result.shape and torch.allclose(numbers, result, rtol=rtol, atol=atol):
+            raise Wrong(opening + mistake.reason)
 
 
 def attempt(check: Callable[..., str]) -> Callable[..., None]:

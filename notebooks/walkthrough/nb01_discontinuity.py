@@ -11,7 +11,7 @@ from torch import Tensor
 
 from memgan.gan import AdversarialModel
 from walkthrough import nb01_plane as plane
-from walkthrough.lesson import Mistake, Wrong, answered, attempt
+from walkthrough.lesson import Mistake, Wrong, answered, attempt, refuse_mistakes
 from walkthrough.nb01_isoperimetry import STRETCH, least_off_mode, least_slope
 from walkthrough.nb01_plane_figures import Series
 
@@ -144,7 +144,5 @@ def _compare(got: float, right: float, mistakes: list[Mistake], case: str, toler
     """Raise `Wrong` unless `got` is `right`, with the reason where it is one of the `mistakes`."""
     if np.isclose(got, right, rtol=tolerance, atol=1e-9):
         return
-    for mistake in mistakes:
-        if np.isclose(got, mistake.result, rtol=tolerance, atol=1e-9):
-            raise Wrong(f"{case}: {got:.4g}. {mistake.reason}")
+    refuse_mistakes(got, mistakes, f"{case}: {got:.4g}. ", rtol=tolerance, atol=1e-9)
     raise Wrong(f"{case} you get {got:.4g}, which is {'too large' if got > right else 'too small'}.")

@@ -18,7 +18,7 @@ from memgan import VMFMemory, vmf
 from memgan.plots import GENERATED, REAL, UNUSED
 from walkthrough.circle import direction, ring
 from walkthrough.drawing import GREEN, PURPLE, SKY_BLUE, VERMILION, draw_unit_circle, hide_top_and_right
-from walkthrough.lesson import Mistake, Wrong, answered, attempt
+from walkthrough.lesson import Mistake, Wrong, answered, attempt, refuse_mistakes
 
 __all__ = [
     "ANGLES",
@@ -414,9 +414,7 @@ def check_posterior(answer: Callable[..., Tensor]) -> str:
         if not bool(given.isfinite().all()):
             raise Wrong(f"{which} there are NaNs or infinities: one slot has h = 0, and log(0) needs the beta of (1).")
         given = given.double()
-        for mistake in _mistakes_of_the_posterior(memory, queries, label):
-            if torch.allclose(given, mistake.result, atol=1e-6):
-                raise Wrong(mistake.reason)
+        refuse_mistakes(given, _mistakes_of_the_posterior(memory, queries, label), atol=1e-6)
         sums = given.sum(dim=1)
         if not torch.allclose(sums, torch.ones_like(sums), atol=1e-6):
             raise Wrong(f"{which} your first row sums to {float(sums[0]):.4g}, not to 1.")

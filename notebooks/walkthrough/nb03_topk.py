@@ -21,7 +21,7 @@ from memgan.runs import build
 from memgan.training import prepare, train
 from walkthrough.circle import angles, direction, ring
 from walkthrough.drawing import GREEN, INK, PURPLE, hide_top_and_right
-from walkthrough.lesson import Mistake, Wrong, answered, attempt
+from walkthrough.lesson import Mistake, Wrong, answered, attempt, refuse_mistakes
 from walkthrough.nb04_update import write_one_by_one
 
 __all__ = [
@@ -403,9 +403,8 @@ def check_read(answer: ReadAnswer) -> str:
     if given.shape != expected.shape:
         raise Wrong(f"Expected one number for each query, shape {list(expected.shape)}, got {list(given.shape)}.")
     for mistake in _mistakes_of_the_read(memory, queries):
-        for result in (mistake.result, mistake.result.clamp(memory.epsilon, 1 - memory.epsilon)):
-            if torch.allclose(given, result, atol=1e-6):
-                raise Wrong(mistake.reason)
+        clipped = mistake.result.clamp(memory.epsilon, 1 - memory.epsilon)
+        refuse_mistakes(given, [mistake, Mistake(clipped, mistake.reason)], atol=1e-6)
     if torch.allclose(given.clamp(memory.epsilon, 1 - memory.epsilon), expected, atol=1e-6):
         if not torch.allclose(given, expected, atol=1e-6):
             raise Wrong("Right but for the clip: (6) ends in [epsilon, 1 - epsilon] with epsilon = 0.001.")

@@ -22,7 +22,7 @@ from memgan.gan import posterior_information_loss
 from memgan.lab.evaluation.classifier import Classifier
 from memgan.plots import REAL, UNUSED, image_grid
 from walkthrough.drawing import SKY_BLUE, VERMILION, hide_top_and_right
-from walkthrough.lesson import Mistake, Wrong, answered, attempt
+from walkthrough.lesson import Mistake, Wrong, answered, attempt, refuse_mistakes
 
 __all__ = [
     "Design",
@@ -46,7 +46,6 @@ __all__ = [
     "sheets",
     "slot_rows",
     "two_signs",
-    "usage",
     "variety",
 ]
 
@@ -95,12 +94,6 @@ def _first_different(drawn: Tensor, number: int) -> Tensor:
     return torch.tensor(different[:number])
 
 
-def usage(memory: VMFMemory) -> Tensor:
-    """p(c=i|v=1), [N], in float64. (11)"""
-    mass = memory.histogram.double() * memory.values
-    return mass / mass.sum()
-
-
 def entropy(probabilities: Tensor) -> float:
     """H = -sum p log p of `probabilities` [N], in nats."""
     return float(torch.special.entr(probabilities).sum())
@@ -114,7 +107,7 @@ def information_bound(memory: VMFMemory, slots: Tensor, queries: Tensor) -> floa
 
     with p = p(c|v=1): the memory's own posterior (4) over its real slots. Never above H(c), as log r <= 0.
     """
-    probabilities = usage(memory)
+    probabilities = memory.slot_probabilities()
     return entropy(probabilities) + _mean_log_r(memory, slots, queries, probabilities.log())
 
 
@@ -477,9 +470,7 @@ def _compare(loss: Tensor, right: Tensor, mistakes: Sequence[Mistake]) -> None:
     """Raise `Wrong` unless `loss` is `right`, with the reason where it is one of the `mistakes`."""
     if torch.allclose(loss, right.to(loss.dtype), atol=1e-4):
         return
-    for mistake in mistakes:
-        if torch.allclose(loss, mistake.result.to(loss.dtype), atol=1e-4):
-            raise Wrong(mistake.reason)
+    refuse_mistakes(loss, mistakes, atol=1e-4)
     raise Wrong(f"Expected {float(right):.4f}, yours is {float(loss):.4f}.")
 
 

@@ -24,8 +24,7 @@ from memgan.presets import PRESETS, Settings
 from memgan.runs import build
 from memgan.training import adam_optimisers, prepare
 from walkthrough.drawing import GREEN, hide_top_and_right
-from walkthrough.lesson import Mistake, Wrong, answered, attempt
-from walkthrough.nb05_mcgn import usage
+from walkthrough.lesson import Mistake, Wrong, answered, attempt, refuse_mistakes
 from walkthrough.own_memory import OwnGAN, OwnMemory, Parts
 
 __all__ = [
@@ -152,7 +151,7 @@ def moment(step: int, memory: VMFMemory) -> Moment:
     """What of `memory` the figure of its life needs, copied."""
     return Moment(
         step,
-        offered=usage(memory),
+        offered=memory.slot_probabilities(),
         real_slots=int(memory.values.sum()),
     )
 
@@ -318,9 +317,7 @@ def check_discriminator_loss(answer: Any) -> str:
         Mistake(not_turned_round, "On generated images D should be small: it is log(1 - D) there."),
         Mistake(summed, "An expectation is a mean over the batch, not a sum."),
     ]
-    for mistake in mistakes:
-        if torch.isclose(loss, mistake.result):
-            raise Wrong(mistake.reason)
+    refuse_mistakes(loss, mistakes)
     if not torch.isclose(loss, right):
         raise Wrong(f"For D = {real.tolist()} and {generated.tolist()} it is {right:.4f}, yours is {loss:.4f}.")
     return "Equal to memgan.gan.discriminator_loss."
@@ -364,9 +361,7 @@ def check_generator_loss(answer: Any) -> str:
         Mistake(generator_loss(generated, "saturating"), "That is the saturating loss; exercise 6.3 compares the two."),
         Mistake(right * 3, "An expectation is a mean over the batch, not a sum."),
     ]
-    for mistake in mistakes:
-        if torch.isclose(loss, mistake.result):
-            raise Wrong(mistake.reason)
+    refuse_mistakes(loss, mistakes)
     if not torch.isclose(loss, right):
         raise Wrong(f"For D = {generated.tolist()} it is {right:.4f}, yours is {loss:.4f}.")
     return "Equal to memgan.gan.generator_loss."

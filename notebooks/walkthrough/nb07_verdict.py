@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from memgan.lab.studies.result_file import load_study
 from memgan.plots import GENERATED, REAL, UNUSED
 from walkthrough.drawing import INK, hide_top_and_right
-from walkthrough.lesson import Mistake, Wrong, answered, attempt
+from walkthrough.lesson import Mistake, Wrong, answered, attempt, refuse_mistakes
 
 __all__ = [
     "MEASURES",
@@ -454,8 +454,6 @@ def check_chance(answer: Callable[[Sequence[float], Sequence[float]], float]) ->
         ]
         if np.isclose(got, right, atol=1e-9):
             continue
-        for mistake in mistakes:
-            if np.isclose(got, mistake.result, atol=1e-9):
-                raise Wrong(f"For {ours} against {theirs}: {got:.3f}. {mistake.reason}")
+        refuse_mistakes(got, mistakes, f"For {ours} against {theirs}: {got:.3f}. ")
         raise Wrong(f"For {ours} against {theirs} you get {got:.3f}; {right:.3f} is right.")
     return "The test is exact: it tries every deal."
