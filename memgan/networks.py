@@ -186,6 +186,10 @@ class ContiguousConv2d(nn.Conv2d):
         """The convolution of `images` [B, in_channels, H, W]."""
         return super().forward(images).contiguous()
 
+    def _get_name(self) -> str:
+        """Printed as what it computes."""
+        return "Conv2d"
+
 
 class ImageConvTranspose2d(nn.ConvTranspose2d):
     """`ConvTranspose2d` with a kernel of 4 and a stride of 2, which makes images.
