@@ -76,7 +76,7 @@ print(gan.inference)
 show(
     squares_over_time({step: modes for step, (modes, _) in moments.items()}),
     "Figure 1.2. The latent square of Figure 1.1 at four moments of the training, coloured as there. In the end the seams are "
-    "narrow, though they do not become narrower at every step.",
+    "narrow.",
     "Four squares. After 100 steps nearly all is black; then coloured wedges grow, and the black between them shrinks to strips.",
 )
 for step, (_, found) in moments.items():
@@ -99,7 +99,7 @@ Playground()
 #
 # Let $L$ be the *Lipschitz constant* of $G$, its largest slope: $\|G(z) - G(z')\| \le L\,\|z - z'\|$ for all $z, z'$. Let there be $m$ modes, each hit with the same probability $a$, and let the discs of two modes be at least $g$ apart. The share that we want is $\text{off} = 1 - m a$.
 #
-# **1. From uniform to normal.** Write each coordinate as $z = 2\Phi(u) - 1$, where $u$ is standard normal and $\Phi$ is its distribution function. Then $z$ is uniform. The slope of this map is $2\varphi(u) \le 2\varphi(0) = \sqrt{2/\pi} \approx 0.798$. So $x = G(z)$ is a function of a normal $u$ with a Lipschitz constant of at most $0.798\,L$, in any number of dimensions.
+# **1. From uniform to normal.** Write each coordinate as $z = 2\Phi(u) - 1$, where $u$ is standard normal and $\Phi$ is its distribution function, with the density $\varphi$. Then $z$ is uniform. The slope of this map is $2\varphi(u) \le 2\varphi(0) = \sqrt{2/\pi} \approx 0.798$. So $x = G(z)$ is a function of a normal $u$ with a Lipschitz constant of at most $0.798\,L$, in any number of dimensions.
 #
 # **2. Distance.** Let $A_i$ be the set of all $u$ that $G$ sends into disc $i$. Points of two discs are at least $g$ apart, so $A_i$ and $A_j$ are at least $g / (0.798 L)$ apart. Widen each $A_i$ by half of that,
 #
@@ -312,7 +312,7 @@ for run in dcgans:
     print(f"seed {run.seed} (accepts {run.accepted:.2f} of real test images): {old}  {run.newest:.2f}")
 
 # %% [markdown]
-# The last discriminator rejects fakes of any earlier step about as often as the newest (at worst some 8 of 100 less) or more often, because bad fakes stay easy. It does not simply reject everything, since it accepts about 70 % of real test images. ([Notebook 6](06_full_training.ipynb) is about the others.) So forgetting is real, but in our tests $D$ forgot only where rejecting the new fakes conflicted with rejecting the old ones. [Notebook 7](07_does_it_work.ipynb) asks whether a memory helps there.
+# The last discriminator rejects fakes of any earlier step about as often as the newest (at worst some 8 of 100 less) or more often, because bad fakes stay easy. It does not simply reject everything, since it accepts about 70 % of real test images. ([Notebook 6](06_full_training.ipynb) asks why it rejects the other 30 %.) So forgetting is real, but in our tests $D$ forgot only where rejecting the new fakes conflicted with rejecting the old ones. [Notebook 7](07_does_it_work.ipynb) asks whether a memory helps there.
 #
 # ## In five lines
 #

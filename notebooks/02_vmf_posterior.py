@@ -36,7 +36,7 @@ show(
     nb02.bayes_on_the_circle(memory),
     "Figure 2.1. The result. Above: for each slot, its prior times its likelihood. Below: the same divided by their sum. "
     "Blue areas are real slots and hatched orange ones generated slots, so the black line between them is the probability "
-    "of real. A slot owns the directions around its key, and more of them the larger its count h.",
+    "of real. A slot owns the directions around its key. Between two neighbours the border lies nearer to the key with the smaller count h.",
     "Above, four bells over the direction of the query in degrees: those of slots 0 and 3, at 10 and 270 degrees, are high, "
     "those of slots 1 and 2, at 70 and 150, low. Below, four stacked areas that sum to 1, blue around 10 and 150 degrees, "
     "orange around 80 and 260; a black line follows the upper edge of the blue ones.",
@@ -164,7 +164,7 @@ for kappa in [1, 5, 15]:
 #
 # $$p(x) = \sum_i p(c=i)\,p(x \mid c=i) \tag{3}$$
 #
-# Bayes' rule turns prior and likelihood into the **posterior**, the probability of each slot once the query has been seen. Every slot has the same $\kappa$, so the same $C_M(\kappa)$ stands in each term above and below the fraction bar, and cancels. So does the sum under the prior.
+# Bayes' rule turns prior and likelihood into the **posterior**, the probability of each slot once the query has been seen. Every slot has the same $\kappa$, so the same $C_M(\kappa)$ stands in each term above and below the fraction bar, and cancels. The sum in the denominator of the prior (1) cancels, too.
 #
 # $$p(c=i \mid x) = \frac{p(c=i)\,p(x \mid c=i)}{p(x)} = \frac{e^{\kappa K_i \cdot q}(h_i+\beta)}{\sum_j e^{\kappa K_j \cdot q}(h_j+\beta)} \tag{4}$$
 #
@@ -269,7 +269,7 @@ for kappa in [0.1, 5.0, 60.0]:
     print(f"kappa = {kappa:4}: D at 40, 110 and 210 degrees: {values}")
 
 # %% [markdown]
-# As $\kappa$ goes to 0, every query gets the same answer: the prior's share of real, $3.5/6.5 = 0.54$. As $\kappa$ grows, the nearest slot gets all of the posterior. The curve becomes a staircase, and its slope is 0 almost everywhere. But that slope is what trains both networks, so a useful $\kappa$ lies in between. And slot 1 needs $h = 3$, as much as slot 0, because the likelihoods tie.
+# As $\kappa$ goes to 0, every query gets the same answer: the prior's share of real, $3.5/6.5 = 0.54$. As $\kappa$ grows, the nearest slot gets all of the posterior. (The three queries printed above are exact ties, in which the counts decide, whatever $\kappa$ is.) The curve becomes a staircase, and its slope is 0 almost everywhere. But that slope is what trains both networks, so a useful $\kappa$ lies in between. And slot 1 needs $h = 3$, as much as slot 0, because the likelihoods tie.
 #
 # On a sphere nothing changes in (4), but a slot owns a patch instead of an arc. Here are six slots in three dimensions:
 

@@ -69,7 +69,7 @@ for name, table in mass.items():
     print(f"{name}: nine tenths in {needed} slots, and {taken[:, 31].mean():.1%} in the 32 best")
 
 # %% [markdown]
-# So 32 slots hold most of the posterior of a memory that has learnt something, and a random memory loses most of it. After 100 steps a few dozen slots hold most of the count, and they suffice. The pretrained memory spreads its count over some 800 slots, and a digit that it has never seen lies between many keys. There 32 slots leave out more. Whether that matters depends on what the others would have answered, as we shall see.
+# So 32 slots hold most of the posterior of a memory that has learnt something, and a random memory loses most of it. After 100 steps a few dozen slots hold most of the count, and they suffice. The pretrained memory spreads its count over many hundreds of slots, and a digit that it has never seen lies between many keys. There 32 slots leave out more. Whether that matters depends on what the others would have answered, as we shall see.
 #
 # You need [notebook 2](02_vmf_posterior.ipynb). Reading takes about 20 minutes, running half a minute.
 #
@@ -176,7 +176,7 @@ print(f"pretrained, test images, kappa 15: {of_unseen.missed.mean():.3f} ({error
 #
 # ## How to choose k
 #
-# Ask a *trained* memory how large the error of $D$ is, and take the smallest $k$ for which it does not matter to you (exercise 3.4 does so for the missed mass). Here 32 slots leave out 1 to 2 % of the posterior after 100 steps and 14 % at the end of a long training. A smaller $\kappa$ needs more slots. A larger memory does not if its additional slots stay empty, as on the tight clusters of [b3](b3_how_many_slots_and_what_kappa.ipynb#How-k-depends-on-N); on MNIST the number of slots in use grows with $N$. The write sets an upper limit: with a $k$ near $N$ it can no longer tell old slots from young ones ([notebook 4](04_memory_update.ipynb#Two-choices-about-age)). We have not measured how the images of a training depend on $k$ alone.
+# Ask a *trained* memory how large the error of $D$ is, and take the smallest $k$ for which it does not matter to you (exercise 3.4 does so for the missed mass). Here 32 slots leave out 1 to 2 % of the posterior after 100 steps and 14 % at the end of a long training. A smaller $\kappa$ needs more slots. A larger memory does not if its additional slots stay empty, as on the tight clusters of [b3](b3_how_many_slots_and_what_kappa.ipynb#How-k-depends-on-N); on MNIST the number of slots in use grows with $N$. The write sets an upper limit: if all of $S_y$ are made young, a $k$ near $N$ leaves no old slots ([notebook 4](04_memory_update.ipynb#Two-choices-about-age)). How the images of a training depend on $k$ alone differs with the data: [on MNIST](../docs/studies.md#mnist-5k-how-many-slots-should-a-query-be-compared-with) 32 of 2,048 slots are a little better than 128, and [on Fashion-MNIST](../docs/studies.md#fashion-mnist-how-many-slots-should-a-query-be-compared-with-16-epochs) 128 of 1,024 have a smaller Frechet distance than 32.
 #
 # Move $k$ yourself. 2048 slots in 64 dimensions cannot be drawn, so here are twelve on a circle, real and generated in turn. Neighbours then disagree, so that each slot that is left out can change the answer. **Predict** first: how many of the twelve must be asked so that the error stays below 0.01 in every direction? How many at $\kappa = 1$ and at 20?
 
@@ -245,7 +245,7 @@ print(f"all slots {1e3 * min(whole):.1f} ms, k best {1e3 * min(part):.1f} ms")
 #
 # $$\frac{\partial D}{\partial q} = \kappa \sum_{i \in S} p_i\,(v_i - D)\,K_i .$$
 #
-# Moving towards a real key raises $D$, because $v_i - D > 0$, and moving towards a generated one lowers it. This is the derivative with respect to the unit query. The network makes a vector of any length, and normalising it removes the part of the derivative along $q$. In the package:
+# The term of a real slot pulls $q$ towards its key, because $v_i - D > 0$, and that of a generated slot pushes $q$ away. Their sum decides. This is the derivative with respect to the unit query. The network makes a vector of any length, and normalising it removes the part of the derivative along $q$. In the package:
 
 # %%
 source(derivative_of_mean)
@@ -283,7 +283,7 @@ show(
 )
 
 # %% [markdown]
-# Far from any boundary the arrows vanish. If all of $S$ agrees, then $v_i = D$ for each of its slots and every term is 0. This is the sigmoid's vanishing gradient in another form, and a small $k$ makes it worse:
+# If all of $S$ agrees, then $v_i = D$ for each of its slots and every term is 0. This is the sigmoid's vanishing gradient in another form, and a small $k$ makes it worse:
 
 # %%
 show(
@@ -309,14 +309,14 @@ for degrees in [142, 144, 155, 157]:
 # %%
 show(
     nb03.clip_picture(1e-3),
-    "Figure 3.5. Left: D against the log-odds of real, before and after the clip. Right: how steep both losses of G are "
+    "Figure 3.5. Left: D against the log-odds of real, log D/(1 - D), before and after the clip. Right: how steep both losses of G are "
     "in the log-odds. In the grey zones the clip acts, and both slopes are zero.",
     "Left, a line that is cut off at 0.001 and 0.999. Right, the non-saturating slope is 1 on the left and falls to 0, the "
     "saturating one is 0 on the left and rises to 1; both are 0 in the grey zones.",
 )
 
 # %% [markdown]
-# A sample in the left grey zone is a fake that the memory is sure about. It has no gradient, and the generator learns nothing from it under either loss. If all fakes end up there, $G$ stops learning, although the losses look normal. We counted such fakes in the training above. **Predict** the curve.
+# A sample in the left grey zone is a fake that the memory is sure about. It has no gradient, and the generator learns nothing from it, whether its loss is $-\log D$ (the *non-saturating* loss of the figure) or $\log(1 - D)$ (the *saturating* one). If all fakes end up there, $G$ stops learning, although the losses look normal. We counted such fakes in the training above. **Predict** the curve.
 
 # %% tags=["nbval-close"] tolerance={"absolute": 0.15}
 show(
@@ -340,7 +340,7 @@ print("share without gradient:", dict(zip(training.steps, [round(x, 2) for x in 
 # ## In five lines
 #
 # - $S$ holds the $k$ most *probable* slots: similarity and count decide together.
-# - The error of $D$ is at most the posterior outside $S$, and choosing by the posterior makes this smallest. With $k = 32$ it is 1 to 2 % after 100 steps and 14 % for unseen digits in the pretrained memory.
+# - The error of $D$ is at most the posterior outside $S$, and choosing by the posterior makes this missed mass smallest. With $k = 32$ the missed mass is 1 to 2 % after 100 steps and 14 % for unseen digits in the pretrained memory.
 # - The search is exact. The top $k$ saves what comes after the matrix product, and not the product itself.
 # - The gradient is $\kappa \sum_{i \in S} p_i (v_i - D) K_i$. It reaches the query only, and it vanishes where all of $S$ carries one value.
 # - Where the memory is surer than $1 - \epsilon$, the clip makes the gradient exactly zero.

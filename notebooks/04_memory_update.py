@@ -71,7 +71,7 @@ source(ReferenceMemory.write)
 # %% [markdown]
 # Here `nearest` returns the most *probable* slots, those with the largest $e^{\kappa K_i\cdot q}(h_i + \beta)$. The query counts as known if any of the `correct_in_top` most probable slots carries its label. This number is 1 by default, as in the authors' code, and 2 in the preset `mnist-5k`. In the paper's text it is $k$. The slots that are asked in this way may *vouch* for the query, as later notebooks say.
 #
-# The rule looks at labels only. If the most probable slot is far away, but carries the right label, nothing is stored: EM turns this distant key towards the query, as it does with slot 4 at write 1 of Figure 4.1.
+# The rule looks at labels only. If the most probable slot is far away, but carries the right label, nothing is stored: EM turns this distant key towards the query. A slot that has counted nearly nothing turns almost all the way even for a tiny share, because share over count is then nearly 1: so does slot 4 at write 1 of Figure 4.1.
 #
 # ### Replacement
 #
@@ -83,7 +83,7 @@ source(ReferenceMemory.write)
 source(ReferenceMemory.replace)
 
 # %% [markdown]
-# Why the mean count? With $h_n = 0$ the prior would be $\beta$ alone, and at a moderate $\kappa$ no query would find it again. A large count would claim more evidence than one query. The mean makes the new slot as easy to find as an average one.
+# Why the mean count? With $h_n = 0$ the prior would be $\beta$ alone, and at a moderate $\kappa$ no query would find it again. A large count would take queries from all other slots. The mean is a compromise: it makes the new slot as easy to find as an average one, although the slot stands for one query.
 #
 # Here are eight slots. We write three real queries where the memory expects generated ones. **Predict:** which slots will be overwritten, and in which order?
 
@@ -112,7 +112,7 @@ print(table(memory))
 #
 # ### EM
 #
-# Otherwise the query is shared out. Let $S_y$ be the $k$ most probable slots *among those that carry $y$*. All of them first forget a part of their count, $h_i \leftarrow \alpha h_i$. Then the query is divided among them in proportion to the posterior (8), each slot adds its share to its count (9), and each key moves towards the query by the fraction *share over count* (10):
+# Otherwise the query is shared out. Let $S_y$ be the $k$ most probable slots *among those that carry $y$*. All of them first forget a part of their count, $h_i \leftarrow \alpha h_i$. Then the query is divided among them in proportion to the posterior (8), each slot adds its share to its count (9), and each key moves towards the query by the fraction *share over count* (10). The equations are written here for one step; the [general form](../docs/notation.md) has several, and takes the previous share back in each:
 #
 # $$\gamma_i = \frac{e^{\kappa K_i \cdot q}(h_i+\beta)}{\sum_{j \in S_y} e^{\kappa K_j \cdot q}(h_j+\beta)} \tag{8}$$
 #
@@ -205,7 +205,7 @@ for write in (12, 24):
 #
 # Both sides are equal exactly when the fraction is the same for all $i$, that is, when $\gamma_{bi}$ is the posterior. This is (8). The E-step lifts the bound until it touches the likelihood.
 #
-# ### The M-step needs two numbers per slot
+# ### The M-step needs a count and a sum of queries per slot
 #
 # Now hold the shares fixed and improve the mixture. With the vMF (2), the bound depends on keys and prior only through
 #
@@ -354,9 +354,9 @@ show(
 #
 # ### How to choose α
 #
-# There is no best $\alpha$ as such. In a training of your own, measure how far the query of a fixed image turns from write to write, and how far queries lie from their slot's key. The formulas for jitter and lag then give the best length of the memory (exercise 4.4). If a slot gets several queries with each write, they average out, and a shorter memory will do. Then train with a few values around it. On MNIST the Inception Score ([notebook 5](05_mcgn.ipynb), at best 10) is 9.1 with $\alpha = 0.95$, but 6.9 with 0.5 and 7.4 with 1 (means of three seeds on the [page of studies](../docs/studies.md)).
+# There is no best $\alpha$ as such. In a training of your own, measure how far the query of a fixed image turns from write to write, and how far queries lie from their slot's key. The formulas for jitter and lag then give the best length of the memory (exercise 4.4). If a slot gets several queries with each write, they average out, and a shorter memory will do. Then train with a few values around it. On MNIST the Inception Score ([notebook 5](05_mcgn.ipynb), at best 10) is 9.1 with $\alpha = 0.95$, but 6.9 with 0.5 and 7.4 with 1 (means of three seeds, from two studies on the [page of studies](../docs/studies.md), in which the preset differs by 0.1).
 #
-# The paper uses 0.5, a memory of two writes. The preset `mnist-5k` uses 0.95, a memory of twenty writes of 64 queries of each label. If single queries are written one at a time, a memory of two is far too short: while the queries are elsewhere, a slot forgets what it stood for.
+# The paper uses 0.5, a memory of two writes. The preset `mnist-5k` uses 0.95, a memory of twenty writes of 64 queries of each label. If single queries are written one at a time, a memory of two is far too short: while the queries are elsewhere, a slot forgets what it stood for. (Here $k = N$, so that every slot is in $S_y$ and decays with each write.)
 
 # %% tags=["nbval-close"] tolerance={"relative": 0.15}
 for alpha in (0.9, 0.5):
@@ -460,7 +460,7 @@ Playground()
 #
 # - A slot is a component of a vMF mixture. Its key and its count are all that EM needs to know of the queries behind it.
 # - The E-step (8) is the posterior over the slots of the label. The M-step (9, 10) is a running mean: it moves by share over count, towards the query.
-# - The memory remembers no shares and keeps unit keys. A batch of all queries still approaches a fixed point of EM. Single writes do not: with $\alpha = 0.9$ the furthest key comes to rest 8 degrees from it, and with 0.5 far away.
+# - The memory remembers no shares and keeps unit keys. A batch of all queries still approaches a fixed point of EM. Single writes do so with $\alpha = 1$ only: with $\alpha = 0.9$ the furthest key comes to rest 8 degrees from it, and with 0.5 far away.
 # - $\alpha$ weighs jitter against lag, and the memory lasts $1/(1-\alpha)$ writes. With $\alpha = 1$ it never forgets its start.
 # - What the memory does not know is stored in the place of the oldest slot. A batch is one EM step on sums.
 #

@@ -271,7 +271,7 @@ for at in range(0, 121, 20):
     print(f"{found.degrees[at]:7.0f}  {row}")
 
 # %% [markdown]
-# This is why the two terms have such different weights. The pull of the density is zero only when the query equals its key. So it pushes all images of a slot to one direction, and they can hardly differ. Its weight has to be kept tiny, because the other losses would not count beside it. The posterior's pull ends by itself, so its weight can be large: the preset has $\lambda = 1.4$, and the paper $0.01$ or less.
+# This is why the two terms have such different weights. The pull of the density is zero only when the query equals its key. So it pushes the queries of a slot's images to one direction, however well the slot is known already. Its weight has to be kept tiny, because the other losses would not count beside it. The posterior's pull ends by itself, so its weight can be large: the preset has $\lambda = 1.4$, and the paper $0.01$ or less.
 #
 # ## Both on the same settings
 #
@@ -344,7 +344,7 @@ print(nb05.run_table(runs, tuned, columns | {"cosine": ".2f", "bound": ".2f"}))
 #
 # At $\kappa = 15$ none of these settings mends the density. With five times the weight the cosine is highest and the images are the worst of the four. With two noise numbers and the paper's weight the slot decides more (purity 0.60), but the Frechet distance is larger than with 16. The bound is below zero in all four runs: the memory would guess the slot better without looking at the image.
 #
-# At the paper's own numbers both terms fail, with the largest Frechet distances of the table. The density's pull is then at most $\lambda\kappa = 0.01$, too weak to move a query to its key (cosine -0.04). The posterior does move it, but at $\kappa = 1$ a key at its query outweighs one at a right angle only by $e$, so the slot cannot be told. So the numbers that fail here are $\kappa$ and $\alpha$, whatever the term. (The paper's larger networks, 4,096 slots and longer training were not tested.)
+# At the paper's own numbers both terms fail, with the largest Frechet distances of the table. The density's pull is then at most $\lambda\kappa = 0.01$, too weak to move a query to its key (cosine -0.04). The posterior does move it, but at $\kappa = 1$ a key at its query outweighs one at a right angle only by $e$, so the slot cannot be told. So $\kappa$, $\alpha$ and $Z$ together fail here, whatever the term. (The paper's larger networks, 4,096 slots and longer training were not tested.)
 #
 # In other settings the density trains: [a study](../docs/studies.md#fashion-mnist-the-papers-term-50-epochs) has it on Fashion-MNIST with $\kappa = 60$ and another memory rule. We have not measured which of the two makes the difference.
 #

@@ -192,13 +192,13 @@ show(
     nb06.training_curves(history, every=run["every"], window=50),
     "Figure 6.3. The losses with their information term (left) and D (right) over the run, each point the mean of 50 steps. "
     "Dashed: a D that says 1/2 to everything.",
-    "Left: the generator's loss falls from above 6 to 1.3 at step 900 and rises to 1.6; the discriminator's falls from 3 to 1. "
-    "Right: D of real images falls from 0.9 to 0.62 and rises to 0.73; D of generated ones does the opposite, 0.14, 0.47, 0.32. "
+    "Left: the generator's loss falls from above 7 to 1.3 and rises to 1.6; the discriminator's falls from 3.6 to 1. "
+    "Right: D of real images falls from 0.94 to 0.61 and rises to 0.74; D of generated ones does the opposite, 0.12, 0.48, 0.31. "
     "Both stay on their side of the dashed line at 1/2.",
 )
 
 # %% [markdown]
-# The losses need not fall towards 0, because each network is the other's moving target. The right picture has three parts. At first $D$ tells the two kinds apart with ease. Then the generator catches up, and near step 900 the two curves are closest to 1/2. After that $D$ gets ahead again, although the images improve (Figure 6.1). Figure 6.9 shows what else happens at that time.
+# The losses need not fall towards 0, because each network is the other's moving target. The right picture has three parts. At first $D$ tells the two kinds apart with ease. Then the generator catches up, and between steps 700 and 850 the two curves are closest to 1/2. After that $D$ gets ahead again, although the images improve (Figure 6.1). Figure 6.9 shows what else happens at that time.
 #
 # ## The life of the histogram
 #
@@ -210,7 +210,7 @@ show(
     "Figure 6.4. Left: of 100 draws, how many go to the slots that are busy at step 20, at step 200 or at both. *Busy* means "
     "to be among the 20 slots with the largest count. Right: the number of slots in use, the exponential of the entropy of (11).",
     "Left: the slots that are busy at both moments get the most draws and lose some of them; those that are busy at step 20 "
-    "only become rare, and those busy at step 200 only become frequent. Right: the number in use changes little up to step 70 and then grows, with two jumps.",
+    "only become rare, and those busy at step 200 only become frequent. Right: the number in use grows, in several jumps.",
 )
 
 # %% tags=["nbval-close"] tolerance={"absolute": 12, "relative": 0.2}
@@ -221,7 +221,7 @@ early, late = (set(now.offered.topk(20).indices.tolist()) for now in (moments[3]
 print(f"of the 20 slots drawn most at step 20, among those of step 200: {len(early & late)}")
 
 # %% [markdown]
-# The number of slots that are called real never changes, because a sample replaces a slot of its own label (`replace_within_label`, [notebook 4](04_memory_update.ipynb)). Which of them are *in use* changes. Many of the slots that are busy at first stay so, and the others give way. The other slots have small counts: they are hardly ever drawn, weigh little in a read, and do no harm. Later the number in use grows. A likely reason, which we have not tested, is that $\mu$ learns to tell images apart: images that shared a direction part, and take up slots that had none.
+# The number of slots that are called real never changes, because a sample replaces a slot of its own label (`replace_within_label`, [notebook 4](04_memory_update.ipynb)). Which of them are *in use* changes. A part of the slots that are busy at first stay so, and the others give way. The other slots have small counts: they are hardly ever drawn, weigh little in a read, and do no harm. Later the number in use grows. A likely reason, which we have not tested, is that $\mu$ learns to tell images apart: images that had nearly the same query move apart, and fill slots that were hardly used.
 #
 # This also explains why a column of Figure 6.1 does not keep its digit. A random number picks a *place* in the running sum of the counts ([notebook 5](05_mcgn.ipynb)). When the counts change, another slot stands at that place. And where it is still the same slot, its key has moved, and so have the weights of the generator that reads it:
 
@@ -382,7 +382,7 @@ share = (to_training < to_unseen).float().mean()
 print(f"generated images whose nearest of 1,000 training and 1,000 unseen images is a training image: {share:.0%}")
 
 # %% [markdown]
-# **No image is an exact copy, but the generator leans on what it has seen.** On average a generated digit is nearer to a training digit than an unseen digit is to itself, moved by one pixel, and many pairs of the figure look nearly alike. The closest pair is a thin 1, which has few pixels to differ in. If the generator had learnt only what digits are, its images would lie as near to 1,000 unseen digits as to 1,000 training digits, and the last number would be 50 %. It is about two thirds. So read its good scores with that in mind, above all the Frechet distance, which is measured to the training images. [The model's card](../memgan/pretrained/mnist-5k.md) says so, too.
+# **No image is an exact copy, but the generator leans on what it has seen.** On average a generated digit is nearer to its nearest training digit than an unseen real digit is, and many pairs of the figure look nearly alike. The closest pair is a thin 1, which has few pixels to differ in. If the generator had learnt only what digits are, its images would lie as near to 1,000 unseen digits as to 1,000 training digits, and the last number would be 50 %. It is about two thirds. So read its good scores with that in mind, above all the Frechet distance, which is measured to the training images. [The model's card](../memgan/pretrained/mnist-5k.md) says so, too.
 #
 # The generator of the shorter run leans on the training images nearly as much: the share is the last number of the next output. And its $D$ memorises, which that of the pretrained model hardly does. It was asked about 1,000 training images, all test images and 1,000 of its own fakes at each of its moments:
 
@@ -399,7 +399,7 @@ for now in run["moments"][1:]:
 print(f"generated images of step 1,600 that are nearer to a training image: {run['scores']['nearer_to_training']:.0%}")
 
 # %% [markdown]
-# Up to step 200 seen and unseen images are treated alike. (Around step 400 $D$ accepts little of anything. Here batch normalisation uses its running averages. They lag behind while the networks change fast, so that the numbers differ from those of Figure 6.3.) At the end $D$ accepts far more of the images that it was trained on. It has begun to memorise them, after having met each about 25 times. At the same time it gets ahead in Figure 6.3. Memorising may be the reason, but we have not tested it: the learning rates also begin to fall at step 800. The memory's slots are averages, but the inference network that makes the queries is free to learn single images.
+# Up to step 200 seen and unseen images are treated alike. (Around step 400 $D$ accepts less than half of the real images. Here batch normalisation uses its running averages. They lag behind while the networks change fast, so that the numbers differ from those of Figure 6.3.) At the end $D$ accepts far more of the images that it was trained on. It has begun to memorise them, after having met each about 25 times. At the same time it gets ahead in Figure 6.3. Memorising may be the reason, but we have not tested it: the learning rates also begin to fall at step 800. The memory's slots are averages, but the inference network that makes the queries is free to learn single images.
 #
 # The pretrained model has met each image 320 times and shows little of this. It was trained with R1, which keeps $D$ from jumping between one image and its neighbours. That is the likely reason; we have not tested it alone.
 #

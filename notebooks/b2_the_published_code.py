@@ -114,8 +114,8 @@ for name, rule in [("paper", paper), ("code", code)]:
 # %%
 show(
     published.counts_figure({"paper: + share": paper.histogram, "code: + 1": code.histogram}),
-    "Figure B2.2. The same queries, two rules. The paper's counts differ from slot to slot, as the data do. The code's are "
-    "2 for every slot in use: they say who is in use, and nothing about how much.",
+    "Figure B2.2. The same queries, two rules. The paper's counts share each query among the slots that it reaches. The code's are "
+    "2 for every slot in use. With single writes neither shows how frequent a mode is.",
     "Bars of h, sorted. Left: a few high bars, then near 0. Right: a plateau at 2, then 0.",
 )
 
@@ -221,7 +221,7 @@ for name, run in runs.items():
     print(f"{name:31}:", dict(zip(run.steps, [round(share, 2) for share in run.silent], strict=True)))
 
 # %% [markdown]
-# Written one after another, no generated image gets a gradient at any step. Written a batch at a time, all of them get one at first, and most lose it by step 40. What are the gradients like while they last? We stop the paper's rule after 10 steps. For 256 generated images it takes the gradient of $D$ at each query. It prints how much two of them point the same way (mean cosine), from how many slots they come, and how long the gradient is that the generator's loss hands to a query (median). The last column replaces the saturating loss by $-\log D$.
+# Written one after another, no generated image gets a gradient at any step. Written a batch at a time, all of them get one at first, and most lose it by step 40. What are the gradients like while they last? We train by the paper's rule for 10 steps, in the second half of which the rates fall. For 256 generated images it takes the gradient of $D$ at each query. It prints how much two of them point the same way (mean cosine), from how many slots they come, and how long the gradient is that the generator's loss hands to a query (median). The last column replaces the saturating loss by $-\log D$.
 
 # %% tags=["nbval-close"] tolerance={"absolute": 0.1, "relative": 0.5}
 early = nb03.train_and_watch(settings.changed(nb03.PAPER_RULE), images, 10, [], turns=False)
@@ -237,9 +237,9 @@ for name, gan in {"preset, step 40": runs["preset"].gan, "paper's rule, step 10"
     print(f"{name:21}  {alike:6.2f}  {slots:5}  {push:5.2f}  {other:17.2f}")
 
 # %% [markdown]
-# Two things differ. First, similarity hardly chooses at $\kappa = 1$: about 40 slots make up the $S$ of all 256 images, and $\kappa \sum p_i (v_i - D) K_i$ is nearly the same vector for every image (mean cosine 1.00). What differs between images lies along their queries, and the normalisation of the query removes that part. (In the preset, too, the gradients are much alike, with a mean cosine of 0.88, so this difference is one of degree.) Second, the push is about a hundred times weaker. Two causes are known: the gradient is proportional to $\kappa$, which is 15 times as large in the preset, and the saturating loss is flat where $D$ is small, so that with $-\log D$ the push would be ten times as large.
+# Two things differ. First, similarity hardly chooses at $\kappa = 1$: about 40 slots make up the $S$ of all 256 images, and $\kappa \sum p_i (v_i - D) K_i$ is nearly the same vector for every image (mean cosine 1.00). What differs between images lies along their queries, and the normalisation of the query removes that part. (In the preset, too, the gradients are much alike, with a mean cosine above 0.8, so this difference is one of degree.) Second, the push is about a hundred times weaker. Two causes are known: the gradient is proportional to $\kappa$, which is 15 times as large in the preset, and the saturating loss is flat where $D$ is small, so that with $-\log D$ the push would be ten times as large.
 #
-# Which of the two keeps the rule from training is open, and it may be something else: each line is one seed and few steps, and the two were not changed one at a time. [A study on MNIST](../docs/studies.md#mnist-5k-which-of-the-published-choices-stops-it-from-training) changes each published setting alone: $\kappa = 1$ alone fails on two of three seeds, and all the others together fail as well. That the authors' own runs trained may be due to the differences above, or to their data and sizes. [Notebook 5](05_mcgn.ipynb) shows one change with which the paper's choices for replacement, vouching and ages do train: another bound for the information term, together with a larger $\kappa$.
+# Which of the two keeps the rule from training is open, and it may be something else: each line is one seed and few steps, and the two were not changed one at a time. [A study on MNIST](../docs/studies.md#mnist-5k-which-of-the-published-choices-stops-it-from-training) changes each published setting alone: $\kappa = 1$ alone fails on two of three seeds, and all the others together fail as well. That the authors' own runs trained may be due to the differences above, or to their data and sizes. [Notebook 5](05_mcgn.ipynb) shows several changes with which the paper's choices for replacement, vouching and ages do train: another bound for the information term, and the preset's $\kappa$, $\alpha$, loss, rates and noise.
 #
 # ## In five lines
 #

@@ -85,7 +85,7 @@ for key_dim in (16, 64, 256, 512):
     print(f"M = {key_dim:3}   " + "".join(f"{kappa:<12}" for kappa in least))
 
 # %% [markdown]
-# These are lower limits. A query never equals its key, counts are uneven, and other slots have keys that are not random: some lie near the right one. From $M = 64$ on the limit depends little on the size of the problem, because it grows with the *logarithm* of $N$. For the preset's $M = 64$ and $N = 2048$ it is 9. The trainings agree: with $\kappa = 8$ fewer than 100 slots are in use, and with 15 more than 600. (Values in between were not tried.) So a first guess for a training of your own is one and a half times the limit, and then a few values around it.
+# These are lower limits. A query never equals its key, counts are uneven, and other slots have keys that are not random: some lie near the right one. From $M = 64$ on the limit depends little on the size of the problem, because it grows with the *logarithm* of $N$. For the preset's $M = 64$ and $N = 2048$ it is 9. The trainings agree: with $\kappa = 8$ fewer than 100 slots are in use, and with 15 more than 600. (Values in between were not tried.) So one and a half times the limit is a first guess for a training of your own, from one data set only; then try a few values around it.
 #
 # Too large a $\kappa$ has a disadvantage as well. The densities of the slots become so narrow that neighbouring slots no longer share a query. $D$ then jumps from slot to slot and is flat in between, where it tells the generator nothing. That may be why the Frechet distance grows again at 30 and 60; we have not tested it.
 #

@@ -404,11 +404,11 @@ def check_closed_form(answer: Callable[[float], float]) -> str:
 def check_posterior(answer: Callable[..., Tensor]) -> str:
     """Exercise 2.3: `answer(keys, values, histogram, queries, kappa, label)`: the posterior, or that among one label."""
     memory, queries = _uneven_memory()
-    for label in (None, 1):
+    for label in (None, 1, 0):
         expected = _posterior_among(memory, queries, label)
         arguments = (memory.keys, memory.values, memory.histogram, queries, memory.kappa, label)
         given = torch.as_tensor(answered(answer(*arguments)))
-        which = "With label=None" if label is None else "With label=1"
+        which = f"With label={label}"
         if given.shape != expected.shape:
             raise Wrong(f"Expected shape {list(expected.shape)}, a row for each query, got {list(given.shape)}.")
         if not bool(given.isfinite().all()):
@@ -440,11 +440,12 @@ def _mistakes_of_the_posterior(memory: VMFMemory, queries: Tensor, label: int | 
         not_renormalised = memory.posterior(queries) * (memory.values == label)
         other = _posterior_among(memory, queries, 1 - label)
         return [
-            Mistake(memory.posterior(queries), "With label=1 the slots of the other label must get 0."),
+            Mistake(memory.posterior(queries), f"With label={label} the slots of the other label must get 0."),
             Mistake(
-                not_renormalised, "With label=1 your rows no longer sum to 1: divide by the sum over the real slots."
+                not_renormalised,
+                f"With label={label} your rows no longer sum to 1: divide by the sum over the slots of the label.",
             ),
-            Mistake(other, "With label=1 you kept the slots with v = 0."),
+            Mistake(other, f"With label={label} you kept the slots with v = {1 - label}."),
         ]
     over_the_batch = (exponent + mass.log()).softmax(dim=0)
     mass_in_exponent = (exponent + mass).softmax(dim=1)

@@ -493,7 +493,7 @@ def _as_case(word: Any) -> Any:
 @attempt
 def check_replace(answer: Callable[[VMFMemory, Tensor, int], Any]) -> str:
     """`answer(memory, query, label)` overwrites the oldest slot of the label in place (7); ages have grown before."""
-    before = ring([0, 50, 110, 170, 230, 300], [1, 0, 1, 1, 0, 1], [3, 1, 2, 0.5, 2, 1], [4, 9, 6, 2, 5, 1], top_k=1)
+    before = ring([0, 50, 110, 170, 230, 300], [1, 0, 1, 1, 0, 1], [3, 1, 2, 0.5, 2, 1], [4, 9, 12, 2, 5, 1], top_k=1)
     query = direction([140.0])
     label = torch.tensor([0])
     right = copy.deepcopy(before)
@@ -547,6 +547,8 @@ def check_em_step(answer: Callable[[VMFMemory, Tensor, int], Any]) -> str:
         answered(...)
     if torch.equal(given.histogram, before.histogram):
         raise Wrong("No count has changed. Write into the memory in place, for example memory.histogram[...] = ...")
+    if not torch.equal(given.ages, before.ages):
+        raise Wrong("Ages have changed: they grow elsewhere, and your function leaves them alone.")
     other = before.values == 0
     if not torch.equal(given.histogram[other], before.histogram[other]):
         raise Wrong("A slot with v = 0 has changed, but the queries are real: S_y holds slots of their label only.")
@@ -564,7 +566,19 @@ def check_em_step(answer: Callable[[VMFMemory, Tensor, int], Any]) -> str:
         slot = int((given.keys - right.keys).norm(dim=1).argmax())
         wanted_angle = _degrees(right.keys[slot])
         raise Wrong(f"The key of slot {slot} should point to {wanted_angle}, yours to {_degrees(given.keys[slot])}.")
+    _refuse_only_real(answer, before, queries)
     return "Keys and counts are those of memory.write to 1e-6, and no order of the batch can matter: sums have none."
+
+
+def _refuse_only_real(answer: Callable[[VMFMemory, Tensor, int], Any], before: VMFMemory, queries: Tensor) -> None:
+    """Raise `Wrong` where `answer` takes real slots for the S_y of generated queries, too."""
+    right = copy.deepcopy(before)
+    right.values.copy_(1 - before.values)
+    given = copy.deepcopy(right)
+    right.write(queries, torch.zeros(5, dtype=torch.long))
+    answer(given, queries.clone(), 0)
+    if not torch.allclose(given.histogram, right.histogram, atol=1e-6):
+        raise Wrong("Right for real queries, but with label 0 S_y holds generated slots: compare values with label.")
 
 
 def _mistakes_of_em(memory: VMFMemory, queries: Tensor) -> list[Mistake]:

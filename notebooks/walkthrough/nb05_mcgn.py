@@ -413,7 +413,7 @@ def check_density_loss(answer: Callable[[Tensor, Tensor, float], Tensor]) -> str
     """Your own memory: a function (keys [B, M], queries [B, M], kappa) -> I_hat (14)."""
     memory, slots, queries = small_case()
     keys = memory.keys[slots]
-    loss = torch.as_tensor(answered(answer(keys, queries, 6.0)))
+    loss = torch.as_tensor(answered(answer(keys, queries.clone().requires_grad_(), 6.0)))
     _refuse_no_scalar(loss)
     right = information_loss(keys, queries, 6.0)
     mistakes = [
@@ -423,6 +423,8 @@ def check_density_loss(answer: Callable[[Tensor, Tensor, float], Tensor]) -> str
         Mistake(-6 * (keys @ queries.T).mean(), "Each query meets every key; it should meet its own one only."),
     ]
     _compare(loss, right, mistakes)
+    if loss.grad_fn is None:
+        raise Wrong("The loss has no gradient for the queries, so nothing could learn from it.")
     return "Equal to memgan.information_loss."
 
 

@@ -304,7 +304,7 @@ def acceptance_figure(moments: Sequence[Mapping[str, float]]) -> Figure:
 @attempt
 def check_discriminator_loss(answer: Any) -> str:
     """(12) without the mutual-information term, from D on real and on generated images."""
-    real = torch.tensor([0.9, 0.6, 0.7])
+    real = torch.tensor([0.9, 0.6, 0.7], requires_grad=True)
     generated = torch.tensor([0.2, 0.4, 0.1])
     loss = torch.as_tensor(answered(answer(real, generated)))
     if loss.ndim > 0:
@@ -320,7 +320,13 @@ def check_discriminator_loss(answer: Any) -> str:
     refuse_mistakes(loss, mistakes)
     if not torch.isclose(loss, right):
         raise Wrong(f"For D = {real.tolist()} and {generated.tolist()} it is {right:.4f}, yours is {loss:.4f}.")
+    _refuse_no_gradient(loss)
     return "Equal to memgan.gan.discriminator_loss."
+
+
+def _refuse_no_gradient(loss: Tensor) -> None:
+    if loss.grad_fn is None:
+        raise Wrong("The value is right, but the loss has no gradient, so nothing could learn from it.")
 
 
 class Count(NamedTuple):
@@ -351,7 +357,7 @@ def check_counts(answer: Any) -> str:
 @attempt
 def check_generator_loss(answer: Any) -> str:
     """(13), non-saturating, without the information term, from D on generated images."""
-    generated = torch.tensor([0.2, 0.4, 0.1])
+    generated = torch.tensor([0.2, 0.4, 0.1], requires_grad=True)
     loss = torch.as_tensor(answered(answer(generated)))
     if loss.ndim > 0:
         raise Wrong(f"A loss is one number; yours has shape {list(loss.shape)}: take the mean over the batch.")
@@ -364,6 +370,7 @@ def check_generator_loss(answer: Any) -> str:
     refuse_mistakes(loss, mistakes)
     if not torch.isclose(loss, right):
         raise Wrong(f"For D = {generated.tolist()} it is {right:.4f}, yours is {loss:.4f}.")
+    _refuse_no_gradient(loss)
     return "Equal to memgan.gan.generator_loss."
 
 

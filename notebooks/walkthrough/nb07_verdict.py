@@ -405,7 +405,7 @@ def check_switch(answer: Any) -> str:
     """Exercise 7.2: what the generator is given at time t of a walk across slots: the key switched, the noise moved."""
     keys = torch.eye(4)[:2]
     noise = torch.tensor([[-1.0, 0.0], [1.0, 0.5]])
-    for time, end in [(0.0, 0), (0.25, 0), (0.75, 1), (1.0, 1)]:
+    for time, end in [(0.0, 0), (0.25, 0), (0.45, 0), (0.55, 1), (0.75, 1), (1.0, 1)]:
         given_key, given_noise = answered(answer(keys, noise, time))
         key = torch.as_tensor(given_key)
         on_the_line = noise[0].lerp(noise[1], time)

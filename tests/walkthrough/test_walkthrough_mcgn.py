@@ -178,6 +178,7 @@ def test_check_of_the_key_share_names_the_mistake(answer, word, capsys):
     ("answer", "word"),
     [
         (information_loss, "Right."),
+        (lambda k, q, kappa: float(information_loss(k, q, kappa).detach()), "no gradient"),
         (lambda k, q, kappa: -information_loss(k, q, kappa), "sign"),
         (lambda k, q, kappa: information_loss(k, q, 1.0), "concentration"),
         (lambda k, q, kappa: -kappa * (k * q).sum(), "not a sum"),

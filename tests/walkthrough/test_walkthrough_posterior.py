@@ -133,6 +133,8 @@ def scores_of(keys, histogram, queries, kappa, beta=1e-8):
         ("largest difference", answer_with(scores=lambda K, h, q, kappa: scores_of(K, h, q, 2 * kappa))),
         ("must get 0", answer_with(kept=lambda s, v, label: s)),
         ("with v = 0", answer_with(kept=lambda s, v, label: s.masked_fill(v == label, -torch.inf))),
+        ("With label=0", answer_with(kept=lambda s, v, label: s.masked_fill(v == 0, -torch.inf) if label else s)),
+        ("With label=0", answer_with(kept=lambda s, v, label: s.masked_fill(v == 0, -torch.inf))),
         ("Not answered yet", lambda *arguments: ...),
         ("stops with", lambda keys, *others: keys @ others[2]),
     ],

@@ -103,6 +103,10 @@ def test_check_of_the_read(capsys, mistake, words):
     assert words in said(capsys, topk.check_read, lambda *given: read(*given, **mistake))
 
 
+def test_check_of_a_read_without_a_gradient(capsys):
+    assert "no gradient" in said(capsys, topk.check_read, torch.no_grad()(read))
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [

@@ -215,7 +215,7 @@ def replaced(memory, query, label, *, slot=None, value=True, age=0, count=None, 
     ("mistake", "reply"),
     [
         ({}, "Right."),
-        ({"slot": 2}, "which is real"),
+        ({"slot": 2}, "which is real"),  # and the oldest of all
         ({"slot": 4}, "slot 1 is older"),
         ({"value": False}, "not its label"),
         ({"age": 3}, "its age is 3"),
@@ -278,6 +278,16 @@ def em(
 )
 def test_em_step(capsys, mistake, reply):
     assert reply in said(capsys, nb04.check_em_step, lambda *arguments: em(*arguments, **mistake))
+
+
+def test_em_step_that_takes_no_notice_of_the_label_or_changes_ages(capsys):
+    assert "with label 0" in said(capsys, nb04.check_em_step, lambda memory, queries, label: em(memory, queries, 1))
+
+    def makes_old(memory, queries, label):
+        em(memory, queries, label)
+        memory.ages.fill_(99)
+
+    assert "Ages have changed" in said(capsys, nb04.check_em_step, makes_old)
 
 
 def test_an_em_step_that_does_nothing_is_no_answer(capsys):

@@ -170,6 +170,8 @@ def test_check_of_the_causes(capsys, many, few, words):
         (lambda k, z, t: (k[0] if t < 0.5 else k[1], (1 - t) * z[0] + t * z[1]), "Right."),
         (lambda k, z, t: (k[0].lerp(k[1], t), z[0].lerp(z[1], t)), "do not interpolate"),
         (lambda k, z, t: (k[0], z[0].lerp(z[1], t)), "end 1"),
+        (lambda k, z, t: (k[0] if t < 0.3 else k[1], z[0].lerp(z[1], t)), "end 0"),
+        (lambda k, z, t: (k[0] if t < 0.7 else k[1], z[0].lerp(z[1], t)), "end 1"),
         (lambda k, z, t: (k[0], z[0]), "straight line"),
         (lambda k, z, t: ..., "Not answered"),
     ],
