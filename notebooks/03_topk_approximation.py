@@ -323,7 +323,7 @@ show(
     nb03.silent_picture(training),
     "Figure 3.6. Share of generated images that get no gradient from D during the first steps of training. Each point: 128 "
     "images. At first the memory is sure of many of the fakes. From step 20 on nearly all get a gradient.",
-    "A curve that starts near 0.4 and falls below 0.1 by step 20.",
+    "A curve that starts near 0.4 and falls to about 0.1 or less by step 20.",
 )
 print("share without gradient:", dict(zip(training.steps, [round(x, 2) for x in training.silent], strict=True)))
 

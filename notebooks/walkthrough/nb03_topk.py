@@ -218,15 +218,13 @@ def mass_picture(posteriors: dict[str, Tensor]) -> Figure:
     """The posterior mass in the k best slots, against k: median and the middle 90 % of the queries of each group."""
     figure = Figure(figsize=(6.6, 3.2), layout="constrained")
     axes = figure.subplots()
-    heights = (0.7, 0.45, 0.2)  # of the labels, which would cover each other at one height
-    for (name, posterior), (colour, line), height in zip(posteriors.items(), LOOKS, heights, strict=False):
+    for (name, posterior), (colour, line) in zip(posteriors.items(), LOOKS, strict=False):
         mass = posterior.sort(dim=1, descending=True).values.cumsum(dim=1).numpy()
         low, middle, high = np.quantile(mass, [0.05, 0.5, 0.95], axis=0)
         k = np.arange(1, mass.shape[1] + 1)
         axes.fill_between(k, low, high, color=colour, alpha=0.2, linewidth=0)
-        axes.plot(k, middle, color=colour, linestyle=line, linewidth=2.2)
-        place = int((middle < height).sum())
-        axes.annotate(name, (k[place], middle[place]), (10, -4), textcoords="offset points", color=colour, va="top")
+        axes.plot(k, middle, color=colour, linestyle=line, linewidth=2.2, label=name)
+    axes.legend(loc="lower right", frameon=False)
     axes.set(xscale="log", ylim=(0, 1.02), xlabel="k, number of best slots", ylabel="posterior mass in them")
     axes.set_xlim(1, 4 * mass.shape[1])
     _ticks_of_k(axes, mass.shape[1])
