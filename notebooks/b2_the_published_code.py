@@ -221,7 +221,7 @@ for name, run in runs.items():
     print(f"{name:31}:", dict(zip(run.steps, [round(share, 2) for share in run.silent], strict=True)))
 
 # %% [markdown]
-# Written one after another, no generated image gets a gradient at any step. Written a batch at a time, all of them get one at first, and most lose it by step 40. What are the gradients like while they last? We train by the paper's rule for 10 steps, in the second half of which the rates fall. For 256 generated images it takes the gradient of $D$ at each query. It prints how much two of them point the same way (mean cosine), from how many slots they come, and how long the gradient is that the generator's loss hands to a query (median). The last column replaces the saturating loss by $-\log D$.
+# Written one after another, no generated image gets a gradient at any step. Written a batch at a time, all of them get one at first, and most lose it by step 40. What are the gradients like while they last? We train by the paper's rule for 10 steps, in the second half of which the rates fall. For 256 generated images, the next cell takes the gradient of $D$ at each query. It prints how much two of them point the same way (mean cosine), from how many slots they come, and how long the gradient is that the generator's loss hands to a query (median). The last column replaces the saturating loss by $-\log D$.
 
 # %% tags=["nbval-close"] tolerance={"absolute": 0.1, "relative": 0.5}
 early = nb03.train_and_watch(settings.changed(nb03.PAPER_RULE), images, 10, [], turns=False)

@@ -103,6 +103,14 @@ def test_check_of_the_read(capsys, mistake, words):
     assert words in said(capsys, topk.check_read, lambda *given: read(*given, **mistake))
 
 
+def test_check_of_log_d_looks_at_the_far_query(capsys):
+    def too_small_there(scores, values):
+        log_d = scores.masked_fill(values == 0, -torch.inf).logsumexp(dim=1) - scores.logsumexp(dim=1)
+        return log_d * torch.tensor([1.0, 1.0, 1.0, 0.7])
+
+    assert "The last query" in said(capsys, topk.check_log_probability, too_small_there)
+
+
 def test_check_of_a_read_without_a_gradient(capsys):
     assert "no gradient" in said(capsys, topk.check_read, torch.no_grad()(read))
 
