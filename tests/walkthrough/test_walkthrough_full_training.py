@@ -103,6 +103,13 @@ def test_own_training_says_what_is_missing(capsys):
     assert "Not answered" in capsys.readouterr().out
 
 
+def test_own_training_says_that_a_loss_still_holds_its_three_dots(capsys):
+    parts = Parts(read=print, replace=print, em_step=print, sample=print, information=print)
+    losses = full_training.Losses(discriminator=lambda real, generated: ..., generator=lambda generated: generated)
+    assert full_training.train_own(parts, losses) is None
+    assert "Not answered" in capsys.readouterr().out
+
+
 def said(capsys, check, answer):
     check(answer)
     return capsys.readouterr().out
